@@ -1,0 +1,42 @@
+/**
+ * An instruction record: name, timeline, meaning, text, cost. Records live in `targets/<t>/instructions.ts`; the Loop
+ * interpreter runs `semantics`, the emitter prints `text`, the verifier reads `timeline`.
+ */
+import type { Operand } from "./loop.ts";
+
+/** Order class of an instruction's effects. */
+export type Timeline = "inOrder" | "cpAsync" | "tma" | "wgmma";
+
+/** What a lane of the simulated machine sees of an operand. */
+export interface LaneOperand {
+  /** Value operands. */
+  readonly value: number;
+  /** Registers: element `i` of the operand; shared and global addresses: element `i` from the address on, as a value. */
+  read(i: number): number;
+  write(i: number, value: number): void;
+}
+
+export interface Instruction {
+  readonly name: string;
+  readonly timeline: Timeline;
+  /** Threads that execute it together. */
+  readonly scope: "thread" | "warp" | "block";
+  /** Operands that are written, by position. */
+  readonly writes: readonly number[];
+  /** `lanes[l][o]` is operand o of lane l (one lane for scope "thread"). */
+  semantics(lanes: readonly (readonly LaneOperand[])[]): void;
+  /** The statement, given the printed operands (register operands print as a list of names). */
+  text(operands: readonly PrintedOperand[]): string;
+  /** Helper definition that the text needs, printed once per file. */
+  readonly helper?: string;
+  /** Floating-point operations per execution of the whole scope. */
+  readonly flops?: number;
+}
+
+export interface PrintedOperand {
+  readonly operand: Operand;
+  /** Value: the expression; SharedAddress/GlobalAddress: a pointer expression. */
+  readonly text: string;
+  /** Registers: one lvalue each. */
+  readonly registers: readonly string[];
+}

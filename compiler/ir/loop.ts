@@ -1,0 +1,93 @@
+/**
+ * Loop IR: *how*. The program of one thread of a block: scalars, register arrays, shared buffers, loops, barriers and
+ * calls of target instructions. Shared by all targets; a target's power sits in its instruction records.
+ */
+import type { DType } from "../../dsl/dtype.ts";
+import type { Expr, ScalarType } from "./expr.ts";
+import type { HostExpr, Param } from "./manifest.ts";
+import type { Loc } from "./tile.ts";
+
+/** On-chip memory of a block. Elements are stored as `dtype`; reads decode to the compute type, writes round. */
+export interface SharedBuffer {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly elements: number;
+  /** Bytes from the start of shared memory, a multiple of 16; buffers with disjoint lives may overlap. */
+  readonly offset: number;
+  /** For the header: what lies here, e.g. "kv[j 16, c 576+8]". */
+  readonly note: string;
+}
+
+/** An operand of an instruction call. */
+export type Operand =
+  | { readonly kind: "Value"; readonly value: Expr }
+  /** `count` registers of a register array from a constant index on; instructions may read and write them. */
+  | { readonly kind: "Registers"; readonly array: string; readonly index: Expr; readonly count: number }
+  | { readonly kind: "SharedAddress"; readonly buffer: string; readonly index: Expr }
+  | { readonly kind: "GlobalAddress"; readonly param: string; readonly field: string; readonly coords: readonly Expr[] };
+
+export type LoopStmt =
+  /** An immutable scalar. */
+  | { readonly kind: "Let"; readonly name: string; readonly value: Expr }
+  /** An immutable scalar whose value is equal in all threads; targets with uniformity rules make it provably so. */
+  | { readonly kind: "Uniform"; readonly name: string; readonly value: Expr }
+  /** A mutable scalar. */
+  | { readonly kind: "Variable"; readonly name: string; readonly type: ScalarType; readonly init: Expr }
+  /** Registers, uninitialised. */
+  | { readonly kind: "Array"; readonly name: string; readonly type: ScalarType; readonly size: number }
+  | { readonly kind: "Assign"; readonly name: string; readonly value: Expr }
+  | { readonly kind: "SetRegister"; readonly array: string; readonly index: Expr; readonly value: Expr }
+  /** name = lo; name < hi; name += step. `unroll` loops have constant bounds and index registers. */
+  | { readonly kind: "For"; readonly name: string; readonly lo: Expr; readonly hi: Expr; readonly step: number; readonly unroll: boolean; readonly body: readonly LoopStmt[] }
+  /** `uniform`: the condition is equal in all threads, so the branches may hold barriers. */
+  | { readonly kind: "If"; readonly cond: Expr; readonly uniform: boolean; readonly then: readonly LoopStmt[]; readonly otherwise: readonly LoopStmt[] }
+  /**
+   * `count` elements from `coords` along the last axis into registers `index`…; `limit` of them exist (any integer; absent: all),
+   * none where `guard` is false; the others become `fill`. `aligned`: the byte address is a multiple of count * element size.
+   */
+  | {
+      readonly kind: "LoadGlobal";
+      readonly array: string;
+      readonly index: Expr;
+      readonly count: number;
+      readonly param: string;
+      readonly field: string;
+      readonly coords: readonly Expr[];
+      readonly guard?: Expr;
+      readonly limit?: Expr;
+      readonly fill: Expr;
+      readonly aligned: boolean;
+    }
+  /** Writes values.length elements along the last axis; `guard`, `limit` and `aligned` as in LoadGlobal. */
+  | {
+      readonly kind: "StoreGlobal";
+      readonly param: string;
+      readonly field: string;
+      readonly coords: readonly Expr[];
+      readonly values: readonly Expr[];
+      readonly guard?: Expr;
+      readonly limit?: Expr;
+      readonly aligned: boolean;
+    }
+  /** Writes consecutive elements; index is a multiple of values.length, and the bytes fill whole 4-byte words. */
+  | { readonly kind: "StoreShared"; readonly buffer: string; readonly index: Expr; readonly values: readonly Expr[] }
+  /** buffer[index] += value on an i32 or u32 buffer, atomically within the block. */
+  | { readonly kind: "AtomicAdd"; readonly buffer: string; readonly index: Expr; readonly value: Expr }
+  /** All threads of the block; orders shared and global memory among them. */
+  | { readonly kind: "Barrier" }
+  | { readonly kind: "Call"; readonly instruction: string; readonly operands: readonly Operand[] }
+  /** The TypeScript statement that the following lines come from. */
+  | { readonly kind: "Source"; readonly loc: Loc }
+  | { readonly kind: "Comment"; readonly text: string };
+
+export interface LoopKernel {
+  readonly name: string;
+  readonly loc: Loc;
+  readonly params: readonly Param[];
+  readonly dims: readonly { readonly name: string; readonly default?: HostExpr }[];
+  readonly blocks: HostExpr;
+  readonly threads: number;
+  readonly shared: readonly SharedBuffer[];
+  readonly sharedBytes: number;
+  readonly body: readonly LoopStmt[];
+}

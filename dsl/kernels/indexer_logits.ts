@@ -1,0 +1,37 @@
+/**
+ * Indexer logits over contiguous keys (prefill):
+ * logits[q, t] = sum over h of w[q, h] * score(qScale[q, h] * kScale[t] * <q[q, h], k[t]>).
+ * Cells outside the window [first, last) of a query hold anything; nobody may read them.
+ */
+import { blocks, gemm, input, kernel, load, map, max, min, output, scalar, store, sum } from "../index.ts";
+import type { Dsa } from "./spec.ts";
+
+export const indexerLogits = (dsa: Dsa) =>
+  kernel("indexer_logits", {
+    args: {
+      q: input(dsa.indexDtype, { q: "Q", h: dsa.indexerHeads, d: dsa.indexerDim }),
+      k: input(dsa.indexDtype, { t: "T", d: dsa.indexerDim }),
+      qScale: input("f32", { q: "Q", h: dsa.indexerHeads }),
+      kScale: input("f32", { t: "T" }),
+      w: input("f32", { q: "Q", h: dsa.indexerHeads }),
+      first: input("i32", { q: "Q" }),
+      last: input("i32", { q: "Q" }),
+      logits: output(dsa.logitsDtype, { q: "Q", t: "T" }, { pitch: { q: "logitsPitch" } }),
+    },
+    tune: { BQ: 2, BT: 64 },
+    grid: (a, { BQ, BT }) => ({ qb: blocks("q", 0, a.q.size.q, BQ), tb: blocks("t", 0, a.k.size.t, BT) }),
+    body(a, _tune, { qb, tb }) {
+      const lo = scalar(min(load(a.first.tile({ q: qb }), 0x7fffffff), "q"));
+      const hi = scalar(max(load(a.last.tile({ q: qb })), "q"));
+      if (tb.start < hi && tb.start + tb.size > lo) {
+        const q = load(a.q.tile({ q: qb }));
+        const k = load(a.k.tile({ t: tb }));
+        const qScale = load(a.qScale.tile({ q: qb }));
+        const kScale = load(a.kScale.tile({ t: tb }));
+        const w = load(a.w.tile({ q: qb }));
+        const dot = gemm(k, q, "d");
+        const head = map([dot, qScale, kScale, w], (s, qs, ks, w) => dsa.score.f(s * qs * ks) * w);
+        store(a.logits.tile({ q: qb, t: tb }), sum(head, "h"));
+      }
+    },
+  });

@@ -1,0 +1,85 @@
+/**
+ * What every runtime offers: buffers, kernels loaded from (manifest, text), launches in order.
+ * CUDA (`targets/cuda/runtime`) and WebGPU (`targets/wgsl/runtime.ts`) implement it.
+ */
+import { evaluate, type Manifest } from "../compiler/ir/manifest.ts";
+
+/** Device memory. Free it with `free`; a buffer of a closed device is gone. */
+export interface DeviceBuffer {
+  readonly bytes: number;
+}
+
+/** A kernel that is ready to launch on one device. */
+export interface Executable {
+  readonly manifest: Manifest;
+}
+
+export interface Launch {
+  readonly executable: Executable;
+  /** One buffer per manifest param, by name. */
+  readonly buffers: Readonly<Record<string, DeviceBuffer>>;
+  readonly dims: Readonly<Record<string, number>>;
+}
+
+export interface Device {
+  readonly kind: "cuda" | "webgpu";
+  /** What the driver calls it, e.g. "NVIDIA H200" or "SwiftShader Device". */
+  readonly name: string;
+  /** False for adapters that emulate a GPU on the CPU. */
+  readonly isGpu: boolean;
+  /** Zero-filled device memory. Sizes are rounded up to 4 bytes inside; `bytes` is what was asked for. */
+  alloc(bytes: number): DeviceBuffer;
+  write(buffer: DeviceBuffer, data: Uint8Array): void;
+  /** Waits for all launches before it, then copies out. */
+  read(buffer: DeviceBuffer): Promise<Uint8Array>;
+  free(buffer: DeviceBuffer): void;
+  /** Compiles; a compiler error becomes a DeviceError with the compiler's log and the text's lines. */
+  load(manifest: Manifest, text: string): Promise<Executable>;
+  /** Enqueues; launches run in the order given. */
+  launch(launch: Launch): void;
+  /** Resolves when all that was enqueued has run. Never blocks the event loop. */
+  sync(): Promise<void>;
+  /** Median, least and greatest device time in microseconds of one launch over `repeats` launches. */
+  time(launch: Launch, repeats: number): Promise<{ median: number; min: number; max: number }>;
+  close(): void;
+}
+
+/** A fault of the device, driver or generated text, with what to try. */
+export class DeviceError extends Error {
+  override readonly name = "DeviceError";
+  readonly hint: string;
+  constructor(message: string, hint: string) {
+    super(`${message}\n  try: ${hint}`);
+    this.hint = hint;
+  }
+}
+
+export interface LaunchPlan {
+  /** Value of every manifest dim, in manifest order. */
+  readonly dims: readonly number[];
+  readonly blocks: number;
+}
+
+/** Resolves dims and checks every buffer against the manifest before anything is launched. */
+export function planLaunch({ executable, buffers, dims }: Launch): LaunchPlan {
+  const { manifest } = executable;
+  const values: Record<string, number> = { ...dims };
+  for (const dim of manifest.dims) {
+    if (values[dim.name] === undefined && dim.default !== undefined) values[dim.name] = evaluate(dim.default, values);
+    const value = values[dim.name];
+    if (value === undefined || !Number.isInteger(value) || value < 0 || value > 0x7fffffff)
+      throw new DeviceError(
+        `${manifest.kernel}: dim "${dim.name}" is ${value}`,
+        `pass dims with every one of: ${manifest.dims.map((d) => d.name).join(", ")}; each an integer from 0 to 2147483647`,
+      );
+  }
+  for (const param of manifest.params) {
+    const need = evaluate(param.bytes, values);
+    const buffer = buffers[param.name];
+    if (buffer === undefined)
+      throw new DeviceError(`${manifest.kernel}: no buffer for "${param.name}"`, `pass buffers for ${manifest.params.map((p) => p.name).join(", ")}`);
+    if (buffer.bytes < need)
+      throw new DeviceError(`${manifest.kernel}: buffer "${param.name}" has ${buffer.bytes} bytes and needs ${need}`, "check its dims and pitch");
+  }
+  return { dims: manifest.dims.map((d) => values[d.name]!), blocks: evaluate(manifest.blocks, values) };
+}
