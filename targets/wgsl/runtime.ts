@@ -107,7 +107,7 @@ export class WebGpuDevice implements Device {
     this.#begin(`write of ${data.byteLength} bytes`);
     const { gpu, bytes } = this.#own(buffer, "write");
     if (data.byteLength !== bytes)
-      throw new DeviceError(`write of ${data.byteLength} bytes to a buffer of ${bytes}`, "pass as many bytes as the buffer was allocated with");
+      throw new DeviceError(`write of ${data.byteLength} bytes to a buffer of ${bytes}`, "pass as many bytes as were allocated");
     const whole = bytes - (bytes % 4); // WebGPU writes whole words; the slack behind the last byte is ours
     this.#device.queue.writeBuffer(gpu, 0, data, 0, whole);
     if (whole < bytes) this.#device.queue.writeBuffer(gpu, whole, Uint8Array.from({ length: 4 }, (_, i) => data[whole + i] ?? 0));
