@@ -1,7 +1,10 @@
 /** The language: everything that a kernel file imports. */
 export type { DType } from "./dtype.ts";
 export type { Global, Range, Tile, TileType, View } from "./types.ts";
-export { cast, full, gather, gemm, iota, load, map, mask, max, min, rename, scalar, scan, slice, store, sum } from "./ops.ts";
+export { gather, load, store } from "./transfer.ts";
+export { cast, full, iota, map, mask, rename, scalar, slice } from "./ops.ts";
+export { gemm, max, min, scan, sum } from "./reduce.ts";
 export { append, histogram } from "./collective.ts";
-export { abs, bitsOf, ceil, cos, div, exp, exp2, floatOf, floor, log, log1p, log2, mod, popcount, scalarFn, sin, sqrt, tanh } from "./math.ts";
-export { blocks, each, field, input, inputRecord, kernel, output, outputRecord, type Kernel } from "./kernel.ts";
+export { abs, bitsOf, ceil, cos, div, exp, exp2, floatOf, floor, log, log1p, log2, mod, popcount, scalarFn, sin, sqrt, tanh, type ScalarFn } from "./math.ts";
+export { field, input, inputRecord, output, outputRecord } from "./args.ts";
+export { blocks, each, kernel, type Kernel } from "./kernel.ts";

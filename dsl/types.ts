@@ -31,17 +31,43 @@ export interface Tile<D extends TileType, A extends string> {
   readonly exact?: (axis: A) => A;
 }
 
+/** Any tile, whatever its axes: `Tile<TileType, string>` would be one with every axis, because axis sets are invariant. */
+export interface AnyTile {
+  readonly dtype: TileType;
+  readonly axes: readonly string[];
+  readonly shape: Readonly<Record<string, number>>;
+  readonly data: Float64Array;
+}
+
 /** One index or one block per selected axis; an index removes the axis. Unselected axes are taken whole. */
 export type Selection<A extends string> = { readonly [K in A]?: number | Range<K> };
-type Indexed<S> = { [K in keyof S]: S[K] extends number ? K : never }[keyof S];
+/** Refuses keys that are not among A. */
+export type Only<S, A extends PropertyKey> = { readonly [K in Exclude<keyof S, A>]: never };
+/** Axes that a selection removes. */
+export type Indexed<S> = { [K in keyof S]: S[K] extends number ? K : never }[keyof S];
 
 /** A block of a global: what `load` reads and `store` writes. Positions outside the global read as the fill value and are never written. */
 export interface View<D extends DType, A extends string> {
   readonly dtype: D;
-  readonly global: Global<D, string>;
+  readonly global: AnyGlobal;
   readonly selection: Readonly<Record<string, number | Range>>;
   readonly axes: readonly A[];
   readonly exact?: (axis: A) => A;
+}
+
+/** Any view, whatever its axes. */
+export interface AnyView {
+  readonly dtype: DType;
+  readonly global: AnyGlobal;
+  readonly selection: Readonly<Record<string, number | Range>>;
+  readonly axes: readonly string[];
+}
+
+/** Any tensor, whatever its axes. */
+export interface AnyGlobal {
+  readonly dtype: DType;
+  readonly axes: readonly string[];
+  readonly size: Readonly<Record<string, number>>;
 }
 
 /** A tensor in device memory. */
@@ -50,5 +76,6 @@ export interface Global<D extends DType, A extends string> {
   readonly axes: readonly A[];
   /** Extent of every axis; a run-time number where the kernel declares a dim. */
   readonly size: Readonly<Record<A, number>>;
-  tile<const S extends Selection<A>>(selection: S): View<D, Exclude<A, Indexed<S>>>;
+  /** A block: `q.tile({ t: block, h: 0 })`. `Only` refuses axes that the tensor does not have. */
+  tile<const S extends Selection<A>>(selection: S & Only<S, A>): View<D, Exclude<A, Indexed<S>>>;
 }

@@ -3,7 +3,7 @@
  * A page holds `pageTokens` keys as e4m3 or bf16, token-major, and then one f32 scale a token (planar); the page stride may be larger.
  * Row r of request b is query token r of `nextN`; it sees `lengths[b, r]` tokens. A page id below 0 or past the cache reads as zero keys.
  */
-import { blocks, each, field, gemm, input, inputRecord, kernel, load, map, max, output, scalar, store, sum } from "../index.ts";
+import { each, field, gemm, input, inputRecord, kernel, load, map, max, output, scalar, store, sum } from "../index.ts";
 import { byteSize } from "../dtype.ts";
 import type { Dsa } from "./spec.ts";
 
