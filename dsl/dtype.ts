@@ -29,23 +29,35 @@ export const byteSize = (dtype: DType): number => bits[dtype] / 8;
 export const isFloat = (dtype: DType | "bool"): dtype is FloatType => dtype !== "i32" && dtype !== "u32" && dtype !== "bool";
 
 interface Minifloat {
-  readonly exponentBits: number;
   readonly mantissaBits: number;
+  /** Exponent of the smallest normal number. */
+  readonly minExponent: number;
   /** Largest finite magnitude. */
   readonly max: number;
   /** What a larger magnitude becomes. */
   readonly overflow: number;
-  readonly nanCode: number;
+  readonly sign: number;
+  readonly infinity: number;
+  readonly nan: number;
 }
 type MinifloatType = "e4m3" | "e5m2" | "f16" | "bf16";
+
+/** `nan`, `sign` and `infinity` are codes; e4m3 has no infinity, and its largest code is NaN. */
+const minifloat = (exponentBits: number, mantissaBits: number, nan: number, max: number, overflow: number): Minifloat => ({
+  mantissaBits,
+  minExponent: 2 - 2 ** (exponentBits - 1),
+  max,
+  overflow,
+  sign: 1 << (exponentBits + mantissaBits),
+  infinity: (2 ** exponentBits - 1) << mantissaBits,
+  nan,
+});
 const minifloats: Record<MinifloatType, Minifloat> = {
-  e4m3: { exponentBits: 4, mantissaBits: 3, max: 448, overflow: 448, nanCode: 0x7f },
-  e5m2: { exponentBits: 5, mantissaBits: 2, max: 57344, overflow: 57344, nanCode: 0x7e },
-  f16: { exponentBits: 5, mantissaBits: 10, max: 65504, overflow: Infinity, nanCode: 0x7e00 },
-  bf16: { exponentBits: 8, mantissaBits: 7, max: 0xff * 2 ** 120, overflow: Infinity, nanCode: 0x7fc0 },
+  e4m3: minifloat(4, 3, 0x7f, 448, 448),
+  e5m2: minifloat(5, 2, 0x7e, 57344, 57344),
+  f16: minifloat(5, 10, 0x7e00, 65504, Infinity),
+  bf16: minifloat(8, 7, 0x7fc0, 0xff * 2 ** 120, Infinity),
 };
-const biasOf = (f: Minifloat): number => 2 ** (f.exponentBits - 1) - 1;
-const signOf = (f: Minifloat): number => 1 << (f.exponentBits + f.mantissaBits);
 
 const double = new DataView(new ArrayBuffer(8));
 /** floor(log2(x)) of a positive f64; -1023 for its subnormals and 0, 1024 for infinity. */
@@ -56,7 +68,7 @@ const pow2 = (e: number): number => (double.setUint32(0, (e + 1023) << 20), doub
 function roundMinifloat(x: number, f: Minifloat): number {
   if (x === 0 || Number.isNaN(x)) return x;
   const magnitude = Math.abs(x);
-  const quantum = pow2(Math.max(exponentOf(magnitude), 1 - biasOf(f)) - f.mantissaBits);
+  const quantum = pow2(Math.max(exponentOf(magnitude), f.minExponent) - f.mantissaBits);
   const nearest = (magnitude / quantum + 2 ** 52 - 2 ** 52) * quantum; // above 2^52 f64 holds integers alone, and it rounds ties to even
   const finite = nearest <= f.max ? nearest : f.overflow;
   return x < 0 ? -finite : finite;
@@ -102,12 +114,12 @@ export function encode(dtype: DType, x: number): number {
   }
 }
 
-/** A minifloat's code is the top of the f32 code of the same value, once its exponent bias is that of f32. */
+/** A minifloat's code is the top of the f32 code of the same value, once its exponent is shifted to the range of f32. */
 function encodeMinifloat(value: number, f: Minifloat): number {
-  if (Number.isNaN(value)) return f.nanCode;
-  const sign = value < 0 || Object.is(value, -0) ? signOf(f) : 0;
-  if (Math.abs(value) === Infinity) return sign | (signOf(f) - (1 << f.mantissaBits));
-  return sign | (bitsOf(Math.abs(value) * pow2(biasOf(f) - 127)) >>> (23 - f.mantissaBits));
+  if (Number.isNaN(value)) return f.nan;
+  const sign = value < 0 || Object.is(value, -0) ? f.sign : 0;
+  const magnitude = Math.abs(value);
+  return sign | (magnitude === Infinity ? f.infinity : bitsOf(magnitude * pow2(-126 - f.minExponent)) >>> (23 - f.mantissaBits));
 }
 
 /** The value of a stored code. */
@@ -126,12 +138,11 @@ export function decode(dtype: DType, code: number): number {
 
 function decodeMinifloat(code: number, dtype: MinifloatType): number {
   const f = minifloats[dtype];
-  const magnitudeCode = code & (signOf(f) - 1);
-  const infinityCode = signOf(f) - (1 << f.mantissaBits);
-  const sign = code & signOf(f) ? -1 : 1;
-  if (dtype === "e4m3" ? magnitudeCode === f.nanCode : magnitudeCode > infinityCode) return NaN;
-  if (dtype !== "e4m3" && magnitudeCode === infinityCode) return sign * Infinity;
-  return sign * floatOf(magnitudeCode << (23 - f.mantissaBits)) * pow2(127 - biasOf(f));
+  const magnitude = code & (f.sign - 1);
+  const sign = code & f.sign ? -1 : 1;
+  if (dtype === "e4m3" ? magnitude === f.nan : magnitude > f.infinity) return NaN;
+  if (dtype !== "e4m3" && magnitude === f.infinity) return sign * Infinity;
+  return sign * floatOf(magnitude << (23 - f.mantissaBits)) * pow2(126 + f.minExponent);
 }
 
 const decodeTables = new Map<DType, Float64Array>();

@@ -8,7 +8,7 @@ import { beside, NEG } from "./sparse_mla.ts";
 import type { Dsa } from "./spec.ts";
 
 /** Latents that share a scale. */
-const GROUP = 128;
+export const GROUP = 128;
 
 export const sparseMlaDecode = (dsa: Dsa) => {
   const groups = dsa.dV / GROUP;
