@@ -4,11 +4,12 @@
  * **Unit roundoff** u of a format with p significant bits is 2^−p: one rounding to nearest changes a normal number by at most u times
  * itself. f32 24 bits, f16 11, bf16 8.
  *
- * **Contractions.** Let t_1 … t_n be the exact products of a dot product. Two models of how a target adds them up:
+ * **Contractions.** Let t_1 … t_n be the exact products of a dot product, and P the larger of the sum of the positive and the sum of the
+ * negative ones, (Σ|t_i| + |Σt_i|) / 2: no partial sum, in whatever order, is larger than P. Two models of how a target adds them up:
  *
  * ```text
- * anyOrder   n − 1 additions in any order or tree, and perhaps n rounded products, each off by at most `roundoff` of its own result:
- *            |error| <= γ · Σ|t_i|,   γ = n · roundoff / (1 − n · roundoff)
+ * anyOrder   at most n roundings of partial sums, in any order or tree, and perhaps a rounding of each product:
+ *            |error| <= (n · P + Σ|t_i|) · roundoff / (1 − n · roundoff)
  * aligned    in order, `group` products at a time: products and running sum are shifted to the exponent E of the largest of them and cut
  *            at 2^(E − bits), and so is the new sum:
  *            |error| <= Σ over groups  (2 + products that are no multiple of 2^(E − bits)) · 2^(E − bits)
@@ -47,7 +48,7 @@ export const tensorCoreAccumulator: AnyOrder = { kind: "anyOrder", roundoff: (9 
 /** fp8 tensor cores of Hopper: 13 fraction bits, 32 products an instruction (reported for H100; not yet measured by this project). */
 export const hopperFp8Accumulator: Aligned = { kind: "aligned", bits: 13, group: 32 };
 
-/** γ for n operations of relative error `roundoff`. Infinite once n · roundoff reaches 1. */
+/** γ = n · roundoff / (1 − n · roundoff), the most that n roundings add up to. Infinite once n · roundoff reaches 1. */
 export function gamma(n: number, roundoff: number): number {
   const total = n * roundoff;
   return total < 1 ? total / (1 - total) : Infinity;
@@ -56,9 +57,15 @@ export function gamma(n: number, roundoff: number): number {
 /** Bound on the error of Σ_d a[aAt + d] · b[bAt + d] over `length` products. */
 export function dotError(a: Float64Array, aAt: number, b: Float64Array, bAt: number, length: number, accumulator: Accumulator): number {
   if (accumulator.kind === "aligned") return alignedDotError(a, aAt, b, bAt, length, accumulator);
+  let sum = 0;
   let magnitude = 0;
-  for (let d = 0; d < length; d++) magnitude += Math.abs(a[aAt + d]! * b[bAt + d]!);
-  return gamma(length, accumulator.roundoff) * magnitude;
+  for (let d = 0; d < length; d++) {
+    const product = a[aAt + d]! * b[bAt + d]!;
+    sum += product;
+    magnitude += Math.abs(product);
+  }
+  const largestPartial = (magnitude + Math.abs(sum)) / 2;
+  return gamma(length, accumulator.roundoff) * (largestPartial + magnitude / length);
 }
 
 function alignedDotError(a: Float64Array, aAt: number, b: Float64Array, bAt: number, length: number, { bits, group }: Aligned): number {

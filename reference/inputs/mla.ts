@@ -16,6 +16,7 @@
  * | normal | logits of a few units |
  * | largeLogits | logits up to about ±1e4: nothing survives without subtracting the maximum |
  * | nanUnselected | rows that no slot names are NaN |
+ * | uniform | q is 0, so all slots weigh the same: lse is ln(filled slots) and notices one slot among thousands |
  * @module
  */
 
@@ -56,7 +57,7 @@ export function generateSlots(spec: { seed: number; kind: SlotKind; queries: num
   return idx;
 }
 
-export const mlaKinds = ["normal", "largeLogits", "nanUnselected"] as const;
+export const mlaKinds = ["normal", "largeLogits", "nanUnselected", "uniform"] as const;
 export type MlaKind = (typeof mlaKinds)[number];
 export const sinkKinds = ["none", "normal", "infinite"] as const;
 export type SinkKind = (typeof sinkKinds)[number];
@@ -88,10 +89,11 @@ export interface MlaCase {
   readonly length?: Int32Array | undefined;
 }
 
-function generateSink(random: Random, kind: SinkKind, heads: number): Float32Array | undefined {
+/** Ordinary sinks lie about ln(slots), where they take a visible share. */
+function generateSink(random: Random, kind: SinkKind, heads: number, slots: number): Float32Array | undefined {
   if (kind === "none") return undefined;
   const infinities = [Infinity, -Infinity];
-  return Float32Array.from({ length: heads }, (_, h) => (kind === "infinite" && h % 3 < 2 ? infinities[h % 3]! : random.normal()));
+  return Float32Array.from({ length: heads }, (_, h) => (kind === "infinite" && h % 3 < 2 ? infinities[h % 3]! : Math.log(slots) + random.normal()));
 }
 
 /** The scale is that of a 192-wide head, whatever dQk is, as f32. */
@@ -102,7 +104,7 @@ export function generateMla({ seed, kind, slotKind, sink, rowLengths, shape }: M
   const scale = Math.fround(softmaxScale(192));
   // ⟨q, kv⟩ has standard deviation √dQk times those of its factors: about 2 units of logit, or 3000
   const spread = Math.sqrt((kind === "largeLogits" ? 3000 : 2) / (scale * Math.sqrt(dQk)));
-  const q = drawArray(queries * heads * dQk, () => spread * random.normal());
+  const q = drawArray(queries * heads * dQk, () => (kind === "uniform" ? 0 : spread * random.normal()));
   const kv = drawArray(tokens * dQk, () => spread * random.normal());
   if (kind === "nanUnselected") {
     const selected = new Set(idx);
@@ -114,7 +116,7 @@ export function generateMla({ seed, kind, slotKind, sink, rowLengths, shape }: M
     kv: narrowTensor("bf16", kv),
     idx,
     scale,
-    sink: generateSink(random, sink, heads),
+    sink: generateSink(random, sink, heads, slots),
     length: rowLengths ? Int32Array.from({ length: queries }, () => random.integer(0, slots)) : undefined,
   };
 }

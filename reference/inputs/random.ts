@@ -4,7 +4,7 @@
  */
 
 import { uniformFloat64 } from "pure-rand/distribution/uniformFloat64";
-import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
+import { mersenne } from "pure-rand/generator/mersenne";
 
 export interface Random {
   /** In [0, 1). */
@@ -18,7 +18,7 @@ export interface Random {
 }
 
 export function randomOf(seed: number): Random {
-  const generator = xoroshiro128plus(seed);
+  const generator = mersenne(seed);
   const uniform = (): number => uniformFloat64(generator);
   const integer = (low: number, high: number): number => low + Math.floor(uniform() * (high - low + 1));
   return {
