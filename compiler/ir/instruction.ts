@@ -2,13 +2,21 @@
  * An instruction record: name, timeline, meaning, text, cost. Records live in `targets/<t>/instructions.ts`; the Loop
  * interpreter runs `semantics`, the emitter prints `text`, the verifier reads `timeline`.
  */
+import type { DType } from "../../dsl/dtype.ts";
 import type { Operand } from "./loop.ts";
 
-/** Order class of an instruction's effects. */
+/**
+ * Order class of an instruction's effects. What a `cpAsync` record writes to shared memory arrives when the thread executes a
+ * `cpAsync` record that writes nothing, and other threads see it after the next barrier.
+ */
 export type Timeline = "inOrder" | "cpAsync" | "tma" | "wgmma";
 
 /** What a lane of the simulated machine sees of an operand. */
 export interface LaneOperand {
+  /** Type of the elements: of memory for addresses, the compute type for registers and values. */
+  readonly dtype: DType | "bool";
+  /** Byte address (addresses only), from the start of shared memory or of the param: for alignment rules. */
+  readonly address: number;
   /** Value operands. */
   readonly value: number;
   /** Registers: element `i` of the operand; shared and global addresses: element `i` from the address on, as a value. */

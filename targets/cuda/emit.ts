@@ -1,0 +1,357 @@
+/** Loop IR to CUDA C++ that needs no header: NVRTC and nvcc compile it as it stands. */
+import { byteSize, type DType } from "../../dsl/dtype.ts";
+import { binary, type Expr, int, visitExpr } from "../../compiler/ir/expr.ts";
+import type { PrintedOperand } from "../../compiler/ir/instruction.ts";
+import type { LoopKernel, LoopStmt, Operand } from "../../compiler/ir/loop.ts";
+import type { Loc } from "../../compiler/ir/tile.ts";
+import { allStatements, argument, atom, branch, call, EmitError, expressionsOf, flow, identifier, Lines, list, nameKernel, Names, plus, prefix, type Text } from "../text.ts";
+import { codecHelper, decodeName, encodeName, isNarrow, packName } from "./codec.ts";
+import { CudaExprs, elementType, pointerType, scalarText } from "./expr.ts";
+import { cudaInstructions } from "./instructions.ts";
+import { cudaArch, type CudaTarget } from "./target.ts";
+import { cudaWords } from "./words.ts";
+
+export interface CudaEmitOptions {
+  readonly target: CudaTarget;
+  /** Lines of the comment at the top, without the slashes. */
+  readonly header: readonly string[];
+  /** The text of the TypeScript line at a place, for the comment above the lines that it became. */
+  sourceLine(loc: Loc): string;
+}
+
+/** The `extern "C"` name of the kernel's entry. */
+export const cudaEntry = (kernel: LoopKernel): string => {
+  const name = identifier(kernel.name);
+  return cudaWords.includes(name) ? `${name}_kernel` : name;
+};
+
+/**
+ * The text of one kernel. Parameters are the pointers in manifest order, then the dims as int; all shared memory is dynamic.
+ * An EmitError means that a pass built something that CUDA has no text for.
+ */
+export function emitCuda(kernel: LoopKernel, options: CudaEmitOptions): string {
+  return new CudaEmitter(kernel, options).file();
+}
+
+type Stmt<K extends LoopStmt["kind"]> = Extract<LoopStmt, { kind: K }>;
+const aliases = [
+  ["u8", "unsigned char"],
+  ["u16", "unsigned short"],
+  ["u32", "unsigned int"],
+  ["i64", "long long"],
+] as const;
+const instructions = new Map(cudaInstructions.map((i) => [i.name, i]));
+
+class CudaEmitter {
+  readonly #kernel: LoopKernel;
+  readonly #options: CudaEmitOptions;
+  readonly #names: Names;
+  readonly #exprs: CudaExprs;
+  readonly #lines = new Lines();
+  /** Helper texts in the order in which they must stand. */
+  readonly #helpers = new Map<string, string>();
+  /** The statement is the only one of its block, so what it declares needs no braces of its own. */
+  #alone = false;
+  readonly #temporaries: Record<"at" | "valid" | "words" | "e", string>;
+
+  constructor(kernel: LoopKernel, options: CudaEmitOptions) {
+    this.#kernel = kernel;
+    this.#options = options;
+    this.#names = new Names([...cudaWords, cudaEntry(kernel)]);
+    nameKernel(kernel, this.#names);
+    const fresh = (name: string) => this.#names.fresh(name);
+    this.#temporaries = { at: fresh("at"), valid: fresh("valid"), words: fresh("words"), e: fresh("e") };
+    this.#exprs = new CudaExprs(kernel, this.#names, (name) => this.#need(name));
+  }
+
+  file(): string {
+    const { header } = this.#options;
+    this.#signature();
+    const body = this.#lines.toString();
+    const prelude = [...this.#helpers.values()].join("\n");
+    const used = aliases.filter(([alias]) => new RegExp(`\\b${alias}\\b`).test(prelude + body));
+    return [
+      ...header.map((l) => `// ${l}`.trimEnd()),
+      ...(header.length > 0 ? [""] : []),
+      ...used.map(([alias, type]) => `using ${alias} = ${type};`),
+      ...(used.length > 0 ? [""] : []),
+      ...(prelude === "" ? [] : [prelude, ""]),
+      body,
+      "",
+    ].join("\n");
+  }
+
+  #need(name: string): void {
+    if (this.#helpers.has(name)) return;
+    const found = codecHelper(name, cudaArch(this.#options.target));
+    if (!found) throw new EmitError(this.#kernel.name, `there is no helper "${name}"`);
+    for (const needed of found.needs) this.#need(needed);
+    this.#helpers.set(name, found.text);
+  }
+
+  #signature(): void {
+    const { params, dims, threads, shared, body } = this.#kernel;
+    const declared = [
+      ...params.map((p) => `${p.access === "in" ? "const " : ""}${pointerType(p)}* __restrict__ ${this.#names.of("param", p.name)}`),
+      ...dims.map((d) => `int ${this.#names.of("dim", d.name)}`),
+    ];
+    const lines = this.#lines;
+    lines.add(`extern "C" __global__ void __launch_bounds__(${threads}) ${cudaEntry(this.#kernel)}(`);
+    declared.forEach((d, i) => lines.add(`    ${d}${i + 1 < declared.length ? "," : ") {"}`));
+    lines.block(undefined, () => {
+      if (shared.length > 0) lines.add("extern __shared__ __align__(1024) unsigned char shared[];");
+      for (const b of shared) {
+        const type = elementType(b.dtype);
+        lines.add(`${type}* const ${this.#names.of("buffer", b.name)} = (${type}*)(shared + ${b.offset});  // ${b.note}`);
+      }
+      const used = machineIndices(body);
+      if (used.has("BlockIndex")) lines.add("const int block = blockIdx.x;");
+      if (used.has("ThreadIndex")) lines.add("const int thread = threadIdx.x;");
+      this.#body(body);
+    });
+  }
+
+  #body(body: readonly LoopStmt[]): void {
+    const printed = body.filter((s) => s.kind !== "Source" && s.kind !== "Comment");
+    for (const s of body) {
+      this.#alone = printed.length === 1;
+      this.#statement(s);
+    }
+  }
+
+  #statement(s: LoopStmt): void {
+    const lines = this.#lines;
+    const x = this.#exprs;
+    switch (s.kind) {
+      case "Let":
+      case "Uniform":
+        return lines.add(`const ${scalarText[s.value.type]} ${this.#names.of("scalar", s.name)} = ${x.text(s.value)};`);
+      case "Variable":
+        return lines.add(`${scalarText[s.type]} ${this.#names.of("scalar", s.name)} = ${x.as(s.type, s.init).code};`);
+      case "Array":
+        return lines.add(`${scalarText[s.type]} ${this.#names.of("array", s.name)}[${s.size}];`);
+      case "Assign":
+        return lines.add(`${x.variable(s.name)} = ${x.text(s.value)};`);
+      case "SetRegister":
+        return lines.add(`${x.register(s.array, s.index)} = ${x.text(s.value)};`);
+      case "For": {
+        const i = this.#names.of("scalar", s.name);
+        const step = s.step === 1 ? `++${i}` : `${i} += ${s.step}`;
+        if (s.unroll) lines.add("#pragma unroll");
+        return lines.block(`for (int ${i} = ${x.text(s.lo)}; ${i} < ${argument(x.print(s.hi))}; ${step}) {`, () => this.#body(s.body));
+      }
+      case "If":
+        lines.block(`if (${x.text(s.cond)}) {`, () => this.#body(s.then), s.otherwise.length > 0 ? "} else {" : "}");
+        if (s.otherwise.length > 0) lines.block(undefined, () => this.#body(s.otherwise));
+        return;
+      case "LoadGlobal":
+        return this.#load(s);
+      case "StoreGlobal":
+        return this.#store(s);
+      case "StoreShared": {
+        const { dtype } = x.buffer(s.buffer);
+        if ((s.values.length * byteSize(dtype)) % 4 !== 0)
+          throw new EmitError(this.#kernel.name, `${s.values.length} ${dtype} elements stored to shared "${s.buffer}" are not whole words`);
+        if (s.values.length === 1) return lines.add(`${this.#names.of("buffer", s.buffer)}[${x.text(s.index)}] = ${this.#encoded(dtype, s.values[0]!)};`);
+        return lines.add(...this.#vectorStore(x.sharedPointer(s.buffer, s.index), dtype, s.values));
+      }
+      case "AtomicAdd":
+        return lines.add(`atomicAdd(&${this.#names.of("buffer", s.buffer)}[${x.text(s.index)}], ${argument(x.print(s.value))});`);
+      case "Barrier":
+        return lines.add("__syncthreads();");
+      case "Call":
+        return this.#call(s);
+      case "Source":
+        return lines.source(s.loc, (loc) => this.#options.sourceLine(loc));
+      case "Comment":
+        return lines.add(`// ${s.text}`);
+    }
+  }
+
+  #call(s: Stmt<"Call">): void {
+    const record = instructions.get(s.instruction);
+    if (!record) throw new EmitError(this.#kernel.name, `CUDA has no instruction record "${s.instruction}"`);
+    if (record.helper) this.#helpers.set(record.helper, record.helper); // records may share one
+    this.#lines.add(record.text(s.operands.map((o) => this.#operand(o))));
+  }
+
+  #operand(operand: Operand): PrintedOperand {
+    const x = this.#exprs;
+    switch (operand.kind) {
+      case "Value":
+        return { operand, text: argument(x.print(operand.value)), registers: [] };
+      case "Registers": {
+        const registers = Array.from({ length: operand.count }, (_, i) => x.register(operand.array, binary("+", operand.index, int(i))));
+        return { operand, text: registers[0] ?? "", registers };
+      }
+      case "SharedAddress":
+        return { operand, text: x.sharedPointer(operand.buffer, operand.index).code, registers: [] };
+      case "GlobalAddress":
+        return { operand, text: x.pointer(operand.param, operand.field, operand.coords).code, registers: [] };
+    }
+  }
+
+  #load(s: Stmt<"LoadGlobal">): void {
+    const x = this.#exprs;
+    const { dtype } = x.field(s.param, s.field);
+    const register = (e: number) => x.register(s.array, binary("+", s.index, int(e)));
+    const whole = s.aligned && this.#isVector(s, s.count);
+    const { lines, words: vectorName } = { lines: this.#lines, words: this.#temporaries.words };
+    const loadWhole = (pointer: Text) => {
+      const bytes = s.count * byteSize(dtype);
+      const { type, lanes, chunks } = vectorOf(dtype, bytes);
+      const perWord = s.count / (lanes * chunks);
+      for (let c = 0; c < chunks; c++) {
+        const name = chunks === 1 ? vectorName : `${vectorName}${c}`;
+        lines.add(`const ${type} ${name} = ${vectorAt(`const ${type}`, pointer, c, chunks)};`);
+        const element = (i: number) => {
+          const lane = Math.floor(i / perWord);
+          const word = lanes === 1 ? name : `${name}.${"xyzw"[lane]!}`;
+          return `${register(c * lanes * perWord + i)} = ${this.#fromWord(dtype, word, i % perWord)};`;
+        };
+        lines.add(...flow(Array.from({ length: lanes * perWord }, (_, i) => element(i))));
+      }
+    };
+    const loadEach = (condition: (e: string) => string | undefined, at: string | undefined) => {
+      const one = (e: number | string, target: string, element: string) => {
+        const value = x.decode(dtype, { code: element, binds: "atom" }).code;
+        const when = condition(String(e));
+        lines.add(`${target} = ${when === undefined ? value : `${when} ? ${value} : ${branch(x.print(s.fill))}`};`);
+      };
+      if (at === undefined || s.count === 1) {
+        for (let e = 0; e < s.count; e++) one(e, register(e), at === undefined ? x.element(s.param, s.field, along(s.coords, e)) : `${at}[${e}]`);
+        return;
+      }
+      const e = this.#temporaries.e;
+      lines.add("#pragma unroll");
+      const index = s.index.kind === "Const" && s.index.value === 0 ? e : plus(x.print(s.index), atom(e)).code;
+      lines.block(`for (int ${e} = 0; ${e} < ${s.count}; ++${e}) {`, () => one(e, `${this.#names.of("array", s.array)}[${index}]`, `${at}[${e}]`));
+    };
+    this.#access(s, s.count, whole, loadWhole, loadEach, () => {
+      lines.add(...flow(Array.from({ length: s.count }, (_, e) => `${register(e)} = ${x.text(s.fill)};`)));
+    });
+  }
+
+  #store(s: Stmt<"StoreGlobal">): void {
+    const x = this.#exprs;
+    const { dtype } = x.field(s.param, s.field);
+    const whole = s.aligned && this.#isVector(s, s.values.length);
+    const storeWhole = (pointer: Text) => this.#lines.add(...this.#vectorStore(pointer, dtype, s.values));
+    const storeEach = (condition: (e: string) => string | undefined, at: string | undefined) => {
+      for (const [e, value] of s.values.entries()) {
+        const when = condition(String(e));
+        const target = at === undefined ? x.element(s.param, s.field, along(s.coords, e)) : `${at}[${e}]`;
+        this.#lines.add(`${when === undefined ? "" : `if (${when}) `}${target} = ${this.#encoded(dtype, value)};`);
+      }
+    };
+    this.#access(s, s.values.length, whole, storeWhole, storeEach, undefined);
+  }
+
+  /**
+   * The shape that loads and stores share: one vector access where all elements exist, element by element otherwise.
+   * `each` gets the condition under which element e exists and the name of a pointer to element 0, if one is declared.
+   */
+  #access(
+    s: Stmt<"LoadGlobal"> | Stmt<"StoreGlobal">,
+    count: number,
+    vector: boolean,
+    whole: (pointer: Text) => void,
+    each: (condition: (e: string) => string | undefined, at: string | undefined) => void,
+    none: (() => void) | undefined,
+  ): void {
+    const x = this.#exprs;
+    const lines = this.#lines;
+    const scope = (body: () => void) => (this.#alone ? body() : lines.block("{", body));
+    if (!s.limit) {
+      const all = () => (vector ? whole(x.address(s.param, s.field, s.coords)) : each(() => undefined, undefined));
+      if (!s.guard) return vector && s.kind === "LoadGlobal" ? scope(all) : all();
+      if (count === 1) return each(() => branch(x.print(s.guard!)), undefined);
+      lines.block(`if (${x.text(s.guard)}) {`, all, none ? "} else {" : "}");
+      if (none) lines.block(undefined, none);
+      return;
+    }
+    const { at, valid } = this.#temporaries;
+    scope(() => {
+      const limit = s.guard ? { kind: "Select" as const, type: "i32" as const, cond: s.guard, then: s.limit!, otherwise: int(0) } : s.limit!;
+      const simple = limit.kind === "Var" || limit.kind === "Const";
+      if (!simple) lines.add(`const int ${valid} = ${x.text(limit)};`);
+      const bound = simple ? x.text(limit) : valid;
+      const contiguous = this.#isContiguous(s);
+      if (contiguous) lines.add(`${s.kind === "LoadGlobal" ? "const " : ""}${elementType(x.field(s.param, s.field).dtype)}* const ${at} = ${x.pointer(s.param, s.field, s.coords).code};`);
+      const exists = (e: string) => (/^\d/.test(e) ? `${bound} > ${e}` : `${e} < ${bound}`);
+      if (!vector) return each(exists, contiguous ? at : undefined);
+      lines.block(`if (${bound} >= ${count}) {`, () => whole({ code: at, binds: "atom" }), "} else {");
+      lines.block(undefined, () => each(exists, at));
+    });
+  }
+
+  #isContiguous(s: Stmt<"LoadGlobal"> | Stmt<"StoreGlobal">): boolean {
+    const field = this.#exprs.field(s.param, s.field);
+    const last = [...this.#exprs.param(s.param).axes, ...field.axes].at(-1);
+    return last?.stride === byteSize(field.dtype);
+  }
+  #isVector(s: Stmt<"LoadGlobal"> | Stmt<"StoreGlobal">, count: number): boolean {
+    const bytes = count * byteSize(this.#exprs.field(s.param, s.field).dtype);
+    return count > 1 && this.#isContiguous(s) && (bytes === 4 || bytes === 8 || bytes % 16 === 0);
+  }
+
+  /** Element `e` of a loaded word. */
+  #fromWord(dtype: DType, word: string, e: number): string {
+    if (!isNarrow(dtype)) return word;
+    this.#exprs.decode(dtype, { code: word, binds: "atom" });
+    const bits = 8 * byteSize(dtype);
+    const high = e === 32 / bits - 1;
+    const mask = `0x${(2 ** bits - 1).toString(16)}u`;
+    const code = e === 0 ? `${word} & ${mask}` : high ? `${word} >> ${e * bits}` : `${word} >> ${e * bits} & ${mask}`;
+    return `${decodeName(dtype)}(${code})`;
+  }
+
+  /** The value as it lies in memory. */
+  #encoded(dtype: DType, value: Expr): string {
+    const memory = dtype === "i32" || dtype === "u32" ? dtype : "f32";
+    const text = this.#exprs.as(memory, value);
+    if (!isNarrow(dtype)) return text.code;
+    this.#need(encodeName(dtype));
+    return call(encodeName(dtype), text).code;
+  }
+
+  #vectorStore(pointer: Text, dtype: DType, values: readonly Expr[]): string[] {
+    const perWord = 4 / byteSize(dtype);
+    const words: string[] = [];
+    for (let i = 0; i < values.length; i += perWord) {
+      const parts = values.slice(i, i + perWord);
+      if (!isNarrow(dtype)) {
+        words.push(this.#encoded(dtype, parts[0]!));
+        continue;
+      }
+      this.#need(packName(dtype));
+      words.push(`${packName(dtype)}(${parts.map((v) => argument(this.#exprs.as("f32", v))).join(", ")})`);
+    }
+    const { type, lanes, chunks } = vectorOf(dtype, values.length * byteSize(dtype));
+    return Array.from({ length: chunks }, (_, c) => {
+      const target = vectorAt(type, pointer, c, chunks);
+      const parts = words.slice(c * lanes, (c + 1) * lanes);
+      return lanes === 1 ? [`${target} = ${parts[0]!};`] : list(`${target} = make_${type}(`, parts, ");");
+    }).flat();
+  }
+}
+
+/** The vector type for a run of bytes (a multiple of 4): as wide as divides them, at most 16 bytes. */
+function vectorOf(dtype: DType, bytes: number): { readonly type: string; readonly lanes: number; readonly chunks: number } {
+  const lanes = bytes % 16 === 0 ? 4 : bytes % 8 === 0 ? 2 : 1;
+  const base = dtype === "f32" ? "float" : dtype === "i32" ? "int" : "uint";
+  return { type: lanes === 1 ? (base === "uint" ? "u32" : base) : `${base}${lanes}`, lanes, chunks: bytes / (4 * lanes) };
+}
+
+function vectorAt(type: string, pointer: Text, chunk: number, chunks: number): string {
+  const cast = prefix(`(${type}*)`, pointer).code;
+  return chunks === 1 ? `*${cast}` : `(${cast})[${chunk}]`;
+}
+
+const along = (coords: readonly Expr[], e: number): Expr[] => coords.map((c, i) => (i === coords.length - 1 ? binary("+", c, int(e)) : c));
+
+function machineIndices(body: readonly LoopStmt[]): Set<Expr["kind"]> {
+  const used = new Set<Expr["kind"]>();
+  for (const s of allStatements(body)) for (const e of expressionsOf(s)) visitExpr(e, (x) => used.add(x.kind));
+  return used;
+}
