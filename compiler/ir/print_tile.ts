@@ -1,0 +1,154 @@
+/** Tile IR as text: for traces, `explain` and golden tests. */
+import type { Expr } from "./expr.ts";
+import type { AxisSize, HostExpr, Param } from "./manifest.ts";
+import type { Axis, GridDim, Loc, TileKernel, TileOp, TileStmt, TileValue, TileView } from "./tile.ts";
+
+/** Column at which source lines stand. */
+const margin = 100;
+
+/** The whole kernel, one statement a line, each with the TypeScript line that it comes from. */
+export function printTile(kernel: TileKernel): string {
+  const lines = [
+    `kernel ${kernel.name}  // ${kernel.loc.file}:${kernel.loc.line}`,
+    ...Object.entries(kernel.tune).map(([name, value]) => `  tune ${name} = ${value}`),
+    ...kernel.params.map((p) => `  ${p.access} ${printParam(p)}`),
+    ...kernel.dims.map((d) => `  dim ${d.name}${d.default === undefined ? "" : ` = ${printHost(d.default)}`}`),
+    ...kernel.grid.map((g) => `  grid ${printGrid(g)}`),
+    ...kernel.body.flatMap((s) => printStmt(s, "  ", kernel.loc.file)),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+export function printHost(e: HostExpr): string {
+  if (typeof e === "number" || typeof e === "string") return String(e);
+  const [first = "", ...rest] = e.args.map(printHost);
+  const infix = { add: "+", sub: "-", mul: "*", div: "/" } as const;
+  return e.op in infix ? `(${[first, ...rest].join(` ${infix[e.op as keyof typeof infix]} `)})` : `${e.op}(${[first, ...rest].join(", ")})`;
+}
+
+const printGrid = ({ index, lo, step, count }: GridDim): string => `${index.name} = ${printHost(lo)} + ${step} * [0, ${printHost(count)})`;
+
+function printParam(p: Param): string {
+  const fields = p.fields.map((f) => (f.name === "" ? f.dtype : `${f.name} ${f.dtype}${printSizes(f.axes)} @${f.offset}`));
+  const record = p.fields[0]?.name === "" ? fields[0] : `{ ${fields.join(", ")} }`;
+  return `${p.name}: ${record}${printSizes(p.axes)}, ${printHost(p.bytes)} bytes`;
+}
+const printSizes = (axes: readonly AxisSize[]): string => `[${axes.map((a) => `${a.axis} ${a.size} by ${printHost(a.stride)}`).join(", ")}]`;
+
+export const printAxes = (axes: readonly Axis[]): string => `[${axes.map((a) => `${a.name} ${a.extent}`).join(", ")}]`;
+const typed = (t: TileValue): string => `${t.label}: ${t.dtype}${printAxes(t.axes)}`;
+
+function printView(view: TileView): string {
+  const coords = view.coords.map((c) => (c.kind === "Index" ? printExpr(c.at) : `${c.axis.name} ${printExpr(c.start)} +${c.axis.extent}`));
+  return `${view.param}${view.field === "" ? "" : `.${view.field}`}[${coords.join(", ")}]`;
+}
+
+/** `file` is the kernel's: lines of other files are printed with their path. */
+function printStmt(s: TileStmt, indent: string, file: string): readonly string[] {
+  const place = (at: Loc): string => (at.file === file ? String(at.line) : `${at.file}:${at.line}`);
+  const line = (text: string, at?: Loc): string => (at === undefined ? indent + text : `${(indent + text).padEnd(margin)} // ${place(at)}`);
+  const block = (body: readonly TileStmt[]): readonly string[] => body.flatMap((b) => printStmt(b, `${indent}  `, file));
+  switch (s.kind) {
+    case "Define":
+      return [line(`${typed(s.value)} = ${printOp(s.op)}`, s.value.loc)];
+    case "Let":
+      return [line(`${s.scalar.name}: ${s.scalar.type} = ${printExpr(s.expr)}`, s.scalar.loc)];
+    case "ToScalar":
+      return [line(`${s.scalar.name}: ${s.scalar.type} = scalar ${s.of.label}`, s.scalar.loc)];
+    case "For":
+      return [
+        line(`for ${s.index.name} = ${printExpr(s.lo)} to ${printExpr(s.hi)} step ${s.step}`, s.loc),
+        ...s.tiles.map((c) => line(`  carry ${typed(c.param)} from ${c.init.label}`)),
+        ...s.scalars.map((c) => line(`  carry ${c.param.name}: ${c.param.type} from ${c.init.name}`)),
+        ...block(s.body),
+        ...s.tiles.map((c) => line(`  next ${c.param.label} = ${c.next.label}, at last ${c.result.label}`)),
+        ...s.scalars.map((c) => line(`  next ${c.param.name} = ${c.next.name}, at last ${c.result.name}`)),
+      ];
+    case "If":
+      return [
+        line(`if ${printExpr(s.cond)}`, s.loc),
+        ...block(s.then),
+        ...(s.otherwise.length > 0 ? [line("else"), ...block(s.otherwise)] : []),
+        ...s.tiles.map((m) => line(`  ${typed(m.result)} = ${m.then.label} or ${m.otherwise.label}`)),
+        ...s.scalars.map((m) => line(`  ${m.result.name}: ${m.result.type} = ${m.then.name} or ${m.otherwise.name}`)),
+      ];
+    case "Store":
+      return [line(`store ${printView(s.view)} = ${s.of.label}${s.keep ? ` where ${s.keep.label}` : ""}`, s.loc)];
+    case "Histogram":
+      return [line(`histogram ${s.name} of ${s.bins}`, s.loc)];
+    case "HistogramAdd":
+      return [line(`${s.histogram}.add ${s.bin.label} where ${s.keep.label}`, s.loc)];
+    case "HistogramFind":
+      return [line(`${s.bin.name}, ${s.above.name} = ${s.histogram}.find ${printExpr(s.want)}`, s.loc)];
+    case "Append":
+      return [line(`append ${s.name} to ${printView(s.view)}`, s.loc)];
+    case "AppendPush":
+      return [line(`${s.append}.push ${s.of.label} where ${s.keep.label}`, s.loc)];
+    case "AppendFill":
+      return [line(`${s.append}.fill ${printExpr(s.value)}`, s.loc)];
+    case "AppendCount":
+      return [line(`${s.scalar.name}: i32 = ${s.append}.count`, s.scalar.loc)];
+  }
+}
+
+function printOp(op: TileOp): string {
+  switch (op.kind) {
+    case "Load":
+      return `load ${printView(op.view)} else ${printExpr(op.fill)}`;
+    case "Gather":
+      return `gather ${printView(op.view)} at ${op.picks.map((p) => `#${p.coord} ${p.index.label}`).join(", ")}`;
+    case "Full":
+      return `full ${printExpr(op.value)}`;
+    case "Iota":
+      return `iota ${printExpr(op.start)}`;
+    case "Slice":
+      return `slice ${op.of.label} ${op.axis} from ${op.start}`;
+    case "Rename":
+      return `rename ${op.of.label} ${Object.entries(op.axes).map(([from, to]) => `${from} to ${to}`).join(", ")}`;
+    case "Cast":
+      return `cast ${op.of.label}`;
+    case "Map":
+      return `map (${op.params.map((p, i) => `${p} of ${op.inputs[i]?.label}`).join(", ")}) => ${printExpr(op.body)}`;
+    case "Reduce":
+      return `${op.fn} ${op.of.label} over ${op.over.join(", ")}`;
+    case "Scan":
+      return `scan ${op.fn} ${op.of.label} along ${op.axis}`;
+    case "Gemm":
+      return `gemm ${op.a.label} * ${op.b.label} over ${op.over.join(", ")}${op.acc ? ` + ${op.acc.label}` : ""}`;
+    case "Counts":
+      return `counts of ${op.histogram}`;
+  }
+}
+
+/** An expression in TypeScript's syntax; conversions and roundings as calls of the type. */
+export function printExpr(e: Expr): string {
+  const inner = (x: Expr): string => (x.kind === "Binary" || x.kind === "Select" ? `(${printExpr(x)})` : printExpr(x));
+  switch (e.kind) {
+    case "Const":
+      return e.type === "bool" ? String(e.value !== 0) : `${Object.is(e.value, -0) ? "-0" : e.value}${e.type === "u32" ? "u" : e.type === "f32" && Number.isInteger(e.value) ? "f" : ""}`;
+    case "Var":
+      return e.name;
+    case "Unary":
+      return `${e.op}${inner(e.a)}`;
+    case "Binary":
+      return `${inner(e.a)} ${e.op} ${inner(e.b)}`;
+    case "Select":
+      return `${inner(e.cond)} ? ${inner(e.then)} : ${inner(e.otherwise)}`;
+    case "Call":
+      return `${e.fn}(${e.args.map(printExpr).join(", ")})`;
+    case "Convert":
+      return `${e.type}(${printExpr(e.a)})`;
+    case "Round":
+      return `${e.dtype}(${printExpr(e.a)})`;
+    case "Reg":
+      return `${e.array}[${printExpr(e.index)}]`;
+    case "Shared":
+      return `${e.buffer}[${printExpr(e.index)}]`;
+    case "GlobalElement":
+      return `${e.param}${e.field === "" ? "" : `.${e.field}`}[${e.coords.map(printExpr).join(", ")}]`;
+    case "BlockIndex":
+      return "blockIndex";
+    case "ThreadIndex":
+      return "threadIndex";
+  }
+}
