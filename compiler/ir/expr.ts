@@ -57,6 +57,9 @@ export function binary(op: BinaryOp, a: Expr, b: Expr): Expr {
   }
   if (a.type === "i32" || a.type === "u32") {
     if (op === "+" && isConst(b, 0)) return a;
+    // (x + c) ± d is x + (c ± d)
+    if ((op === "+" || op === "-") && isConst(b) && a.kind === "Binary" && a.op === "+" && isConst(a.b))
+      return binary("+", a.a, constant(a.type, op === "+" ? a.b.value + b.value : a.b.value - b.value));
     if (op === "+" && isConst(a, 0)) return b;
     if (op === "-" && isConst(b, 0)) return a;
     if (op === "*" && isConst(b, 1)) return a;
@@ -98,31 +101,50 @@ export const select = (cond: Expr, then: Expr, otherwise: Expr): Expr =>
 export const convert = (type: ScalarType, a: Expr): Expr =>
   a.type === type ? a : isConst(a) && type !== "bool" ? constant(type, type === "f32" ? a.value : type === "u32" ? a.value >>> 0 : a.value | 0) : { kind: "Convert", type, a };
 
-/** Rebuilds an expression with `f` applied to every node, children first. */
-export function mapExpr(e: Expr, f: (e: Expr) => Expr): Expr {
-  const go = (x: Expr) => mapExpr(x, f);
+/** Rebuilds an expression with `f` applied to every node, children first. Nodes that occur twice stay one node. */
+export function mapExpr(root: Expr, f: (e: Expr) => Expr): Expr {
+  const done = new Map<Expr, Expr>();
+  const go = (e: Expr): Expr => {
+    const known = done.get(e);
+    if (known) return known;
+    const result = f(withChildren(e, go));
+    done.set(e, result);
+    return result;
+  };
+  return go(root);
+}
+
+/** The same node with every child replaced by `go(child)`. */
+export function withChildren(e: Expr, go: (e: Expr) => Expr): Expr {
   switch (e.kind) {
     case "Const":
     case "Var":
     case "BlockIndex":
     case "ThreadIndex":
-      return f(e);
+      return e;
     case "Unary":
     case "Convert":
     case "Round":
-      return f({ ...e, a: go(e.a) });
+      return { ...e, a: go(e.a) };
     case "Binary":
-      return f({ ...e, a: go(e.a), b: go(e.b) });
+      return { ...e, a: go(e.a), b: go(e.b) };
     case "Select":
-      return f({ ...e, cond: go(e.cond), then: go(e.then), otherwise: go(e.otherwise) });
+      return { ...e, cond: go(e.cond), then: go(e.then), otherwise: go(e.otherwise) };
     case "Call":
-      return f({ ...e, args: e.args.map(go) });
+      return { ...e, args: e.args.map(go) };
     case "Reg":
     case "Shared":
-      return f({ ...e, index: go(e.index) });
+      return { ...e, index: go(e.index) };
     case "GlobalElement":
-      return f({ ...e, coords: e.coords.map(go), ...(e.guard && { guard: go(e.guard) }), ...(e.fill && { fill: go(e.fill) }) });
+      return { ...e, coords: e.coords.map(go), ...(e.guard && { guard: go(e.guard) }), ...(e.fill && { fill: go(e.fill) }) };
   }
+}
+
+/** Direct subexpressions. */
+export function childrenOf(e: Expr): Expr[] {
+  const children: Expr[] = [];
+  withChildren(e, (child) => (children.push(child), child));
+  return children;
 }
 
 /** Replaces variables by expressions. */

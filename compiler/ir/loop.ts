@@ -91,3 +91,33 @@ export interface LoopKernel {
   readonly sharedBytes: number;
   readonly body: readonly LoopStmt[];
 }
+
+/** Expressions of a statement itself, not of those inside it. */
+export function expressionsOf(s: LoopStmt): readonly (Expr | undefined)[] {
+  switch (s.kind) {
+    case "Let":
+    case "Uniform":
+    case "Assign":
+      return [s.value];
+    case "Variable":
+      return [s.init];
+    case "SetRegister":
+      return [s.index, s.value];
+    case "For":
+      return [s.lo, s.hi];
+    case "If":
+      return [s.cond];
+    case "LoadGlobal":
+      return [s.index, ...s.coords, s.guard, s.limit, s.fill];
+    case "StoreGlobal":
+      return [...s.coords, ...s.values, s.guard, s.limit];
+    case "StoreShared":
+      return [s.index, ...s.values];
+    case "AtomicAdd":
+      return [s.index, s.value];
+    case "Call":
+      return s.operands.flatMap((o) => (o.kind === "Value" ? [o.value] : o.kind === "GlobalAddress" ? o.coords : [o.index]));
+    default:
+      return [];
+  }
+}

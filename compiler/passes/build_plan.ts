@@ -1,0 +1,75 @@
+/** Turns the Tile program into the Plan: one statement per stored value, stages where other threads read, moves where loops carry. */
+import type { Layout } from "../ir/layout.ts";
+import type { Place, Plan, PlanStmt } from "../ir/plan.ts";
+import type { TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
+import type { Layouts } from "./infer_layouts.ts";
+import type { Placement } from "./place_values.ts";
+import type { StagedTile } from "./plan_stages.ts";
+
+export function buildPlan(kernel: TileKernel, placement: Placement, layouts: Layouts, stages: readonly StagedTile[], threads: number): Plan {
+  const stageOf = new Map(stages.map((s) => [s.value.id, s.stage]));
+  const places = new Map<number, Place>();
+  for (const [id, op] of placement.inline) places.set(id, { kind: "Inline", op });
+
+  /** Records where `value` lives. A load that found no room in shared memory is inline. */
+  function settle(value: TileValue, op?: TileOp): { layout?: Layout; stage?: StagedTile["stage"] } {
+    const layout = layouts.layouts.get(value.id);
+    const stage = stageOf.get(value.id);
+    if (!layout && !stage && op) places.set(value.id, { kind: "Inline", op });
+    else places.set(value.id, { kind: "Stored", ...(layout && { layout }), ...(stage && { stage }) });
+    return { ...(layout && { layout }), ...(stage && { stage }) };
+  }
+
+  function define(value: TileValue, op: TileOp): PlanStmt[] {
+    if (placement.inline.has(value.id)) return [];
+    const { layout, stage } = settle(value, op);
+    const out: PlanStmt[] = [];
+    if (op.kind === "Gemm") out.push({ kind: "Gemm", value, op, plan: layouts.gemms.get(value.id)! });
+    else if (op.kind === "Reduce") out.push({ kind: "Reduce", value, op, plan: layouts.reduces.get(value.id)!, layout: layout! });
+    else if (op.kind === "Scan") out.push({ kind: "Scan", value, op, layout: layout! });
+    else if (layout) out.push({ kind: "Compute", value, op, layout });
+    else if (stage) return [{ kind: "Stage", value, op, stage }];
+    if (stage) out.push({ kind: "Stage", value, stage });
+    return out;
+  }
+  /** A loop variable or branch result takes over the value of another tile. */
+  function take(to: TileValue, from: TileValue): PlanStmt[] {
+    const layout = layouts.layouts.get(to.id)!;
+    const inline = placement.inline.get(from.id);
+    return [inline ? { kind: "Compute", value: to, op: inline, layout } : { kind: "Move", to, from, layout }];
+  }
+  const publish = (value: TileValue): PlanStmt[] => {
+    const stage = stageOf.get(value.id);
+    return stage ? [{ kind: "Stage", value, stage }] : [];
+  };
+
+  function body(list: readonly TileStmt[]): PlanStmt[] {
+    return list.flatMap((s): PlanStmt[] => {
+      switch (s.kind) {
+        case "Define":
+          return define(s.value, s.op);
+        case "For": {
+          s.tiles.forEach((c) => [c.param, c.result].forEach((v) => settle(v)));
+          const inner = [...s.tiles.flatMap((c) => publish(c.param)), ...body(s.body), ...s.tiles.flatMap((c) => take(c.param, c.next))];
+          const loop: PlanStmt = { kind: "For", index: s.index, lo: s.lo, hi: s.hi, step: s.step, scalars: s.scalars, body: inner, loc: s.loc };
+          return [...s.tiles.flatMap((c) => take(c.param, c.init)), loop, ...s.tiles.flatMap((c) => publish(c.result))];
+        }
+        case "If": {
+          s.tiles.forEach((m) => settle(m.result));
+          const branch = (list: readonly TileStmt[], pick: "then" | "otherwise") => [...body(list), ...s.tiles.flatMap((m) => take(m.result, m[pick]))];
+          const choice: PlanStmt = { kind: "If", cond: s.cond, then: branch(s.then, "then"), otherwise: branch(s.otherwise, "otherwise"), scalars: s.scalars, loc: s.loc };
+          return [choice, ...s.tiles.flatMap((m) => publish(m.result))];
+        }
+        case "Store":
+        case "HistogramAdd":
+        case "AppendPush":
+          return [{ ...s, layout: layouts.work.get(s)! }];
+        default:
+          return [s];
+      }
+    });
+  }
+  const statements = body(kernel.body);
+  return { kernel, threads, places, registers: new Map(), body: statements };
+}
+

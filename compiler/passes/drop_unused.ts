@@ -1,0 +1,33 @@
+import { childrenOf, type Expr } from "../ir/expr.ts";
+import { expressionsOf, type LoopKernel, type LoopStmt } from "../ir/loop.ts";
+
+/** Removes named scalars that nothing reads: loop results nobody asks for, coordinates of work that had none. */
+export function dropUnused(kernel: LoopKernel): LoopKernel {
+  for (let body = kernel.body; ; ) {
+    const used = new Set<string>();
+    const expr = (e: Expr | undefined): void => {
+      if (!e) return;
+      if (e.kind === "Var") used.add(e.name);
+      childrenOf(e).forEach(expr);
+    };
+    const visit = (s: LoopStmt): void => {
+      for (const e of expressionsOf(s)) expr(e);
+      if (s.kind === "For") s.body.forEach(visit);
+      if (s.kind === "If") [...s.then, ...s.otherwise].forEach(visit);
+    };
+    body.forEach(visit);
+    let dropped = false;
+    const sweep = (list: readonly LoopStmt[]): LoopStmt[] =>
+      list.flatMap((s): LoopStmt[] => {
+        if ((s.kind === "Let" || s.kind === "Uniform") && !used.has(s.name)) {
+          dropped = true;
+          return [];
+        }
+        if (s.kind === "For") return [{ ...s, body: sweep(s.body) }];
+        if (s.kind === "If") return [{ ...s, then: sweep(s.then), otherwise: sweep(s.otherwise) }];
+        return [s];
+      });
+    body = sweep(body);
+    if (!dropped) return { ...kernel, body };
+  }
+}

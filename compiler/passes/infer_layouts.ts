@@ -1,0 +1,186 @@
+/**
+ * Gives every stored tile a layout, following the data: a product's layout comes from its atom, element-wise work takes the
+ * layout of an operand, a reduction keeps what is left. Where layouts disagree the operand is staged through shared memory.
+ */
+import { linearLayout, project, renameAxes, sameLayout, type Layout } from "../ir/layout.ts";
+import type { GemmPlan, Machine, ReducePlan } from "../ir/plan.ts";
+import type { TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
+import { axisNames } from "../ir/walk.ts";
+import type { Placement } from "./place_values.ts";
+import { selectAtom } from "./select_atoms.ts";
+
+export interface Layouts {
+  readonly layouts: ReadonlyMap<number, Layout>;
+  readonly gemms: ReadonlyMap<number, GemmPlan>;
+  readonly reduces: ReadonlyMap<number, ReducePlan>;
+  /** Layout of the work of a Store, HistogramAdd or AppendPush. */
+  readonly work: ReadonlyMap<TileStmt, Layout>;
+  readonly staged: ReadonlySet<number>;
+}
+
+export function inferLayouts(kernel: TileKernel, placement: Placement, machine: Machine, threads: number): Layouts {
+  const { inline } = placement;
+  const layouts = new Map<number, Layout>();
+  const gemms = new Map<number, GemmPlan>();
+  const reduces = new Map<number, ReducePlan>();
+  const work = new Map<TileStmt, Layout>();
+  const staged = new Set(placement.staged);
+  /** What the previous round found staged: consumers stand after their operands. */
+  let demanded = new Set<number>();
+
+  /** Layouts that reading `v` would meet for free, best first, in v's axis names. */
+  function offered(v: TileValue): Layout[] {
+    const op = inline.get(v.id);
+    if (!op) {
+      const own = layouts.get(v.id);
+      return own ? [own] : [];
+    }
+    if (op.kind === "Map") return [...op.inputs].sort((a, b) => b.axes.length - a.axes.length).flatMap(offered);
+    if (op.kind === "Cast") return offered(op.of);
+    if (op.kind === "Rename") return offered(op.of).map((l) => renameAxes(l, op.axes));
+    return [];
+  }
+  /** The layout in which to do work over the axes of `v`, given the tiles that it reads. */
+  function chosen(v: TileValue, reads: readonly TileValue[]): Layout {
+    const axes = axisNames(v);
+    const candidates = [...reads].sort((a, b) => b.axes.length - a.axes.length).flatMap(offered);
+    const full = candidates.find((l) => axes.every((axis) => covers(l, axis, v)));
+    return full ? project(full, axes) : linearLayout(v.axes, threads);
+  }
+  const covers = (l: Layout, axis: string, v: TileValue): boolean => [...l.threads, ...l.registers].some((d) => d.axis === axis) || v.axes.find((a) => a.name === axis)?.extent === 1;
+
+  /** Reading `v` in work under `layout`: stored tiles whose registers do not match are staged. */
+  function meet(v: TileValue, layout: Layout): void {
+    const op = inline.get(v.id);
+    if (!op) {
+      const own = layouts.get(v.id);
+      if (own && !sameLayout(own, project(layout, axisNames(v)))) staged.add(v.id);
+    } else if (op.kind === "Map") op.inputs.forEach((x) => meet(x, layout));
+    else if (op.kind === "Cast") meet(op.of, layout);
+    else if (op.kind === "Rename") meet(op.of, renameAxes(layout, Object.fromEntries(Object.entries(op.axes).map(([from, to]) => [to, from]))));
+    else if (op.kind === "Slice") source(op.of);
+  }
+  /** A tile read at positions of another thread. */
+  function source(v: TileValue): void {
+    const op = inline.get(v.id);
+    if (!op) staged.add(v.id);
+    else if (op.kind === "Map") op.inputs.forEach(source);
+    else if (op.kind === "Cast" || op.kind === "Rename" || op.kind === "Slice") source(op.of);
+  }
+
+  function define(value: TileValue, op: TileOp): void {
+    if (inline.has(value.id)) return;
+    switch (op.kind) {
+      case "Gemm": {
+        const plan = selectAtom(op, machine, threads);
+        gemms.set(value.id, plan);
+        layouts.set(value.id, project(plan.layout, axisNames(value)));
+        source(op.a);
+        source(op.b);
+        if (op.acc) meet(op.acc, plan.layout);
+        return;
+      }
+      case "Reduce": {
+        const layout = chosen(op.of, [op.of]);
+        meet(op.of, layout);
+        reduces.set(value.id, reducePlan(layout, op.over, machine));
+        layouts.set(value.id, project(layout, axisNames(value)));
+        return;
+      }
+      case "Scan": {
+        const layout = linearLayout(op.of.axes, threads);
+        if (op.of.axes.length === 1) meet(op.of, layout);
+        else source(op.of); // every element folds its own prefix
+        layouts.set(value.id, layout);
+        return;
+      }
+      case "Map":
+      case "Cast": {
+        const reads = op.kind === "Map" ? op.inputs : [op.of];
+        const direct = (staged.has(value.id) || demanded.has(value.id)) && reads.flatMap(offered).length === 0;
+        if (direct) return reads.forEach(source); // computed straight into shared memory
+        const layout = chosen(value, reads);
+        reads.forEach((v) => meet(v, layout));
+        layouts.set(value.id, layout);
+        return;
+      }
+      default:
+        // loads go to shared memory directly, or to registers when they may not be repeated
+        if (!staged.has(value.id)) layouts.set(value.id, linearLayout(value.axes, threads));
+    }
+  }
+
+  function visit(body: readonly TileStmt[]): void {
+    for (const s of body) {
+      if (s.kind === "Define") define(s.value, s.op);
+      else if (s.kind === "For") {
+        visit(s.body);
+        for (const c of s.tiles) {
+          const own = chosen(c.param, [c.next]);
+          layouts.set(c.param.id, own);
+          layouts.set(c.result.id, own);
+          meet(c.init, own);
+          meet(c.next, own);
+        }
+      } else if (s.kind === "If") {
+        visit(s.then);
+        visit(s.otherwise);
+        for (const m of s.tiles) {
+          const layout = chosen(m.result, [m.then, m.otherwise]);
+          layouts.set(m.result.id, layout);
+          meet(m.then, layout);
+          meet(m.otherwise, layout);
+        }
+      } else if (s.kind === "Store") {
+        const wide = (l: Layout) => machine.storeGranule === 1 || storesWords(l, s, machine);
+        const natural = chosen(s.of, s.keep ? [s.of, s.keep] : [s.of]);
+        const layout = wide(natural) ? natural : linearLayout(s.of.axes, threads);
+        meet(s.of, layout);
+        if (s.keep) meet(s.keep, layout);
+        work.set(s, layout);
+      } else if (s.kind === "HistogramAdd") {
+        const layout = chosen(s.bin, [s.bin, s.keep]);
+        meet(s.bin, layout);
+        meet(s.keep, layout);
+        work.set(s, layout);
+      } else if (s.kind === "AppendPush") {
+        const layout = linearLayout(s.of.axes, threads);
+        meet(s.of, layout);
+        meet(s.keep, layout);
+        work.set(s, layout);
+      } else if (s.kind === "ToScalar") meet(s.of, { threads: [{ axis: null, size: threads, stride: 0 }], registers: [] });
+    }
+  }
+  // what a loop carries takes the layout of its next value, which may depend on it: a few rounds settle it
+  for (let round = 0; round < 3; round++) {
+    demanded = new Set(staged);
+    staged.clear();
+    placement.staged.forEach((id) => staged.add(id));
+    visit(kernel.body);
+  }
+  return { layouts, gemms, reduces, work, staged };
+}
+
+/** True when each thread's registers fill whole store granules along the view's innermost axis. */
+function storesWords(l: Layout, s: Extract<TileStmt, { kind: "Store" }>, machine: Machine): boolean {
+  const inner = [...s.view.coords].reverse().find((c) => c.kind === "Block");
+  const bytes = s.view.dtype === "f32" || s.view.dtype === "i32" || s.view.dtype === "u32" ? 4 : s.view.dtype === "bf16" || s.view.dtype === "f16" ? 2 : 1;
+  if (bytes >= machine.storeGranule) return true;
+  const first = l.registers[0];
+  return inner?.kind === "Block" && first?.axis === inner.axis.name && first.stride === 1 && (first.size * bytes) % machine.storeGranule === 0;
+}
+
+function reducePlan(layout: Layout, over: readonly string[], machine: Machine): ReducePlan {
+  const shuffles: number[] = [];
+  const joins: { stride: number; size: number }[] = [];
+  let stride = 1;
+  for (const d of layout.threads) {
+    if (d.axis !== null && over.includes(d.axis)) {
+      const lanes = Math.max(1, Math.min(d.size, machine.warp / stride));
+      for (let mask = stride; mask < stride * lanes; mask *= 2) shuffles.push(mask);
+      if (d.size > lanes) joins.push({ stride: stride * lanes, size: d.size / lanes });
+    }
+    stride *= d.size;
+  }
+  return { layout, shuffles, joins };
+}

@@ -1,0 +1,115 @@
+/**
+ * Puts a barrier between a write to shared memory and any later access of another thread to the same buffer, and between a
+ * read and a later write. What is loaded asynchronously is waited for first. Loops are walked until what is pending settles.
+ */
+import { childrenOf, type Expr } from "../ir/expr.ts";
+import type { Instruction } from "../ir/instruction.ts";
+import { expressionsOf, type LoopKernel, type LoopStmt } from "../ir/loop.ts";
+
+interface Access {
+  readonly reads: ReadonlySet<string>;
+  readonly writes: ReadonlySet<string>;
+  /** Buffers written by copies that are still under way. */
+  readonly asynchronous: ReadonlySet<string>;
+  /** Buffers accessed by atomics alone, which need no order among themselves. */
+  readonly atomics: ReadonlySet<string>;
+}
+const none: Access = { reads: new Set(), writes: new Set(), asynchronous: new Set(), atomics: new Set() };
+const union = (a: Access, b: Access): Access => ({
+  reads: new Set([...a.reads, ...b.reads]),
+  writes: new Set([...a.writes, ...b.writes]),
+  asynchronous: new Set([...a.asynchronous, ...b.asynchronous]),
+  atomics: new Set([...a.atomics, ...b.atomics]),
+});
+const meets = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean => [...a].some((x) => b.has(x));
+const same = (a: Access, b: Access): boolean => (["reads", "writes", "asynchronous", "atomics"] as const).every((k) => a[k].size === b[k].size && [...a[k]].every((x) => b[k].has(x)));
+
+export function insertBarriers(kernel: LoopKernel, instructions: ReadonlyMap<string, Instruction>): LoopKernel {
+  const accessOf = (s: LoopStmt): Access => accesses(s, instructions);
+
+  function walk(list: readonly LoopStmt[], entry: Access): { body: LoopStmt[]; exit: Access } {
+    let pending = entry;
+    const body: LoopStmt[] = [];
+    const barrier = () => {
+      if (pending.asynchronous.size > 0) body.push({ kind: "Call", instruction: "cpAsyncWaitAll", operands: [] });
+      body.push({ kind: "Barrier" });
+      pending = none;
+    };
+    for (const s of list) {
+      if (s.kind === "Barrier") {
+        barrier();
+        continue;
+      }
+      if (s.kind === "For" && holdsBarriers(s)) {
+        let start = pending;
+        for (;;) {
+          const { exit } = walk(s.body, start);
+          const next = union(start, exit);
+          if (same(next, start)) break;
+          start = next;
+        }
+        const inner = walk(s.body, start);
+        body.push({ ...s, body: inner.body });
+        pending = union(pending, inner.exit);
+        continue;
+      }
+      if (s.kind === "If" && s.uniform) {
+        const then = walk(s.then, pending);
+        const otherwise = walk(s.otherwise, pending);
+        body.push({ ...s, then: then.body, otherwise: otherwise.body });
+        pending = union(then.exit, otherwise.exit);
+        continue;
+      }
+      const access = accessOf(s);
+      if (conflict(pending, access)) barrier();
+      body.push(s);
+      pending = union(pending, access);
+    }
+    return { body, exit: pending };
+  }
+  /** A loop whose iterations conflict with each other, or that holds one, is uniform and is walked; any other is one access. */
+  function holdsBarriers(s: Extract<LoopStmt, { kind: "For" }>): boolean {
+    const { body, exit } = walk(s.body, none);
+    const grew = (list: readonly LoopStmt[]): boolean => list.some((x) => x.kind === "Barrier" || (x.kind === "For" && grew(x.body)) || (x.kind === "If" && (grew(x.then) || grew(x.otherwise))));
+    return grew(body) || grew(walk(s.body, exit).body);
+  }
+  return { ...kernel, body: walk(kernel.body, none).body };
+}
+
+/** Two writes need no order: the threads of one stage write different elements, and whatever reads stands between two stages. */
+function conflict(before: Access, now: Access): boolean {
+  const afterWrite = meets(before.writes, now.reads) || meets(before.writes, now.atomics);
+  const afterAtomic = meets(before.atomics, now.reads) || meets(before.atomics, now.writes);
+  const afterRead = meets(before.reads, now.writes) || meets(before.reads, now.atomics);
+  return afterWrite || afterAtomic || afterRead;
+}
+
+function accesses(s: LoopStmt, instructions: ReadonlyMap<string, Instruction>): Access {
+  const reads = new Set<string>();
+  const writes = new Set<string>();
+  const asynchronous = new Set<string>();
+  const atomics = new Set<string>();
+  const expr = (e: Expr | undefined): void => {
+    if (!e) return;
+    if (e.kind === "Shared") reads.add(e.buffer);
+    childrenOf(e).forEach(expr);
+  };
+  const visit = (s: LoopStmt): void => {
+    expressionsOf(s).forEach(expr);
+    if (s.kind === "For") s.body.forEach(visit);
+    else if (s.kind === "If") [...s.then, ...s.otherwise].forEach(visit);
+    else if (s.kind === "StoreShared") writes.add(s.buffer);
+    else if (s.kind === "AtomicAdd") atomics.add(s.buffer);
+    else if (s.kind === "Call") {
+      const record = instructions.get(s.instruction);
+      s.operands.forEach((o, i) => {
+        if (o.kind !== "SharedAddress") return;
+        const written = record?.writes.includes(i) ?? false;
+        (written ? writes : reads).add(o.buffer);
+        if (written && record?.timeline === "cpAsync") asynchronous.add(o.buffer);
+      });
+    }
+  };
+  visit(s);
+  return { reads, writes, asynchronous, atomics };
+}

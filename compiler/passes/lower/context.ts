@@ -1,0 +1,241 @@
+/** State of one lowering: names, the statement list being written, shared buffers, facts. */
+import { byteSize, type DType } from "../../../dsl/dtype.ts";
+import { add, binary, int, mul, variable, type Expr, type ScalarType } from "../../ir/expr.ts";
+import type { Layout } from "../../ir/layout.ts";
+import type { LoopStmt, SharedBuffer } from "../../ir/loop.ts";
+import type { HostExpr, Param } from "../../ir/manifest.ts";
+import type { Machine, Place, Plan } from "../../ir/plan.ts";
+import type { Loc, TileKernel, TileValue } from "../../ir/tile.ts";
+import { statements } from "../../ir/walk.ts";
+import { Facts, hostMultiple } from "./facts.ts";
+
+export const thread: Expr = { kind: "ThreadIndex", type: "i32" };
+
+export class Lowering {
+  readonly plan: Plan;
+  readonly machine: Machine;
+  readonly facts: Facts;
+  readonly shared: SharedBuffer[] = [];
+  /** Statements of the kernel's start: coordinates of the thread under each layout. */
+  readonly prologue: LoopStmt[] = [];
+  private out: LoopStmt[] = [];
+  private readonly taken = new Set<string>();
+  private readonly arrays = new Map<string, string>();
+  private readonly threadCoords = new Map<string, Expr>();
+  private readonly dimMultiples = new Map<string, number>();
+  private at: Loc | undefined;
+
+  constructor(plan: Plan, machine: Machine) {
+    this.plan = plan;
+    this.machine = machine;
+    this.facts = new Facts(plan.threads);
+    for (const name of authorsNames(plan.kernel)) this.taken.add(name);
+    for (const d of plan.kernel.dims) {
+      this.taken.add(d.name);
+      const multiple = pitchMultiple(d.default);
+      this.dimMultiples.set(d.name, multiple);
+      this.facts.learn(d.name, { min: 0, multiple });
+    }
+  }
+
+  emit(...statements: LoopStmt[]): void {
+    this.out.push(...statements);
+  }
+  /** Collects what `write` emits. */
+  block(write: () => void): LoopStmt[] {
+    const outer = this.out;
+    this.out = [];
+    write();
+    const inner = this.out;
+    this.out = outer;
+    return inner;
+  }
+  /** Notes the TypeScript statement that comes next. */
+  source(loc: Loc): void {
+    if (this.at && this.at.file === loc.file && this.at.line === loc.line) return;
+    this.at = loc;
+    this.emit({ kind: "Source", loc });
+  }
+
+  /** A name not used before, near the wish. */
+  name(wish: string): string {
+    const base = wish.replace(/[^A-Za-z0-9_]/g, "_").replace(/^(?=[0-9])/, "_");
+    let name = base;
+    for (let i = 2; this.taken.has(name); i++) name = `${base}_${i}`;
+    this.taken.add(name);
+    return name;
+  }
+  /** Binds an expression to a fresh immutable scalar, unless it is already as short as a name. */
+  bind(wish: string, value: Expr): Expr {
+    if (value.kind === "Const" || value.kind === "Var" || value.kind === "Reg") return value;
+    const name = this.name(wish);
+    this.emit({ kind: "Let", name, value });
+    this.facts.learn(name, this.facts.of(value));
+    return variable(value.type, name);
+  }
+  array(wish: string, type: ScalarType, size: number): string {
+    const name = this.name(wish);
+    this.emit({ kind: "Array", name, type, size });
+    return name;
+  }
+  /** An unrolled loop of constant length; `write` gets the index. */
+  unrolled(wish: string, size: number, write: (index: Expr) => void): void {
+    if (size === 1) return write(int(0));
+    const name = this.name(wish);
+    this.facts.learn(name, { min: 0, max: size - 1 });
+    this.emit({ kind: "For", name, lo: int(0), hi: int(size), step: 1, unroll: true, body: this.block(() => write(variable("i32", name))) });
+  }
+  /** A loop of constant length that stays a loop. */
+  repeated(wish: string, size: number, write: (index: Expr) => void, unroll = false): void {
+    if (size === 1) return write(int(0));
+    const name = this.name(wish);
+    this.facts.learn(name, { min: 0, max: size - 1 });
+    this.emit({ kind: "For", name, lo: int(0), hi: int(size), step: 1, unroll, body: this.block(() => write(variable("i32", name))) });
+  }
+  when(cond: Expr, write: () => void, uniform = false): void {
+    if (cond.kind === "Const") {
+      if (cond.value) write();
+      return;
+    }
+    const then = this.block(write);
+    if (then.length > 0) this.emit({ kind: "If", cond, uniform, then, otherwise: [] });
+  }
+
+  place(v: TileValue): Place {
+    const place = this.plan.places.get(v.id);
+    if (!place) throw new Error(`lower: "${v.label}" has no place`);
+    return place;
+  }
+  /** The register array of a stored value. */
+  registers(v: TileValue): string {
+    const label = this.plan.registers.get(v.id);
+    const name = label === undefined ? undefined : this.arrays.get(label);
+    if (name === undefined) throw new Error(`lower: "${v.label}" has no registers`);
+    return name;
+  }
+  declareRegisters(v: TileValue, type: ScalarType, size: number): string {
+    const label = this.plan.registers.get(v.id) ?? v.label;
+    const known = this.arrays.get(label);
+    if (known !== undefined) return known;
+    const name = this.name(label);
+    this.prologue.push({ kind: "Array", name, type, size });
+    this.arrays.set(label, name);
+    return name;
+  }
+
+  sharedBuffer(wish: string, dtype: DType, elements: number, note: string): string {
+    const name = this.name(wish);
+    this.namedBuffer(name, dtype, elements, note);
+    return name;
+  }
+  /** A buffer that has the author's name. */
+  namedBuffer(name: string, dtype: DType, elements: number, note: string): void {
+    this.shared.push({ name, dtype, elements, offset: 0, note });
+  }
+  /** A scratch buffer of at least `elements`, shared by all short exchanges of one dtype. */
+  scratch(dtype: "f32" | "i32" | "u32", elements: number): string {
+    const i = this.shared.findIndex((b) => b.name === `exchange_${dtype}`);
+    const known = this.shared[i];
+    if (!known) return this.sharedBuffer(`exchange_${dtype}`, dtype, elements, "partial results on their way between threads");
+    if (known.elements < elements) this.shared[i] = { ...known, elements };
+    return known.name;
+  }
+  get sharedBytes(): number {
+    return this.shared.reduce((n, b) => n + Math.ceil((b.elements * byteSize(b.dtype)) / 128) * 128, 0);
+  }
+  /** Final buffers: scratch may have grown, so offsets are dealt out at the end. */
+  layOutShared(): SharedBuffer[] {
+    let end = 0;
+    return this.shared.map((b) => {
+      const placed = { ...b, offset: end };
+      end += Math.ceil((b.elements * byteSize(b.dtype)) / 128) * 128;
+      return placed;
+    });
+  }
+
+  /** The part of an axis coordinate that the thread index fixes. */
+  threadCoord(layout: Layout, axis: string): Expr {
+    let coord: Expr = int(0);
+    let below = 1;
+    let most = 0;
+    for (const d of layout.threads) {
+      if (d.axis === axis) {
+        const digit = binary("%", binary("/", thread, int(below)), int(d.size));
+        const whole = below * d.size === this.plan.threads ? binary("/", thread, int(below)) : digit;
+        coord = add(coord, mul(whole, int(d.stride)));
+        most += (d.size - 1) * d.stride;
+      }
+      below *= d.size;
+    }
+    if (coord.kind === "Const") return coord;
+    const key = JSON.stringify(coord);
+    const known = this.threadCoords.get(key);
+    if (known) return known;
+    const name = this.name(`${axis}_of_thread`);
+    this.prologue.push({ kind: "Let", name, value: coord });
+    this.facts.learn(name, { min: 0, max: most, multiple: this.facts.of(coord).multiple });
+    const result = variable("i32", name);
+    this.threadCoords.set(key, result);
+    return result;
+  }
+  /** True in the one thread of each group of copies that may store. */
+  firstCopy(layout: Layout): Expr {
+    let below = 1;
+    let cond: Expr = { kind: "Const", type: "bool", value: 1 };
+    for (const d of layout.threads) {
+      if (d.axis === null && d.size > 1) {
+        const digit = below * d.size === this.plan.threads ? binary("/", thread, int(below)) : binary("%", binary("/", thread, int(below)), int(d.size));
+        cond = binary("&&", cond, below * d.size === this.plan.threads ? binary("<", thread, int(below)) : binary("==", digit, int(0)));
+      }
+      below *= d.size;
+    }
+    return cond;
+  }
+
+  param(name: string): Param {
+    return this.plan.kernel.params.find((p) => p.name === name)!;
+  }
+  hostMultiple(e: HostExpr): number {
+    return hostMultiple(e, this.dimMultiples);
+  }
+}
+
+/** Names that the author gave to params and scalars: generated names keep clear of them. */
+function* authorsNames(kernel: TileKernel): Generator<string> {
+  for (const p of kernel.params) yield p.name;
+  for (const d of kernel.grid) yield d.index.name;
+  for (const s of statements(kernel.body)) {
+    if (s.kind === "Let" || s.kind === "ToScalar" || s.kind === "AppendCount") yield s.scalar.name;
+    else if (s.kind === "HistogramFind") yield* [s.bin.name, s.above.name];
+    else if (s.kind === "Histogram" || s.kind === "Append") yield s.name;
+    else if (s.kind === "For") yield* [s.index.name, ...s.scalars.flatMap((c) => [c.param.name, c.result.name])];
+    else if (s.kind === "If") yield* s.scalars.map((m) => m.result.name);
+  }
+}
+
+/** A pitch keeps the alignment of the packed stride, up to 16; the launch checks it. */
+export const pitchMultiple = (packed: HostExpr | undefined): number => (typeof packed === "number" ? Math.min(16, hostMultiple(packed, new Map())) : 1);
+
+/** A host expression as device integer arithmetic. */
+export function hostExpr(e: HostExpr): Expr {
+  if (typeof e === "number") return int(e);
+  if (typeof e === "string") return variable("i32", e);
+  const [first = int(0), ...rest] = e.args.map(hostExpr);
+  return rest.reduce((a, b) => {
+    switch (e.op) {
+      case "add":
+        return binary("+", a, b);
+      case "sub":
+        return binary("-", a, b);
+      case "mul":
+        return binary("*", a, b);
+      case "div":
+        return binary("/", a, b);
+      case "ceilDiv":
+        return binary("/", add(a, binary("-", b, int(1))), b);
+      case "min":
+      case "max":
+        return { kind: "Call", type: "i32", fn: e.op, args: [a, b] };
+    }
+  }, first);
+}

@@ -1,0 +1,250 @@
+/** The value of one element of a tile at a position: from registers, shared memory, device memory, or computed on the spot. */
+import type { DType } from "../../../dsl/dtype.ts";
+import { add, and, binary, childrenOf, constant, convert, int, mul, sub, substitute, withChildren, type Expr } from "../../ir/expr.ts";
+import { project, renameAxes, sameLayout, type Layout } from "../../ir/layout.ts";
+import { computeType } from "../../ir/plan.ts";
+import type { TileOp, TileValue, TileView } from "../../ir/tile.ts";
+import { axisNames } from "../../ir/walk.ts";
+import { hostExpr, type Lowering } from "./context.ts";
+
+/** A position in the iteration space of some work. */
+export interface Cursor {
+  /** Position along each axis, relative to the tile. */
+  readonly coords: ReadonlyMap<string, Expr>;
+  /** Layout of the work, with a value for each register digit; absent where registers cannot be read. */
+  readonly layout?: Layout;
+  readonly digits?: readonly Expr[];
+  /** Set while several consecutive positions along one axis are computed together. */
+  readonly vector?: Vector;
+}
+export interface Vector {
+  readonly axis: string;
+  readonly width: number;
+  /** 0 … width - 1; the cursor's coordinate along the axis includes it. */
+  readonly lane: number;
+  /** Wide loads and values common to all lanes, by value id. */
+  readonly loaded: Map<number, string>;
+  readonly common: Map<number, Expr>;
+}
+
+export const isTrue: Expr = constant("bool", 1);
+
+export function element(ctx: Lowering, v: TileValue, at: Cursor): Expr {
+  const vector = at.vector;
+  if (vector && !axisNames(v).includes(vector.axis) && ctx.place(v).kind === "Inline") {
+    const known = vector.common.get(v.id);
+    if (known) return known;
+    const value = ctx.bind(v.label, compute(ctx, v, at));
+    vector.common.set(v.id, value);
+    return value;
+  }
+  return compute(ctx, v, at);
+}
+
+function compute(ctx: Lowering, v: TileValue, at: Cursor): Expr {
+  const place = ctx.place(v);
+  if (place.kind === "Inline") return evaluate(ctx, v, place.op, at);
+  if (place.layout && at.layout && at.digits && sameLayout(project(at.layout, axisNames(v)), place.layout)) return register(ctx, v, at);
+  if (place.stage) return staged(ctx, v, at);
+  throw new Error(`lower: "${v.label}" is read where neither its registers nor shared memory serve`);
+}
+
+/** Index into the registers of a tile with only some axes of the work's layout. */
+export function registerIndex(layout: Layout, digits: readonly Expr[], axes: readonly string[]): Expr {
+  let index: Expr = int(0);
+  let stride = 1;
+  layout.registers.forEach((d, i) => {
+    if (d.axis === null || !axes.includes(d.axis)) return;
+    index = add(index, mul(digits[i]!, int(stride)));
+    stride *= d.size;
+  });
+  return index;
+}
+
+function register(ctx: Lowering, v: TileValue, at: Cursor): Expr {
+  return { kind: "Reg", type: computeType(v.dtype), array: ctx.registers(v), index: registerIndex(at.layout!, at.digits!, axisNames(v)) };
+}
+
+/** Shared-memory index of a position; positions in the padding of a layout read the last element. */
+export function stageIndex(ctx: Lowering, v: TileValue, coords: ReadonlyMap<string, Expr>): Expr {
+  const place = ctx.place(v);
+  if (place.kind !== "Stored" || !place.stage) throw new Error(`lower: "${v.label}" is not in shared memory`);
+  return place.stage.axes.reduce<Expr>((index, axis) => {
+    const coord = coords.get(axis.name)!;
+    const inside = ctx.facts.of(coord).max < axis.extent ? coord : ({ kind: "Call", type: "i32", fn: "min", args: [coord, int(axis.extent - 1)] } as const);
+    return add(index, mul(inside, int(axis.stride)));
+  }, int(0));
+}
+
+function staged(ctx: Lowering, v: TileValue, at: Cursor): Expr {
+  const type = v.dtype === "bool" ? "u32" : computeType(v.dtype);
+  const value: Expr = { kind: "Shared", type, buffer: stageBuffer(ctx, v), index: stageIndex(ctx, v, at.coords) };
+  return v.dtype === "bool" ? binary("!=", value, constant("u32", 0)) : value;
+}
+
+const buffers = new WeakMap<Lowering, Map<number, string>>();
+/** The shared buffer of a staged tile, allocated at first use. */
+export function stageBuffer(ctx: Lowering, v: TileValue): string {
+  const known = buffers.get(ctx) ?? new Map<number, string>();
+  buffers.set(ctx, known);
+  let name = known.get(v.id);
+  if (name === undefined) {
+    const place = ctx.place(v);
+    const stage = place.kind === "Stored" ? place.stage! : undefined;
+    if (!stage) throw new Error(`lower: "${v.label}" is not in shared memory`);
+    name = ctx.sharedBuffer(`${v.label}_shared`, stage.dtype, stage.elements, `${v.label}: ${stage.axes.map((a) => `${a.name} ${a.extent} by ${a.stride}`).join(", ")}`);
+    known.set(v.id, name);
+  }
+  return name;
+}
+
+/** The op of a value at a position. */
+export function evaluate(ctx: Lowering, v: TileValue, op: TileOp, at: Cursor): Expr {
+  switch (op.kind) {
+    case "Full":
+      return convert(computeType(v.dtype), op.value);
+    case "Iota":
+      return add(op.start, at.coords.get(v.axes[0]!.name)!);
+    case "Slice":
+      return element(ctx, op.of, { coords: new Map([...at.coords, [op.axis, add(at.coords.get(op.axis)!, int(op.start))]]), ...(at.vector && { vector: at.vector }) });
+    case "Rename": {
+      const back = Object.fromEntries(Object.entries(op.axes).map(([from, to]) => [to, from]));
+      const coords = new Map([...at.coords].map(([axis, e]) => [back[axis] ?? axis, e]));
+      const vector = at.vector && { ...at.vector, axis: back[at.vector.axis] ?? at.vector.axis };
+      return element(ctx, op.of, { coords, ...(at.layout && at.digits && { layout: renameAxes(at.layout, back), digits: at.digits }), ...(vector && { vector }) });
+    }
+    case "Cast":
+      return cast(v.dtype, element(ctx, op.of, at));
+    case "Map":
+      return applyMap(ctx, op, v, at);
+    case "Load":
+      return loadElement(ctx, v, op.view, at, op.fill, () => undefined);
+    case "Gather": {
+      const picks = new Map(op.picks.map((p) => [p.coord, p.index]));
+      return loadElement(ctx, v, op.view, at, zero(op.view.dtype), (i) => {
+        const index = picks.get(i);
+        return index && ctx.bind(index.label, element(ctx, index, { coords: at.coords }));
+      });
+    }
+    case "Counts":
+      return { kind: "Shared", type: "u32", buffer: op.histogram, index: at.coords.get(v.axes[0]!.name)! };
+    default:
+      throw new Error(`lower: a ${op.kind} cannot be inline ("${v.label}")`);
+  }
+}
+
+const zero = (dtype: DType): Expr => constant(computeType(dtype), 0);
+
+/** The body of a map at a position; operands used more than once are named. */
+function applyMap(ctx: Lowering, op: Extract<TileOp, { kind: "Map" }>, v: TileValue, at: Cursor): Expr {
+  const uses = new Map<string, number>();
+  const count = (e: Expr): void => {
+    if (e.kind === "Var") uses.set(e.name, (uses.get(e.name) ?? 0) + 1);
+    childrenOf(e).forEach(count);
+  };
+  count(op.body);
+  const values = new Map<string, Expr>();
+  op.inputs.forEach((input, i) => {
+    const param = op.params[i]!;
+    if (!uses.has(param)) return;
+    const value = element(ctx, input, at);
+    values.set(param, uses.get(param)! > 1 ? ctx.bind(param, value) : value);
+  });
+  return convert(computeType(v.dtype), nameRepeated(ctx, substitute(op.body, values)));
+}
+
+/** Names subexpressions that an inlined helper uses more than once. */
+function nameRepeated(ctx: Lowering, e: Expr): Expr {
+  const seen = new Map<Expr, number>();
+  const count = (x: Expr): void => {
+    seen.set(x, (seen.get(x) ?? 0) + 1);
+    if (seen.get(x) === 1) childrenOf(x).forEach(count);
+  };
+  count(e);
+  const named = new Map<Expr, Expr>();
+  const go = (x: Expr): Expr => {
+    const known = named.get(x);
+    if (known) return known;
+    const rebuilt = withChildren(x, go);
+    const heavy = x.kind === "Binary" || x.kind === "Select" || x.kind === "Call" || x.kind === "Round" || x.kind === "Convert" || x.kind === "Unary";
+    const result = heavy && seen.get(x)! > 1 ? ctx.bind("part", rebuilt) : rebuilt;
+    named.set(x, result);
+    return result;
+  };
+  return go(e);
+}
+/** A computed value as an element of a dtype: rounded where the dtype is narrower than the compute type. */
+function cast(dtype: TileValue["dtype"], value: Expr): Expr {
+  const converted = convert(computeType(dtype), value);
+  if (dtype !== "bf16" && dtype !== "f16" && dtype !== "e4m3" && dtype !== "e5m2" && dtype !== "ue8m0") return converted;
+  return converted.kind === "Round" && converted.dtype === dtype ? converted : { kind: "Round", type: "f32", dtype, a: converted };
+}
+
+export interface Address {
+  readonly coords: readonly Expr[];
+  /** All coordinates but the last lie inside the param. */
+  readonly guard: Expr;
+  /** The last coordinate lies inside. */
+  readonly lastGuard: Expr;
+}
+
+/** Coordinates in the param of a position in a view; `pick` overrides coordinates that an index tile gives. */
+export function address(ctx: Lowering, view: TileView, coords: ReadonlyMap<string, Expr>, pick: (coord: number) => Expr | undefined): Address {
+  const param = ctx.param(view.param);
+  const field = param.fields.find((f) => f.name === view.field)!;
+  const sizes = [...param.axes, ...field.axes].map((a) => a.size);
+  const positions = view.coords.map((c, i) => pick(i) ?? (c.kind === "Index" ? c.at : add(c.start, coords.get(c.axis.name)!)));
+  const checks = positions.map((p, i) => inside(ctx, p, sizes[i]!));
+  const last = positions.length - 1;
+  return { coords: positions, guard: checks.slice(0, last).reduce(and, isTrue), lastGuard: checks[last] ?? isTrue };
+}
+
+/** Condition that a coordinate lies in [0, size), as far as it is not known. */
+function inside(ctx: Lowering, e: Expr, size: number | string): Expr {
+  const fact = ctx.facts.of(e);
+  const notBelow = fact.min >= 0 ? isTrue : binary(">=", e, int(0));
+  const notAbove = typeof size === "number" ? (fact.max < size ? isTrue : binary("<", e, int(size))) : fact.below === size ? isTrue : binary("<", e, hostExpr(size));
+  return and(notBelow, notAbove);
+}
+
+/** True when `width` elements from these coordinates start at a multiple of their size. */
+export function isAligned(ctx: Lowering, view: TileView, coords: readonly Expr[], width: number): boolean {
+  const param = ctx.param(view.param);
+  const field = param.fields.find((f) => f.name === view.field)!;
+  const axes = [...param.axes, ...field.axes];
+  const size = view.dtype === "f32" || view.dtype === "i32" || view.dtype === "u32" ? 4 : view.dtype === "bf16" || view.dtype === "f16" ? 2 : 1;
+  const bytes = coords.map((c, i) => ctx.hostMultiple(axes[i]!.stride) * ctx.facts.of(c).multiple);
+  return [field.offset === 0 ? 2 ** 20 : field.offset & -field.offset, ...bytes].every((b) => b % (width * size) === 0);
+}
+
+function loadElement(ctx: Lowering, v: TileValue, view: TileView, at: Cursor, fill: Expr, pick: (coord: number) => Expr | undefined): Expr {
+  const type = computeType(view.dtype);
+  const { vector } = at;
+  const lastCoord = view.coords.at(-1);
+  const picked = pick(view.coords.length - 1) !== undefined;
+  if (vector && vector.width > 1 && !picked && lastCoord?.kind === "Block" && lastCoord.axis.name === vector.axis) {
+    const known = vector.loaded.get(v.id);
+    if (known !== undefined) return { kind: "Reg", type, array: known, index: int(vector.lane) };
+    // lanes are consecutive: lane 0 of the same position names the first element
+    const first = new Map(at.coords).set(vector.axis, sub(at.coords.get(vector.axis)!, int(vector.lane)));
+    const { coords, guard } = address(ctx, view, first, pick);
+    if (ctx.facts.of(coords.at(-1)!).min >= 0) {
+      const array = ctx.array(`${v.label}_wide`, type, vector.width);
+      ctx.emit({ kind: "LoadGlobal", array, index: int(0), count: vector.width, param: view.param, field: view.field, coords, ...(guard !== isTrue && { guard }), ...limitOf(ctx, view, coords, vector.width), fill: convert(type, fill), aligned: isAligned(ctx, view, coords, vector.width) });
+      vector.loaded.set(v.id, array);
+      return { kind: "Reg", type, array, index: int(vector.lane) };
+    }
+  }
+  const { coords, guard, lastGuard } = address(ctx, view, at.coords, pick);
+  const all = and(guard, lastGuard);
+  return { kind: "GlobalElement", type, param: view.param, field: view.field, coords, ...(all !== isTrue && { guard: all, fill: convert(type, fill) }) };
+}
+
+/** How many of `width` elements exist from these coordinates on, where that is not known to be all. */
+export function limitOf(ctx: Lowering, view: TileView, coords: readonly Expr[], width: number): { limit?: Expr } {
+  const param = ctx.param(view.param);
+  const size = [...param.axes, ...param.fields.find((f) => f.name === view.field)!.axes].at(-1)!.size;
+  const last = coords.at(-1)!;
+  if (typeof size === "number" && ctx.facts.of(last).max + width <= size) return {};
+  return { limit: sub(hostExpr(size), last) };
+}

@@ -1,0 +1,160 @@
+/** Compute, Stage, Move and Store: one value after the other. */
+import { byteSize } from "../../../dsl/dtype.ts";
+import { add, and, binary, convert, int, mul, type Expr } from "../../ir/expr.ts";
+import { covered, registerCount, type Layout } from "../../ir/layout.ts";
+import { computeType, type PlanStmt, type Stage } from "../../ir/plan.ts";
+import type { TileOp, TileValue } from "../../ir/tile.ts";
+import { axisNames } from "../../ir/walk.ts";
+import { thread, type Lowering } from "./context.ts";
+import { address, element, evaluate, isAligned, isTrue, limitOf, registerIndex, stageBuffer, type Cursor } from "./element.ts";
+import { insideTile, overVectors } from "./work.ts";
+
+export function compute(ctx: Lowering, s: Extract<PlanStmt, { kind: "Compute" }>): void {
+  ctx.source(s.value.loc);
+  const array = ctx.declareRegisters(s.value, computeType(s.value.dtype), registerCount(s.layout));
+  const axes = axisNames(s.value);
+  overVectors(ctx, s.layout, s.value.axes, (lanes) => {
+    for (const at of lanes) ctx.emit({ kind: "SetRegister", array, index: registerIndex(s.layout, at.digits!, axes), value: evaluate(ctx, s.value, s.op, at) });
+  });
+}
+
+export function move(ctx: Lowering, s: Extract<PlanStmt, { kind: "Move" }>): void {
+  const to = ctx.declareRegisters(s.to, computeType(s.to.dtype), registerCount(s.layout));
+  const from = ctx.registers(s.from);
+  ctx.unrolled("r", registerCount(s.layout), (r) => ctx.emit({ kind: "SetRegister", array: to, index: r, value: { kind: "Reg", type: computeType(s.from.dtype), array: from, index: r } }));
+}
+
+export function stage(ctx: Lowering, s: Extract<PlanStmt, { kind: "Stage" }>): void {
+  ctx.source(s.value.loc);
+  if (s.op) stageByOp(ctx, s.value, s.op, s.stage);
+  else stageRegisters(ctx, s.value, s.stage);
+}
+
+const stored = (value: Expr): Expr => (value.type === "bool" ? convert("u32", value) : value);
+
+/** Copies a tile's registers to shared memory. */
+function stageRegisters(ctx: Lowering, value: TileValue, stage: Stage): void {
+  const place = ctx.place(value);
+  const layout = place.kind === "Stored" ? place.layout! : undefined!;
+  const buffer = stageBuffer(ctx, value);
+  const lastAxis = stage.axes.at(-1)?.name;
+  ctx.when(ctx.firstCopy(layout), () =>
+    overVectors(ctx, layout, value.axes, (lanes) => {
+      const together = lanes.length > 1 && lanes[0]!.vector!.axis === lastAxis && stage.axes.at(-1)!.extent % lanes.length === 0;
+      const groups = together ? [lanes] : lanes.map((at) => [at]);
+      for (const group of groups) {
+        const at = group[0]!;
+        const values = group.map((lane) => stored(element(ctx, value, lane)));
+        const index = stage.axes.reduce<Expr>((sum, a) => add(sum, mul(at.coords.get(a.name)!, int(a.stride))), int(0));
+        ctx.when(insideTile(ctx, layout, value.axes, at.coords), () => ctx.emit({ kind: "StoreShared", buffer, index, values }));
+      }
+    }),
+  );
+}
+
+/** Computes or loads a tile straight into shared memory: consecutive threads take consecutive runs of the innermost axis. */
+function stageByOp(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage): void {
+  const buffer = stageBuffer(ctx, value);
+  const inner = stage.axes.at(-1) ?? { name: "", extent: 1, stride: 1 };
+  const outer = stage.axes.slice(0, -1);
+  const width = runWidth(stage, inner.extent);
+  const runs = Math.ceil(inner.extent / width);
+  const total = outer.reduce((n, a) => n * a.extent, runs);
+  const { threads } = ctx.plan;
+  const rounds = Math.ceil(total / threads);
+  ctx.repeated("i", rounds, (round) => {
+    const run = ctx.bind("run", add(mul(round, int(threads)), thread));
+    const write = () => {
+      const coords = new Map<string, Expr>();
+      const start = ctx.bind(inner.name || "at", mul(binary("%", run, int(runs)), int(width)));
+      let rest = binary("/", run, int(runs));
+      [...outer].reverse().forEach((axis, i) => {
+        coords.set(axis.name, ctx.bind(axis.name, i === outer.length - 1 ? rest : binary("%", rest, int(axis.extent))));
+        rest = binary("/", rest, int(axis.extent));
+      });
+      const first = new Map(coords).set(inner.name, start);
+      if (copyRun(ctx, value, op, stage, buffer, first, width)) return;
+      const shared = { axis: inner.name, width, loaded: new Map<number, string>(), common: new Map<number, Expr>() };
+      const values = Array.from({ length: width }, (_, lane) => stored(evaluate(ctx, value, op, { coords: new Map(coords).set(inner.name, add(start, int(lane))), vector: { ...shared, lane } })));
+      ctx.emit({ kind: "StoreShared", buffer, index: stageIndexAt(stage, first), values });
+    };
+    if (total % threads === 0) write();
+    else ctx.when(binary("<", run, int(total)), write);
+  }, rounds <= 8);
+}
+
+const stageIndexAt = (stage: Stage, coords: ReadonlyMap<string, Expr>): Expr => stage.axes.reduce<Expr>((sum, a) => add(sum, mul(coords.get(a.name)!, int(a.stride))), int(0));
+
+/** Elements that one thread writes at once: sixteen bytes where every row starts at a multiple of them, else one word. */
+function runWidth(stage: Stage, inner: number): number {
+  const size = byteSize(stage.dtype);
+  const rowStride = stage.axes.at(-2)?.stride ?? inner;
+  const wide = 16 / size;
+  if (inner % wide === 0 && rowStride % wide === 0) return Math.min(wide, 8);
+  return Math.max(1, 4 / size);
+}
+
+/** A run that needs no conversion goes from device to shared memory without passing registers. */
+function copyRun(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage, buffer: string, coords: ReadonlyMap<string, Expr>, width: number): boolean {
+  if (op.kind !== "Load" && op.kind !== "Gather") return false;
+  if (stage.dtype !== op.view.dtype || width * byteSize(stage.dtype) !== 16 || !ctx.machine.instructions.has("cpAsync16")) return false;
+  if (op.kind === "Load" && !(op.fill.kind === "Const" && op.fill.value === 0)) return false;
+  const lastCoord = op.view.coords.at(-1);
+  if (lastCoord?.kind !== "Block" || lastCoord.axis.name !== value.axes.at(-1)?.name) return false;
+  const picks = new Map(op.kind === "Gather" ? op.picks.map((p) => [p.coord, p.index] as const) : []);
+  const from = address(ctx, op.view, coords, (i) => {
+    const index = picks.get(i);
+    return index && ctx.bind(index.label, element(ctx, index, { coords }));
+  });
+  if (!isAligned(ctx, op.view, from.coords, width) || limitOf(ctx, op.view, from.coords, width).limit) return false;
+  // an address must be valid even where nothing is copied
+  const guard = from.guard === isTrue ? isTrue : ctx.bind("exists", from.guard);
+  const safe = guard === isTrue ? from.coords : from.coords.map((c, i): Expr => (picks.has(i) || ctx.facts.of(c).max === Infinity ? { kind: "Select", type: "i32", cond: guard, then: c, otherwise: int(0) } : c));
+  ctx.emit({
+    kind: "Call",
+    instruction: "cpAsync16",
+    operands: [
+      { kind: "SharedAddress", buffer, index: stageIndexAt(stage, coords) },
+      { kind: "GlobalAddress", param: op.view.param, field: op.view.field, coords: safe },
+      { kind: "Value", value: guard === isTrue ? int(1) : convert("i32", guard) },
+    ],
+  });
+  return true;
+}
+
+export function store(ctx: Lowering, s: Extract<PlanStmt, { kind: "Store" }>): void {
+  ctx.source(s.loc);
+  const { layout, view } = s;
+  const lastCoord = [...view.coords].reverse().find((c) => c.kind === "Block");
+  const lastIsInner = view.coords.at(-1) === lastCoord;
+  ctx.when(ctx.firstCopy(layout), () =>
+    overVectors(ctx, layout, s.of.axes, (lanes) => {
+      const together = lanes.length > 1 && !s.keep && lastIsInner && lastCoord?.kind === "Block" && lanes[0]!.vector!.axis === lastCoord.axis.name && wholeVector(ctx, layout, s.of, lanes);
+      for (const group of together ? [lanes] : lanes.map((at) => [at])) {
+        const at = group[0]!;
+        const { coords, guard, lastGuard } = address(ctx, view, at.coords, () => undefined);
+        const values = group.map((lane) => convert(computeType(view.dtype), element(ctx, s.of, lane)));
+        const keep = s.keep ? element(ctx, s.keep, at) : isTrue;
+        const all = and(and(insideTile(ctx, layout, s.of.axes, at.coords), keep), group.length > 1 ? guard : and(guard, lastGuard));
+        ctx.emit({
+          kind: "StoreGlobal",
+          param: view.param,
+          field: view.field,
+          coords,
+          values,
+          ...(all !== isTrue && { guard: all }),
+          ...(group.length > 1 && limitOf(ctx, view, coords, group.length)),
+          aligned: isAligned(ctx, view, coords, group.length),
+        });
+      }
+    }),
+  );
+}
+
+/** A vector is stored as one when all its lanes are in the tile together. */
+function wholeVector(ctx: Lowering, layout: Layout, of: TileValue, lanes: readonly Cursor[]): boolean {
+  const axis = of.axes.find((a) => a.name === lanes[0]!.vector!.axis)!;
+  const padded = covered(layout, axis.name) > axis.extent;
+  return (!padded || axis.extent % lanes.length === 0) && ctx.facts.of(lanes[0]!.coords.get(axis.name)!).min >= 0;
+}
+

@@ -1,0 +1,232 @@
+/** Plan to Loop IR: one handler a statement kind. */
+import { add, and, binary, constant, convert, int, mul, select, sub, variable, type Expr } from "../../ir/expr.ts";
+import type { LoopKernel, LoopStmt } from "../../ir/loop.ts";
+import type { HostExpr } from "../../ir/manifest.ts";
+import { computeType, type Machine, type Plan, type PlanStmt } from "../../ir/plan.ts";
+import type { Carried, ScalarValue } from "../../ir/tile.ts";
+import { hostExpr, Lowering, thread } from "./context.ts";
+import { address, element, isTrue } from "./element.ts";
+import { compute, move, stage, store } from "./elementwise.ts";
+import { gemm } from "./gemm.ts";
+import { reduce } from "./reduce.ts";
+import { push, scan, scanThreads } from "./scan.ts";
+import { insideTile, overRegisters } from "./work.ts";
+
+/** What a list collective needs to remember between its statements. */
+interface Lists {
+  readonly views: Map<string, Extract<PlanStmt, { kind: "Append" }>["view"]>;
+  readonly counts: Map<string, string>;
+  readonly bins: Map<string, number>;
+}
+
+export function lower(plan: Plan, machine: Machine): LoopKernel {
+  const ctx = new Lowering(plan, machine);
+  const lists: Lists = { views: new Map(), counts: new Map(), bins: new Map() };
+  const grid = ctx.block(() => gridIndices(ctx, plan));
+  const body = ctx.block(() => statements(ctx, plan.body, lists));
+  const blocks = plan.kernel.grid.map((d) => d.count).reduce<HostExpr>((a, b) => (a === 1 ? b : b === 1 ? a : { op: "mul", args: [a, b] }), 1);
+  return {
+    name: plan.kernel.name,
+    loc: plan.kernel.loc,
+    params: plan.kernel.params,
+    dims: plan.kernel.dims,
+    blocks,
+    threads: plan.threads,
+    shared: ctx.layOutShared(),
+    sharedBytes: ctx.sharedBytes,
+    body: [...grid, ...ctx.prologue, ...body],
+  };
+}
+
+/** Splits the block index into the grid's dimensions, the last one fastest. */
+function gridIndices(ctx: Lowering, plan: Plan): void {
+  let rest: Expr = { kind: "BlockIndex", type: "i32" };
+  [...plan.kernel.grid].reverse().forEach((d, i) => {
+    const count = hostExpr(d.count);
+    const position = i === plan.kernel.grid.length - 1 ? rest : binary("%", rest, count);
+        ctx.emit({ kind: "Let", name: d.index.name, value: add(hostExpr(d.lo), mul(position, int(d.step))) });
+    const lo = typeof d.lo === "number" ? d.lo : undefined;
+    const below = lo === 0 && d.step === 1 && typeof d.count === "string" ? d.count : undefined;
+    const max = lo !== undefined && typeof d.count === "number" ? lo + d.step * (d.count - 1) : Infinity;
+    ctx.facts.learn(d.index.name, { min: lo ?? -Infinity, max, multiple: lo === undefined ? 1 : Math.min(multipleOf(lo), multipleOf(d.step)), ...(below !== undefined && { below }) });
+    rest = binary("/", rest, count);
+  });
+}
+const multipleOf = (n: number): number => (n === 0 ? 2 ** 20 : n & -n);
+
+function statements(ctx: Lowering, list: readonly PlanStmt[], lists: Lists): void {
+  for (const s of list) statement(ctx, s, lists);
+}
+
+function statement(ctx: Lowering, s: PlanStmt, lists: Lists): void {
+  switch (s.kind) {
+    case "Compute":
+      return compute(ctx, s);
+    case "Stage":
+      return stage(ctx, s);
+    case "Move":
+      return move(ctx, s);
+    case "Gemm":
+      return gemm(ctx, s);
+    case "Reduce":
+      return reduce(ctx, s);
+    case "Scan":
+      return scan(ctx, s);
+    case "Store":
+      return store(ctx, s);
+    case "Let":
+      ctx.source(s.scalar.loc);
+      return scalar(ctx, s.scalar, s.expr, "Let");
+    case "ToScalar":
+      ctx.source(s.scalar.loc);
+      return scalar(ctx, s.scalar, convert(s.scalar.type, element(ctx, s.of, { coords: new Map(), layout: { threads: [{ axis: null, size: ctx.plan.threads, stride: 0 }], registers: [] }, digits: [] })), "Uniform");
+    case "For":
+      return loop(ctx, s, lists);
+    case "If":
+      return branch(ctx, s, lists);
+    case "Histogram":
+      return histogram(ctx, s, lists);
+    case "HistogramAdd":
+      return histogramAdd(ctx, s);
+    case "HistogramFind":
+      return histogramFind(ctx, s, lists);
+    case "Append": {
+      lists.views.set(s.name, s.view);
+      const count = ctx.name(`${s.name}_count`);
+      lists.counts.set(s.name, count);
+      ctx.emit({ kind: "Variable", name: count, type: "i32", init: int(0) });
+      return;
+    }
+    case "AppendPush":
+      return push(ctx, s, lists.views.get(s.append)!, lists.counts.get(s.append)!);
+    case "AppendFill":
+      return appendFill(ctx, s, lists);
+    case "AppendCount":
+      return scalar(ctx, s.scalar, variable("i32", lists.counts.get(s.append)!), "Uniform");
+  }
+}
+
+function scalar(ctx: Lowering, v: ScalarValue, value: Expr, kind: "Let" | "Uniform"): void {
+  ctx.facts.learn(v.name, ctx.facts.of(value));
+  ctx.emit({ kind, name: v.name, value });
+}
+
+function loop(ctx: Lowering, s: Extract<PlanStmt, { kind: "For" }>, lists: Lists): void {
+  ctx.source(s.loc);
+  s.scalars.forEach((c) => carry(ctx, c));
+  const lo = ctx.facts.of(s.lo);
+    ctx.facts.learn(s.index.name, { min: lo.min, max: ctx.facts.of(s.hi).max - 1, multiple: Math.min(lo.multiple, multipleOf(s.step)) });
+  const body = ctx.block(() => {
+    statements(ctx, s.body, lists);
+    takeNext(ctx, s.scalars);
+  });
+  ctx.emit({ kind: "For", name: s.index.name, lo: s.lo, hi: s.hi, step: s.step, unroll: false, body });
+  s.scalars.forEach((c) => ctx.emit({ kind: "Let", name: c.result.name, value: variable(c.param.type, c.param.name) }));
+}
+function carry(ctx: Lowering, c: Carried<ScalarValue>): void {
+  ctx.facts.learn(c.param.name, {});
+  ctx.facts.learn(c.result.name, {});
+  ctx.emit({ kind: "Variable", name: c.param.name, type: c.param.type, init: convert(c.param.type, variable(c.init.type, c.init.name)) });
+}
+/** All next values first: one may be computed from another variable. */
+function takeNext(ctx: Lowering, scalars: readonly Carried<ScalarValue>[]): void {
+  const used = new Set(scalars.map((c) => c.param.name));
+  const values = scalars.map((c) => {
+    const next = convert(c.param.type, variable(c.next.type, c.next.name));
+    return scalars.length > 1 && used.has(c.next.name) ? ctx.bind(`next_${c.param.name}`, { kind: "Convert", type: c.param.type, a: next }) : next;
+  });
+  scalars.forEach((c, i) => ctx.emit({ kind: "Assign", name: c.param.name, value: values[i]! }));
+}
+
+function branch(ctx: Lowering, s: Extract<PlanStmt, { kind: "If" }>, lists: Lists): void {
+  ctx.source(s.loc);
+  const registersFirst: LoopStmt[] = [];
+  for (const m of s.scalars) {
+    registersFirst.push({ kind: "Variable", name: m.result.name, type: m.result.type, init: m.result.type === "bool" ? constant("bool", 0) : constant(m.result.type, 0) });
+    ctx.facts.learn(m.result.name, {});
+  }
+  ctx.emit(...registersFirst);
+  const side = (list: readonly PlanStmt[], pick: "then" | "otherwise") =>
+    ctx.block(() => {
+      statements(ctx, list, lists);
+      s.scalars.forEach((m) => ctx.emit({ kind: "Assign", name: m.result.name, value: convert(m.result.type, variable(m[pick].type, m[pick].name)) }));
+    });
+  ctx.emit({ kind: "If", cond: s.cond, uniform: true, then: side(s.then, "then"), otherwise: side(s.otherwise, "otherwise") });
+}
+
+function overThreads(ctx: Lowering, count: number, write: (i: Expr) => void): void {
+  const { threads } = ctx.plan;
+  ctx.repeated("i", Math.ceil(count / threads), (round) => {
+    const i = ctx.bind("bin", add(mul(round, int(threads)), thread));
+    if (count % threads === 0) write(i);
+    else ctx.when(binary("<", i, int(count)), () => write(i));
+  });
+}
+
+function histogram(ctx: Lowering, s: Extract<PlanStmt, { kind: "Histogram" }>, lists: Lists): void {
+  ctx.source(s.loc);
+  if (!lists.bins.has(s.name)) ctx.namedBuffer(s.name, "u32", s.bins, `${s.bins} counters`);
+  lists.bins.set(s.name, s.bins);
+  overThreads(ctx, s.bins, (i) => ctx.emit({ kind: "StoreShared", buffer: s.name, index: i, values: [constant("u32", 0)] }));
+}
+
+function histogramAdd(ctx: Lowering, s: Extract<PlanStmt, { kind: "HistogramAdd" }>): void {
+  ctx.source(s.loc);
+  ctx.when(ctx.firstCopy(s.layout), () =>
+    overRegisters(ctx, s.layout, s.bin.axes, (at) => {
+      const keep = and(insideTile(ctx, s.layout, s.bin.axes, at.coords), convert("bool", element(ctx, s.keep, at)));
+      ctx.when(keep, () => ctx.emit({ kind: "AtomicAdd", buffer: s.histogram, index: convert("i32", element(ctx, s.bin, at)), value: constant("u32", 1) }));
+    }),
+  );
+}
+
+/** Threads take runs of bins from the top; the one whose run crosses `want` publishes the bin. */
+function histogramFind(ctx: Lowering, s: Extract<PlanStmt, { kind: "HistogramFind" }>, lists: Lists): void {
+  ctx.source(s.loc);
+  const bins = lists.bins.get(s.histogram)!;
+  const { threads } = ctx.plan;
+  const each = Math.ceil(bins / threads);
+  const want = ctx.bind("want", convert("u32", s.want));
+  const binOf = (r: Expr): Expr => sub(int(bins - 1), add(mul(thread, int(each)), r));
+  const counts = Array.from({ length: each }, (_, r) => {
+    const bin = binOf(int(r));
+    const counter: Expr = { kind: "Shared", type: "u32", buffer: s.histogram, index: each * threads === bins ? bin : { kind: "Call", type: "i32", fn: "max", args: [bin, int(0)] } };
+    return ctx.bind("count", each * threads === bins ? counter : select(binary(">=", bin, int(0)), counter, constant("u32", 0)));
+  });
+  const { before } = scanThreads(ctx, "sum", "u32", counts.reduce(add), threads);
+  const found = ctx.scratch("i32", 2);
+  let above = before;
+  counts.forEach((count, r) => {
+    const reached = ctx.bind("reached", add(above, count));
+    const bin = binOf(int(r));
+    const crosses = and(binary("<", above, want), binary(">=", reached, want));
+    // nothing is wanted: the top bin; too much is wanted: bin 0
+    const top = r === 0 ? binary("||", crosses, and(binary("==", thread, int(0)), binary("==", want, constant("u32", 0)))) : crosses;
+    const bottom = and(binary("==", bin, int(0)), binary("<", reached, want));
+    const from = above;
+    ctx.when(binary("||", top, bottom), () => {
+      ctx.emit({ kind: "StoreShared", buffer: found, index: int(0), values: [bin] });
+      ctx.emit({ kind: "StoreShared", buffer: found, index: int(1), values: [convert("i32", from)] });
+    });
+    above = reached;
+  });
+  const result = (v: ScalarValue, i: number) => scalar(ctx, v, convert(v.type, { kind: "Shared", type: "i32", buffer: found, index: int(i) }), "Uniform");
+  result(s.bin, 0);
+  result(s.above, 1);
+}
+
+function appendFill(ctx: Lowering, s: Extract<PlanStmt, { kind: "AppendFill" }>, lists: Lists): void {
+  ctx.source(s.loc);
+  const view = lists.views.get(s.append)!;
+  const coord = view.coords.find((c) => c.kind === "Block");
+  if (coord?.kind !== "Block") return;
+  const name = ctx.name("slot");
+  const slot = variable("i32", name);
+  ctx.facts.learn(name, { min: 0, max: coord.axis.extent - 1 });
+  const body = ctx.block(() => {
+    const { coords, guard, lastGuard } = address(ctx, view, new Map([[coord.axis.name, slot]]), () => undefined);
+    const may = and(guard, lastGuard);
+    ctx.emit({ kind: "StoreGlobal", param: view.param, field: view.field, coords, values: [convert(computeType(view.dtype), s.value)], ...(may !== isTrue && { guard: may }), aligned: true });
+  });
+  ctx.emit({ kind: "For", name, lo: add(variable("i32", lists.counts.get(s.append)!), thread), hi: int(coord.axis.extent), step: ctx.plan.threads, unroll: false, body });
+}

@@ -1,0 +1,89 @@
+/**
+ * Decides for every tile whether it is inline (recomputed where it is used) or stored, and which stored tiles other
+ * threads must see: operands of gemms and the index tiles of gathers go to shared memory.
+ */
+import { axisNames, bodiesOf, readsOf } from "../ir/walk.ts";
+import type { TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
+
+type Role = "element" | "operand" | "pick" | "acc" | "carry";
+
+interface Use {
+  readonly role: Role;
+  /** Axes of the work that reads the tile. */
+  readonly domain: readonly string[];
+  /** The statement list that the reader stands in. */
+  readonly body: readonly TileStmt[];
+}
+
+export interface Placement {
+  readonly inline: ReadonlyMap<number, TileOp>;
+  /** Stored values whose elements other threads read. */
+  readonly staged: ReadonlySet<number>;
+  readonly definitions: ReadonlyMap<number, TileOp>;
+}
+
+export function placeValues(kernel: TileKernel): Placement {
+  const uses = new Map<number, Use[]>();
+  const definitions = new Map<number, TileOp>();
+  const homes = new Map<number, readonly TileStmt[]>();
+  const written = new Set(kernel.params.filter((p) => p.access !== "in").map((p) => p.name));
+  const order: { value: TileValue; op: TileOp }[] = [];
+
+  const use = (v: TileValue, role: Role, domain: readonly string[], body: readonly TileStmt[]) => {
+    const list = uses.get(v.id) ?? [];
+    uses.set(v.id, [...list, { role, domain, body }]);
+  };
+  const collect = (body: readonly TileStmt[]): void => {
+    for (const s of body) {
+      if (s.kind === "Define") {
+        definitions.set(s.value.id, s.op);
+        homes.set(s.value.id, body);
+        order.push(s);
+        const { op } = s;
+        const domain = axisNames(s.value);
+        if (op.kind === "Gemm") {
+          use(op.a, "operand", domain, body);
+          use(op.b, "operand", domain, body);
+          if (op.acc) use(op.acc, "acc", domain, body);
+        } else if (op.kind === "Gather") op.picks.forEach((p) => use(p.index, "pick", domain, body));
+        else if (op.kind === "Map") op.inputs.forEach((v) => use(v, "element", domain, body));
+        else if (op.kind === "Reduce" || op.kind === "Scan") use(op.of, "element", axisNames(op.of), body);
+        else if (op.kind === "Cast") use(op.of, "element", domain, body);
+      } else if (s.kind === "For") {
+        for (const c of s.tiles) {
+          use(c.init, "carry", axisNames(c.init), body);
+          use(c.next, "carry", axisNames(c.next), s.body);
+        }
+      } else if (s.kind === "If") {
+        for (const m of s.tiles) {
+          use(m.then, "carry", axisNames(m.then), s.then);
+          use(m.otherwise, "carry", axisNames(m.otherwise), s.otherwise);
+        }
+      } else for (const v of readsOf(s)) use(v, "element", axisNames(v), body);
+      bodiesOf(s).forEach(collect);
+    }
+  };
+  collect(kernel.body);
+
+  const inline = new Map<number, TileOp>();
+  const staged = new Set<number>();
+  // consumers before producers: what an inline view (slice, rename) is used for, its source is used for
+  for (const { value, op } of order.reverse()) {
+    const all = uses.get(value.id) ?? [];
+    const seenByOthers = all.some((u) => u.role === "operand" || u.role === "pick");
+    const once = all.length === 1 ? all[0] : undefined;
+    const local = once !== undefined && once.body === homes.get(value.id) && sameSet(once.domain, axisNames(value));
+    if (op.kind === "Slice" || op.kind === "Rename") {
+      inline.set(value.id, op);
+      const renamed = (axis: string) => (op.kind === "Rename" ? (Object.entries(op.axes).find(([, to]) => to === axis)?.[0] ?? axis) : axis);
+      uses.set(op.of.id, [...(uses.get(op.of.id) ?? []), ...all.map((u) => ({ ...u, domain: u.domain.map(renamed) }))]);
+    } else if (seenByOthers) staged.add(value.id);
+    else if (op.kind === "Full" || op.kind === "Iota" || op.kind === "Counts") inline.set(value.id, op);
+    else if (op.kind === "Load" || op.kind === "Gather") {
+      if (!written.has(op.view.param)) inline.set(value.id, op);
+    } else if ((op.kind === "Map" || op.kind === "Cast") && local && (once.role === "element" || once.role === "acc")) inline.set(value.id, op);
+  }
+  return { inline, staged, definitions };
+}
+
+const sameSet = (a: readonly string[], b: readonly string[]): boolean => a.length === b.length && a.every((x) => b.includes(x));

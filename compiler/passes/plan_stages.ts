@@ -1,0 +1,93 @@
+/** Lays out the staged tiles in shared memory: storage dtype, axis strides with padding against bank conflicts. */
+import { byteSize, type DType } from "../../dsl/dtype.ts";
+import type { Stage } from "../ir/plan.ts";
+import type { TileKernel, TileValue } from "../ir/tile.ts";
+import { axisNames, statements } from "../ir/walk.ts";
+import type { Layouts } from "./infer_layouts.ts";
+import type { Placement } from "./place_values.ts";
+
+export interface StagedTile {
+  readonly value: TileValue;
+  readonly stage: Stage;
+  /** May be read from device memory instead when shared memory is short. */
+  readonly optional: boolean;
+}
+
+interface Need {
+  /** Contracted axes of the product that reads the tile, in the tile's own names. */
+  readonly over: readonly string[];
+  readonly atom: string;
+}
+
+export function planStages(kernel: TileKernel, placement: Placement, layouts: Layouts): StagedTile[] {
+  const needs = new Map<number, Need[]>();
+  const values = new Map<number, TileValue>();
+  const elementReads = new Set<number>();
+  const source = (v: TileValue, over: readonly string[]): { value: TileValue; over: readonly string[] } => {
+    const op = placement.inline.get(v.id);
+    if (op?.kind === "Slice") return source(op.of, over);
+    if (op?.kind === "Rename") return source(op.of, over.map((axis) => Object.entries(op.axes).find(([, to]) => to === axis)?.[0] ?? axis));
+    return { value: v, over };
+  };
+  const note = (v: TileValue) => values.set(v.id, v);
+  for (const s of statements(kernel.body)) {
+    if (s.kind === "Define") {
+      note(s.value);
+      if (s.op.kind === "Gemm") {
+        const atom = layouts.gemms.get(s.value.id)!.atom;
+        for (const operand of [s.op.a, s.op.b]) {
+          const { value, over } = source(operand, s.op.over);
+          needs.set(value.id, [...(needs.get(value.id) ?? []), { over, atom }]);
+        }
+      } else if (s.op.kind === "Gather") s.op.picks.forEach((p) => elementReads.add(p.index.id));
+    } else if (s.kind === "For") s.tiles.forEach((c) => [c.param, c.result].forEach(note));
+    else if (s.kind === "If") s.tiles.forEach((m) => note(m.result));
+  }
+  return [...layouts.staged].map((id) => {
+    const value = values.get(id)!;
+    const need = needs.get(id) ?? [];
+    const op = placement.definitions.get(id);
+    const optional = (op?.kind === "Load" || op?.kind === "Gather") && need.every((n) => n.atom === "fma") && !elementReads.has(id);
+    return { value, optional, stage: stageOf(value, need, fillsWords(value, layouts)) };
+  });
+}
+
+/** Whether the tile's registers fill whole words of shared memory: each is written by one thread. */
+function fillsWords(value: TileValue, layouts: Layouts): boolean {
+  const layout = layouts.layouts.get(value.id);
+  if (!layout) return true; // written in runs
+  const first = layout.registers[0];
+  return first?.axis === value.axes.at(-1)?.name && first?.stride === 1 && first.size % 2 === 0 && value.axes.at(-1)!.extent % first.size === 0;
+}
+
+function stageOf(value: TileValue, needs: readonly Need[], words: boolean): Stage {
+  const tensor = needs.find((n) => n.atom !== "fma");
+  const packed = storageDtype(value.dtype, tensor?.atom);
+  const dtype = byteSize(packed) < 4 && !words && !tensor ? "f32" : packed;
+  const size = byteSize(dtype);
+  const granule = (tensor ? 16 : 4) / size;
+  const names = axisNames(value);
+  // the axes that lie together innermost: contracted ones, or free ones
+  const last = names.length - 1;
+  const inner = needs[0] ? (i: number) => names.slice(i).every((n) => needs[0]!.over.includes(n) === needs[0]!.over.includes(names[last]!)) : (i: number) => i === last;
+  let stride = 1;
+  const axes = value.axes.map((a) => ({ ...a, stride: 0 }));
+  for (let i = last; i >= 0; i--) {
+    axes[i]!.stride = stride;
+    stride *= axes[i]!.extent;
+    if (i > 0 && inner(i) && !inner(i - 1)) {
+      // an odd number of granules a row: eight rows fall into eight different banks
+      const granules = Math.ceil(stride / granule);
+      stride = needs.length > 0 ? (granules % 2 === 0 ? granules + 1 : granules) * granule : granules * granule;
+    }
+  }
+  return { buffer: value.label, dtype, axes, elements: Math.ceil(stride / granule) * granule };
+}
+
+/** e4m3 and e5m2 are exact in bf16 and f16, which multiply without further unpacking. */
+function storageDtype(dtype: TileValue["dtype"], atom: string | undefined): DType {
+  if (dtype === "bool") return "u32";
+  if (dtype === "ue8m0") return "f32";
+  if (dtype === "e4m3" || dtype === "e5m2") return atom?.endsWith("f16") && !atom.endsWith("bf16") ? "f16" : "bf16";
+  return dtype;
+}

@@ -1,0 +1,91 @@
+/** Chooses how each gemm multiplies and how its result lies over threads and registers. */
+import { assemble, distribute, vectorWidth, type PlacedDigit, type Slot } from "../ir/layout.ts";
+import type { GemmPlan, Machine } from "../ir/plan.ts";
+import type { Axis, TileOp, TileValue } from "../ir/tile.ts";
+
+type Gemm = Extract<TileOp, { kind: "Gemm" }>;
+
+/** Free axes of one operand, batch axes (in both, not contracted) and the contracted extent. */
+export function gemmAxes(op: Gemm): { batch: Axis[]; rows: Axis[]; columns: Axis[]; depth: number } {
+  const has = (v: TileValue, name: string) => v.axes.some((a) => a.name === name);
+  const free = op.a.axes.filter((a) => !op.over.includes(a.name));
+  return {
+    batch: free.filter((a) => has(op.b, a.name)),
+    rows: free.filter((a) => !has(op.b, a.name)),
+    columns: op.b.axes.filter((a) => !op.over.includes(a.name) && !has(op.a, a.name)),
+    depth: op.a.axes.reduce((n, a) => (op.over.includes(a.name) ? n * a.extent : n), 1),
+  };
+}
+
+export function selectAtom(op: Gemm, machine: Machine, threads: number): GemmPlan {
+  const { batch, rows, columns, depth } = gemmAxes(op);
+  const atom = matrixAtom(op, machine);
+  if (atom && batch.length === 0 && depth % 16 === 0 && splits(op.a, op.over) && splits(op.b, op.over)) return tensorPlan(atom, rows, columns, threads / machine.warp, threads);
+  return fmaPlan([...batch, ...rows], columns, threads);
+}
+
+const narrow = new Set(["e4m3", "e5m2"]);
+
+function matrixAtom(op: Gemm, machine: Machine): GemmPlan["atom"] | undefined {
+  for (const wide of ["bf16", "f16"] as const) {
+    const fits = [op.a, op.b].every((v) => v.dtype === wide || narrow.has(v.dtype));
+    if (fits && machine.instructions.has(`mma.m16n8k16.${wide}`)) return `mma.m16n8k16.${wide}`;
+  }
+  return undefined;
+}
+
+/** ldmatrix reads eight rows of 16 bytes: the contracted axes, or the free ones, must lie together innermost. */
+function splits(v: TileValue, over: readonly string[]): boolean {
+  const contracted = v.axes.map((a) => over.includes(a.name));
+  return contracted.filter((c, i) => i > 0 && c !== contracted[i - 1]).length <= 1;
+}
+
+const extentOf = (axes: readonly Axis[]): number => axes.reduce((n, a) => n * a.extent, 1);
+const powerOfTwoAtLeast = (n: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, n)));
+const powerOfTwoAtMost = (n: number): number => 2 ** Math.floor(Math.log2(Math.max(1, n)));
+
+/** Pads the outermost axis until the product of extents fills one atom. */
+function padded(axes: readonly Axis[], least: number): Axis[] {
+  const [outer = { name: "", extent: 1 }, ...inner] = axes;
+  const rest = extentOf(inner);
+  return [{ ...outer, extent: Math.max(outer.extent, Math.ceil(least / rest)) }, ...inner];
+}
+
+/** Warps first along the rows, so that every product over the same rows has the same row layout. */
+function tensorPlan(atom: GemmPlan["atom"], rowAxes: readonly Axis[], columnAxes: readonly Axis[], warps: number, threads: number): GemmPlan {
+  const rowAxesPadded = padded(rowAxes, 16);
+  const columnAxesPadded = padded(columnAxes, 8);
+  const warpRows = Math.min(warps, powerOfTwoAtLeast(Math.ceil(extentOf(rowAxesPadded) / 16)));
+  const rows = distribute(rowAxesPadded, [
+    { name: "row", on: "thread", size: 8, order: 1 },
+    { name: "half", on: "register", size: 2, order: 1 },
+    { name: "warpRow", on: "thread", size: warpRows, order: 2 },
+  ]);
+  const columns = distribute(columnAxesPadded, [
+    { name: "pair", on: "register", size: 2, order: 0 },
+    { name: "quad", on: "thread", size: 4, order: 0 },
+    { name: "warpColumn", on: "thread", size: warps / warpRows, order: 3 },
+  ]);
+  return { atom, rows: slower(rows), columns, layout: assemble([...columns, ...slower(rows)], threads) };
+}
+
+/** Register digits of rows vary slower than those of columns. */
+const slower = (digits: readonly PlacedDigit[]): PlacedDigit[] => digits.map((d) => (d.on === "register" && d.slot === "rest" ? { ...d, order: d.order + 1000 } : d));
+
+/** Each thread multiplies a small square of rows and columns, columns in vectors so that stores are wide. */
+function fmaPlan(rowAxes: readonly Axis[], columnAxes: readonly Axis[], threads: number): GemmPlan {
+  const rowCount = extentOf(rowAxes);
+  const columnCount = extentOf(columnAxes);
+  const perThread = Math.ceil((rowCount * columnCount) / threads);
+  const vector = vectorWidth(columnAxes.at(-1)?.extent ?? 1, perThread);
+  const columnsPerThread = Math.max(vector, powerOfTwoAtMost(Math.sqrt(perThread)));
+  const rowThreads = Math.min(powerOfTwoAtLeast(rowCount), Math.max(1, threads / Math.min(threads, powerOfTwoAtLeast(columnCount / columnsPerThread))));
+  const columnThreads = Math.min(threads / rowThreads, powerOfTwoAtLeast(Math.ceil(columnCount / vector)));
+  const slots = (list: Slot[]) => list.filter((s) => s.size > 1);
+  const columns = distribute(columnAxes, slots([
+    { name: "vector", on: "register", size: vector, order: 0 },
+    { name: "thread", on: "thread", size: columnThreads, order: 0 },
+  ]));
+  const rows = slower(distribute(rowAxes, slots([{ name: "thread", on: "thread", size: rowThreads, order: 1 }])));
+  return { atom: "fma", rows, columns, layout: assemble([...columns, ...rows], threads) };
+}

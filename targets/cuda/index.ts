@@ -1,0 +1,31 @@
+/** CUDA for sm_80 and later without Hopper's own features: cooperative copies, mma.sync, lane shuffles. */
+import type { Target } from "../../compiler/target.ts";
+import { cudaEntry, emitCuda } from "./emit.ts";
+import { cudaInstructions } from "./instructions.ts";
+import { cudaSchedule } from "./schedules.ts";
+import { cudaArch, cudaLimits, type CudaTarget } from "./target.ts";
+
+const KiB = 1024;
+
+export function cudaTarget(name: CudaTarget): Target {
+  const arch = cudaArch(name);
+  const instructions = new Map(cudaInstructions.map((i) => [i.name, i]));
+  return {
+    name,
+    machine: {
+      name,
+      warp: cudaLimits.warp,
+      maxThreads: cudaLimits.maxThreads,
+      maxSharedBytes: arch.sharedPerBlock,
+      exchangeBytes: 4 * KiB,
+      instructions: new Set(instructions.keys()),
+      storeGranule: 1,
+    },
+    instructions,
+    file: "kernel.cu",
+    scheduleOf: cudaSchedule,
+    emit: (kernel, options) => emitCuda(kernel, { target: name, ...options }),
+    entryOf: cudaEntry,
+    needs: () => ({ features: [name.slice("cuda:".length)], limits: {} }),
+  };
+}
