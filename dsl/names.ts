@@ -7,7 +7,7 @@ export const quoteAll = (names: Iterable<string>): string => [...names].map((n) 
 export function nearest(name: string, names: Iterable<string>): string | undefined {
   const ranked = [...names].map((n) => ({ n, distance: editDistance(name.toLowerCase(), n.toLowerCase()) }));
   const best = ranked.sort((a, b) => a.distance - b.distance)[0];
-  return best && best.distance <= Math.max(2, name.length / 3) ? best.n : undefined;
+  return best && best.distance < name.length && best.distance <= Math.max(2, name.length / 3) ? best.n : undefined;
 }
 
 /** ` Did you mean "x"?`, or nothing when no name is near. */

@@ -5,8 +5,10 @@ import type { AnyTile, Only, Range, Tile, TileType } from "./types.ts";
 
 // ---- Making tiles ----------------------------------------------------------------------------------------------------------------------
 
+// NoInfer in results: without it TypeScript would take D from where the result goes when `dtype` is left out, and call f32 whatever fits
+
 /** A tile whose elements are all `value`. Axes in the order of `shape`. */
-export function full<A extends string, D extends DType = "f32">(shape: Readonly<Record<A, number>>, value: number, dtype?: D): Tile<D, A> {
+export function full<A extends string, D extends DType = "f32">(shape: Readonly<Record<A, number>>, value: number, dtype?: D): Tile<NoInfer<D>, A> {
   const type = dtype ?? ("f32" as D);
   const axes = Object.keys(shape) as A[];
   for (const axis of axes) checkExtent("full", axis, shape[axis]);
@@ -83,7 +85,7 @@ export function map<const T extends readonly AnyTile[], D extends "f32" | "i32" 
   tiles: T & Covered<T>,
   f: (...x: Numbers<T>) => number,
   dtype?: D,
-): Tile<D, AxesOf<T[number]>> {
+): Tile<NoInfer<D>, AxesOf<T[number]>> {
   return elementwise("map", tiles, f as Lambda, dtype ?? ("f32" as D));
 }
 
