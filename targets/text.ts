@@ -25,9 +25,11 @@ export const atom = (code: string): Text => ({ code, binds: "atom" });
 export const parens = (t: Text): string => (t.binds === "atom" ? t.code : `(${t.code})`);
 const isUnary = (t: Text): boolean => t.binds === "atom" || t.binds === "unary";
 export const prefix = (op: string, t: Text): Text => ({ code: op + (isUnary(t) && !t.code.startsWith("-") ? t.code : `(${t.code})`), binds: "unary" });
-export const call = (fn: string, ...args: readonly Text[]): Text => atom(`${fn}(${args.map(argument).join(", ")})`);
-/** WGSL reads `f(a < b, c > d)` as a template list, so comparisons are wrapped. */
-export const argument = (t: Text): string => (t.binds === "<" || t.binds === ">" || t.binds === "<=" || t.binds === ">=" ? `(${t.code})` : t.code);
+/** WGSL reads `f(a < b, c >> d)` as a template list, so comparisons that might open or close one are wrapped. */
+export function call(fn: string, ...args: readonly Text[]): Text {
+  const opens = args.some((t) => t.code.includes("<")) && args.some((t) => t.code.includes(">"));
+  return atom(`${fn}(${args.map((t) => (opens && comparisons.includes(t.binds) ? `(${t.code})` : t.code)).join(", ")})`);
+}
 
 const comparisons: readonly Binding[] = ["<", "<=", ">", ">=", "==", "!="];
 const sums: readonly Binding[] = ["+", "-"];
@@ -93,13 +95,24 @@ export function floatLiteral(x: number): string {
 }
 
 /**
- * The constant that a binary node over two constants has, if it has one: compilers reject or warn about literals that overflow
- * (`255 << 24` in WGSL). Integers as in JavaScript, floats rounded to f32.
+ * The constant that an operation on constants is, if it is one: compilers reject or warn about constant expressions that overflow
+ * (`255 << 24` in WGSL). Integers as in JavaScript, floats rounded to f32; nothing that is not finite.
  */
-export function foldBinary(e: Extract<Expr, { kind: "Binary" }>): Expr | undefined {
-  if (e.a.kind !== "Const" || e.b.kind !== "Const" || e.type === "bool") return undefined;
-  const value = fold[e.op]?.(e.a.value, e.b.value, e.type);
-  if (value === undefined || Number.isNaN(value)) return undefined;
+export function foldConstant(e: Expr): Extract<Expr, { kind: "Const" }> | undefined {
+  if (e.kind === "Const") return e;
+  if (e.type === "bool") return undefined;
+  let value: number | undefined;
+  if (e.kind === "Convert") {
+    const a = foldConstant(e.a);
+    value = a && (e.type === "f32" ? a.value : Math.trunc(a.value));
+  } else if (e.kind === "Unary") {
+    const a = foldConstant(e.a);
+    value = a && (e.op === "-" ? -a.value : ~a.value);
+  } else if (e.kind === "Binary") {
+    const [a, b] = [foldConstant(e.a), foldConstant(e.b)];
+    value = a && b && fold[e.op]?.(a.value, b.value, e.type);
+  }
+  if (value === undefined || !Number.isFinite(value)) return undefined;
   return { kind: "Const", type: e.type, value: e.type === "f32" ? Math.fround(value) : e.type === "u32" ? value >>> 0 : value | 0 };
 }
 const fold: Partial<Record<BinaryOp, (a: number, b: number, type: ScalarType) => number>> = {

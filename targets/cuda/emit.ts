@@ -4,7 +4,7 @@ import { binary, type Expr, int, visitExpr } from "../../compiler/ir/expr.ts";
 import type { PrintedOperand } from "../../compiler/ir/instruction.ts";
 import type { LoopKernel, LoopStmt, Operand } from "../../compiler/ir/loop.ts";
 import type { Loc } from "../../compiler/ir/tile.ts";
-import { allStatements, argument, atom, branch, call, EmitError, expressionsOf, flow, identifier, Lines, list, nameKernel, Names, plus, prefix, type Text } from "../text.ts";
+import { allStatements, atom, branch, call, EmitError, expressionsOf, flow, identifier, infix, Lines, list, nameKernel, Names, plus, prefix, type Text } from "../text.ts";
 import { codecHelper, decodeName, encodeName, isNarrow, packName } from "./codec.ts";
 import { CudaExprs, elementType, pointerType, scalarText } from "./expr.ts";
 import { cudaInstructions } from "./instructions.ts";
@@ -131,14 +131,14 @@ class CudaEmitter {
       case "Array":
         return lines.add(`${scalarText[s.type]} ${this.#names.of("array", s.name)}[${s.size}];`);
       case "Assign":
-        return lines.add(`${x.variable(s.name)} = ${x.text(s.value)};`);
+        return lines.add(`${x.variable(s.name).code} = ${x.text(s.value)};`);
       case "SetRegister":
         return lines.add(`${x.register(s.array, s.index)} = ${x.text(s.value)};`);
       case "For": {
         const i = this.#names.of("scalar", s.name);
         const step = s.step === 1 ? `++${i}` : `${i} += ${s.step}`;
         if (s.unroll) lines.add("#pragma unroll");
-        return lines.block(`for (int ${i} = ${x.text(s.lo)}; ${i} < ${argument(x.print(s.hi))}; ${step}) {`, () => this.#body(s.body));
+        return lines.block(`for (int ${i} = ${x.text(s.lo)}; ${infix("<", atom(i), x.print(s.hi)).code}; ${step}) {`, () => this.#body(s.body));
       }
       case "If":
         lines.block(`if (${x.text(s.cond)}) {`, () => this.#body(s.then), s.otherwise.length > 0 ? "} else {" : "}");
@@ -156,7 +156,7 @@ class CudaEmitter {
         return lines.add(...this.#vectorStore(x.sharedPointer(s.buffer, s.index), dtype, s.values));
       }
       case "AtomicAdd":
-        return lines.add(`atomicAdd(&${this.#names.of("buffer", s.buffer)}[${x.text(s.index)}], ${argument(x.print(s.value))});`);
+        return lines.add(`atomicAdd(&${this.#names.of("buffer", s.buffer)}[${x.text(s.index)}], ${x.print(s.value).code});`);
       case "Barrier":
         return lines.add("__syncthreads();");
       case "Call":
@@ -179,7 +179,7 @@ class CudaEmitter {
     const x = this.#exprs;
     switch (operand.kind) {
       case "Value":
-        return { operand, text: argument(x.print(operand.value)), registers: [] };
+        return { operand, text: x.print(operand.value).code, registers: [] };
       case "Registers": {
         const registers = Array.from({ length: operand.count }, (_, i) => x.register(operand.array, binary("+", operand.index, int(i))));
         return { operand, text: registers[0] ?? "", registers };
@@ -276,7 +276,7 @@ class CudaEmitter {
       const simple = limit.kind === "Var" || limit.kind === "Const";
       if (!simple) lines.add(`const int ${valid} = ${x.text(limit)};`);
       const bound = simple ? x.text(limit) : valid;
-      const contiguous = this.#isContiguous(s);
+      const contiguous = x.isContiguous(s.param, s.field);
       if (contiguous) lines.add(`${s.kind === "LoadGlobal" ? "const " : ""}${elementType(x.field(s.param, s.field).dtype)}* const ${at} = ${x.pointer(s.param, s.field, s.coords).code};`);
       const exists = (e: string) => (/^\d/.test(e) ? `${bound} > ${e}` : `${e} < ${bound}`);
       if (!vector) return each(exists, contiguous ? at : undefined);
@@ -285,14 +285,9 @@ class CudaEmitter {
     });
   }
 
-  #isContiguous(s: Stmt<"LoadGlobal"> | Stmt<"StoreGlobal">): boolean {
-    const field = this.#exprs.field(s.param, s.field);
-    const last = [...this.#exprs.param(s.param).axes, ...field.axes].at(-1);
-    return last?.stride === byteSize(field.dtype);
-  }
   #isVector(s: Stmt<"LoadGlobal"> | Stmt<"StoreGlobal">, count: number): boolean {
     const bytes = count * byteSize(this.#exprs.field(s.param, s.field).dtype);
-    return count > 1 && this.#isContiguous(s) && (bytes === 4 || bytes === 8 || bytes % 16 === 0);
+    return count > 1 && this.#exprs.isContiguous(s.param, s.field) && (bytes === 4 || bytes === 8 || bytes % 16 === 0);
   }
 
   /** Element `e` of a loaded word. */
@@ -325,7 +320,7 @@ class CudaEmitter {
         continue;
       }
       this.#need(packName(dtype));
-      words.push(`${packName(dtype)}(${parts.map((v) => argument(this.#exprs.as("f32", v))).join(", ")})`);
+      words.push(`${packName(dtype)}(${parts.map((v) => this.#exprs.as("f32", v).code).join(", ")})`);
     }
     const { type, lanes, chunks } = vectorOf(dtype, values.length * byteSize(dtype));
     return Array.from({ length: chunks }, (_, c) => {
