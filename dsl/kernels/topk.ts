@@ -37,7 +37,8 @@ export const topK = (dsa: Dsa) =>
         let want = dsa.topK;
         let prefix = 0;
         let settled = 0; // bits of the key that prefix fixes
-        for (const shift of [24, 16, 8, 0]) {
+        for (const pass of each(4)) {
+          const shift = 24 - 8 * pass;
           const bins = histogram(256);
           for (const tb of blocks("t", lo, hi, BT)) {
             const key = map([load(a.logits.tile({ q, t: tb }))], orderedKey, "u32");
