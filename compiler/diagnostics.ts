@@ -76,6 +76,10 @@ export const templates = {
   "E-DIM-07": { message: "\"{name}\" is an output and cannot be read", hint: "blocks write it in any order: keep the tile that was stored" },
   "E-DIM-06": { message: "{what} is {found}, not a positive integer" },
 
+  "E-STORE-01": {
+    message: "{target} writes {granule} bytes at a time, and this store to \"{param}\" ({dtype}) does not fill them",
+    hint: "give the last axis of \"{param}\" a fixed extent that is a multiple of {elements} (or a pitch option), start blocks at multiples of {elements}, store without keep, or use f32",
+  },
   "E-FIT-01": {
     message: "{kernel} needs {need} bytes of shared memory in a block, {target} has {have}: {largest}",
     hint: "lower a tune number ({tune}) or the spec value behind the largest axis",

@@ -16,7 +16,7 @@ import { dropDead } from "./passes/drop_dead.ts";
 import { fitShared } from "./passes/fit_shared.ts";
 import { inferLayouts } from "./passes/infer_layouts.ts";
 import { insertBarriers } from "./passes/insert_barriers.ts";
-import { pitchMultiple } from "./passes/lower/context.ts";
+import { dimMultiples } from "./passes/lower/context.ts";
 import { lower } from "./passes/lower/lower.ts";
 import { placeValues } from "./passes/place_values.ts";
 import { planStages } from "./passes/plan_stages.ts";
@@ -102,10 +102,8 @@ function header(tile: TileKernel, plan: Plan, loop: LoopKernel, target: Target, 
 }
 
 function manifestOf(tile: TileKernel, plan: Plan, loop: LoopKernel, target: Target, text: string): Manifest {
-  const dims = tile.dims.map((d): Dim => {
-    const multipleOf = pitchMultiple(d.default);
-    return { ...d, ...(multipleOf > 1 && { multipleOf }) };
-  });
+  const multiples = dimMultiples(tile);
+  const dims = tile.dims.map((d): Dim => ({ ...d, ...(multiples.get(d.name)! > 1 && { multipleOf: multiples.get(d.name)! }) }));
   return {
     format: 1,
     kernel: tile.name,

@@ -72,6 +72,8 @@ export function planLaunch({ executable, buffers, dims }: Launch): LaunchPlan {
         `${manifest.kernel}: dim "${dim.name}" is ${value}`,
         `pass dims with every one of: ${manifest.dims.map((d) => d.name).join(", ")}; each an integer from 0 to 2147483647`,
       );
+    if (dim.multipleOf !== undefined && value % dim.multipleOf !== 0)
+      throw new DeviceError(`${manifest.kernel}: dim "${dim.name}" is ${value}, not a multiple of ${dim.multipleOf}`, `round it up to ${Math.ceil(value / dim.multipleOf) * dim.multipleOf} and pad the rows`);
   }
   for (const param of manifest.params) {
     const need = evaluate(param.bytes, values);

@@ -40,6 +40,8 @@ export interface Dim {
   readonly name: string;
   /** Value when the caller does not give one (pitches: the packed size). */
   readonly default?: HostExpr;
+  /** The kernel's wide accesses rely on it; the launch checks it. */
+  readonly multipleOf?: number;
 }
 
 export interface TensorMap {

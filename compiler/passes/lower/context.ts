@@ -22,7 +22,7 @@ export class Lowering {
   private readonly taken = new Set<string>();
   private readonly arrays = new Map<string, string>();
   private readonly threadCoords = new Map<string, Expr>();
-  private readonly dimMultiples = new Map<string, number>();
+  private readonly dimMultiples: ReadonlyMap<string, number>;
   private at: Loc | undefined;
 
   constructor(plan: Plan, machine: Machine) {
@@ -30,11 +30,10 @@ export class Lowering {
     this.machine = machine;
     this.facts = new Facts(plan.threads);
     for (const name of authorsNames(plan.kernel)) this.taken.add(name);
-    for (const d of plan.kernel.dims) {
-      this.taken.add(d.name);
-      const multiple = pitchMultiple(d.default);
-      this.dimMultiples.set(d.name, multiple);
-      this.facts.learn(d.name, { min: 0, multiple });
+    this.dimMultiples = dimMultiples(plan.kernel);
+    for (const [name, multiple] of this.dimMultiples) {
+      this.taken.add(name);
+      this.facts.learn(name, { min: 0, multiple });
     }
   }
 
@@ -49,6 +48,14 @@ export class Lowering {
     const inner = this.out;
     this.out = outer;
     return inner;
+  }
+  /** Runs `write` with what it emits added to another list. */
+  into<T>(list: LoopStmt[], write: () => T): T {
+    const outer = this.out;
+    this.out = list;
+    const result = write();
+    this.out = outer;
+    return result;
   }
   /** Notes the TypeScript statement that comes next. */
   source(loc: Loc): void {
@@ -117,7 +124,7 @@ export class Lowering {
     const label = this.plan.registers.get(v.id) ?? v.label;
     const known = this.arrays.get(label);
     if (known !== undefined) return known;
-    const name = this.name(label);
+    const name = this.name(label.replace(/_[0-9]+$/, "")); // loop versions of one variable
     this.prologue.push({ kind: "Array", name, type, size });
     this.arrays.set(label, name);
     return name;
@@ -213,8 +220,21 @@ function* authorsNames(kernel: TileKernel): Generator<string> {
   }
 }
 
-/** A pitch keeps the alignment of the packed stride, up to 16; the launch checks it. */
-export const pitchMultiple = (packed: HostExpr | undefined): number => (typeof packed === "number" ? Math.min(16, hostMultiple(packed, new Map())) : 1);
+/**
+ * A power of two that divides each dim; the launch checks it. A pitch keeps the alignment of its packed value up to 16, and rows
+ * of a narrow output start at whole words.
+ */
+export function dimMultiples(kernel: TileKernel): Map<string, number> {
+  const multiples = new Map(kernel.dims.map((d) => [d.name, d.default === undefined ? 1 : Math.min(16, hostMultiple(d.default, new Map()))]));
+  for (const param of kernel.params) {
+    if (param.access === "in") continue;
+    const word = Math.max(1, ...param.fields.map((f) => 4 / byteSize(f.dtype)));
+    for (const axis of param.axes)
+      for (const d of kernel.dims) if (d.default !== undefined && mentions(axis.stride, d.name)) multiples.set(d.name, Math.max(word, multiples.get(d.name)!));
+  }
+  return multiples;
+}
+const mentions = (e: HostExpr, dim: string): boolean => (typeof e === "object" ? e.args.some((a) => mentions(a, dim)) : e === dim);
 
 /** A host expression as device integer arithmetic. */
 export function hostExpr(e: HostExpr): Expr {

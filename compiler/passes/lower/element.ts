@@ -3,6 +3,7 @@ import type { DType } from "../../../dsl/dtype.ts";
 import { add, and, binary, childrenOf, constant, convert, int, mul, sub, substitute, withChildren, type Expr } from "../../ir/expr.ts";
 import { project, renameAxes, sameLayout, type Layout } from "../../ir/layout.ts";
 import { computeType } from "../../ir/plan.ts";
+import type { LoopStmt } from "../../ir/loop.ts";
 import type { TileOp, TileValue, TileView } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
 import { hostExpr, type Lowering } from "./context.ts";
@@ -20,11 +21,15 @@ export interface Cursor {
 export interface Vector {
   readonly axis: string;
   readonly width: number;
+  /** Coordinate of lane 0 along the axis. */
+  readonly start: Expr;
   /** 0 … width - 1; the cursor's coordinate along the axis includes it. */
-  readonly lane: number;
+  readonly lane: Expr;
   /** Wide loads and values common to all lanes, by value id. */
   readonly loaded: Map<number, string>;
   readonly common: Map<number, Expr>;
+  /** Statements that stand before those of all lanes. */
+  readonly before: LoopStmt[];
 }
 
 export const isTrue: Expr = constant("bool", 1);
@@ -34,12 +39,14 @@ export function element(ctx: Lowering, v: TileValue, at: Cursor): Expr {
   if (vector && !axisNames(v).includes(vector.axis) && ctx.place(v).kind === "Inline") {
     const known = vector.common.get(v.id);
     if (known) return known;
-    const value = ctx.bind(v.label, compute(ctx, v, at));
+    const value = ctx.into(vector.before, () => ctx.bind(v.label, compute(ctx, v, { ...at, coords: firstLane(at, vector) })));
     vector.common.set(v.id, value);
     return value;
   }
   return compute(ctx, v, at);
 }
+
+const firstLane = (at: Cursor, vector: Vector): Map<string, Expr> => new Map(at.coords).set(vector.axis, vector.start);
 
 function compute(ctx: Lowering, v: TileValue, at: Cursor): Expr {
   const place = ctx.place(v);
@@ -105,8 +112,11 @@ export function evaluate(ctx: Lowering, v: TileValue, op: TileOp, at: Cursor): E
       return convert(computeType(v.dtype), op.value);
     case "Iota":
       return add(op.start, at.coords.get(v.axes[0]!.name)!);
-    case "Slice":
-      return element(ctx, op.of, { coords: new Map([...at.coords, [op.axis, add(at.coords.get(op.axis)!, int(op.start))]]), ...(at.vector && { vector: at.vector }) });
+    case "Slice": {
+      const shift = (e: Expr) => add(e, int(op.start));
+      const vector = at.vector?.axis === op.axis ? { ...at.vector, start: shift(at.vector.start) } : at.vector;
+      return element(ctx, op.of, { coords: new Map(at.coords).set(op.axis, shift(at.coords.get(op.axis)!)), ...(vector && { vector }) });
+    }
     case "Rename": {
       const back = Object.fromEntries(Object.entries(op.axes).map(([from, to]) => [to, from]));
       const coords = new Map([...at.coords].map(([axis, e]) => [back[axis] ?? axis, e]));
@@ -189,7 +199,7 @@ export interface Address {
 }
 
 /** Coordinates in the param of a position in a view; `pick` overrides coordinates that an index tile gives. */
-export function address(ctx: Lowering, view: TileView, coords: ReadonlyMap<string, Expr>, pick: (coord: number) => Expr | undefined): Address {
+export function address(ctx: Lowering, view: TileView, coords: ReadonlyMap<string, Expr>, pick: Pick): Address {
   const param = ctx.param(view.param);
   const field = param.fields.find((f) => f.name === view.field)!;
   const sizes = [...param.axes, ...field.axes].map((a) => a.size);
@@ -217,27 +227,46 @@ export function isAligned(ctx: Lowering, view: TileView, coords: readonly Expr[]
   return [field.offset === 0 ? 2 ** 20 : field.offset & -field.offset, ...bytes].every((b) => b % (width * size) === 0);
 }
 
-function loadElement(ctx: Lowering, v: TileValue, view: TileView, at: Cursor, fill: Expr, pick: (coord: number) => Expr | undefined): Expr {
+/** The position that an index tile gives for a coordinate of the view, if one does. */
+type Pick = (coord: number) => Expr | undefined;
+
+function loadElement(ctx: Lowering, v: TileValue, view: TileView, at: Cursor, fill: Expr, pick: Pick): Expr {
   const type = computeType(view.dtype);
   const { vector } = at;
   const lastCoord = view.coords.at(-1);
   const picked = pick(view.coords.length - 1) !== undefined;
   if (vector && vector.width > 1 && !picked && lastCoord?.kind === "Block" && lastCoord.axis.name === vector.axis) {
-    const known = vector.loaded.get(v.id);
-    if (known !== undefined) return { kind: "Reg", type, array: known, index: int(vector.lane) };
-    // lanes are consecutive: lane 0 of the same position names the first element
-    const first = new Map(at.coords).set(vector.axis, sub(at.coords.get(vector.axis)!, int(vector.lane)));
-    const { coords, guard } = address(ctx, view, first, pick);
-    if (ctx.facts.of(coords.at(-1)!).min >= 0) {
-      const array = ctx.array(`${v.label}_wide`, type, vector.width);
-      ctx.emit({ kind: "LoadGlobal", array, index: int(0), count: vector.width, param: view.param, field: view.field, coords, ...(guard !== isTrue && { guard }), ...limitOf(ctx, view, coords, vector.width), fill: convert(type, fill), aligned: isAligned(ctx, view, coords, vector.width) });
+    const array = vector.loaded.get(v.id) ?? ctx.into(vector.before, () => loadVector(ctx, v, view, { ...at, coords: firstLane(at, vector) }, vector.width, fill, pick));
+    if (array !== undefined) {
       vector.loaded.set(v.id, array);
-      return { kind: "Reg", type, array, index: int(vector.lane) };
+      return { kind: "Reg", type, array, index: vector.lane };
     }
   }
   const { coords, guard, lastGuard } = address(ctx, view, at.coords, pick);
   const all = and(guard, lastGuard);
   return { kind: "GlobalElement", type, param: view.param, field: view.field, coords, ...(all !== isTrue && { guard: all, fill: convert(type, fill) }) };
+}
+
+/** Consecutive elements in one access; undefined where the first may lie before the start of the param. */
+function loadVector(ctx: Lowering, v: TileValue, view: TileView, at: Cursor, width: number, fill: Expr, pick: Pick): string | undefined {
+  const { coords, guard } = address(ctx, view, at.coords, pick);
+  if (ctx.facts.of(coords.at(-1)!).min < 0) return undefined;
+  const type = computeType(view.dtype);
+  const array = ctx.array(`${v.label}_wide`, type, width);
+  ctx.emit({
+    kind: "LoadGlobal",
+    array,
+    index: int(0),
+    count: width,
+    param: view.param,
+    field: view.field,
+    coords,
+    ...(guard !== isTrue && { guard }),
+    ...limitOf(ctx, view, coords, width),
+    fill: convert(type, fill),
+    aligned: isAligned(ctx, view, coords, width),
+  });
+  return array;
 }
 
 /** How many of `width` elements exist from these coordinates on, where that is not known to be all. */

@@ -1,21 +1,23 @@
 /** Compute, Stage, Move and Store: one value after the other. */
 import { byteSize } from "../../../dsl/dtype.ts";
+import { diagnostic } from "../../diagnostics.ts";
 import { add, and, binary, convert, int, mul, type Expr } from "../../ir/expr.ts";
 import { covered, registerCount, type Layout } from "../../ir/layout.ts";
+import type { LoopStmt } from "../../ir/loop.ts";
 import { computeType, type PlanStmt, type Stage } from "../../ir/plan.ts";
 import type { TileOp, TileValue } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
 import { thread, type Lowering } from "./context.ts";
 import { address, element, evaluate, isAligned, isTrue, limitOf, registerIndex, stageBuffer, type Cursor } from "./element.ts";
-import { insideTile, overVectors } from "./work.ts";
+import { insideTile, overRegistersWide, overVectors } from "./work.ts";
 
 export function compute(ctx: Lowering, s: Extract<PlanStmt, { kind: "Compute" }>): void {
   ctx.source(s.value.loc);
   const array = ctx.declareRegisters(s.value, computeType(s.value.dtype), registerCount(s.layout));
   const axes = axisNames(s.value);
-  overVectors(ctx, s.layout, s.value.axes, (lanes) => {
-    for (const at of lanes) ctx.emit({ kind: "SetRegister", array, index: registerIndex(s.layout, at.digits!, axes), value: evaluate(ctx, s.value, s.op, at) });
-  });
+  overRegistersWide(ctx, s.layout, s.value.axes, (at) =>
+    ctx.emit({ kind: "SetRegister", array, index: registerIndex(s.layout, at.digits!, axes), value: evaluate(ctx, s.value, s.op, at) }),
+  );
 }
 
 export function move(ctx: Lowering, s: Extract<PlanStmt, { kind: "Move" }>): void {
@@ -74,9 +76,13 @@ function stageByOp(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage): v
       });
       const first = new Map(coords).set(inner.name, start);
       if (copyRun(ctx, value, op, stage, buffer, first, width)) return;
-      const shared = { axis: inner.name, width, loaded: new Map<number, string>(), common: new Map<number, Expr>() };
-      const values = Array.from({ length: width }, (_, lane) => stored(evaluate(ctx, value, op, { coords: new Map(coords).set(inner.name, add(start, int(lane))), vector: { ...shared, lane } })));
-      ctx.emit({ kind: "StoreShared", buffer, index: stageIndexAt(stage, first), values });
+      const shared = { axis: inner.name, width, start, loaded: new Map<number, string>(), common: new Map<number, Expr>(), before: [] as LoopStmt[] };
+      const body = ctx.block(() => {
+        const lane = (i: number): Cursor => ({ coords: new Map(coords).set(inner.name, add(start, int(i))), vector: { ...shared, lane: int(i) } });
+        const values = Array.from({ length: width }, (_, i) => stored(evaluate(ctx, value, op, lane(i))));
+        ctx.emit({ kind: "StoreShared", buffer, index: stageIndexAt(stage, first), values });
+      });
+      ctx.emit(...shared.before, ...body);
     };
     if (total % threads === 0) write();
     else ctx.when(binary("<", run, int(total)), write);
@@ -136,6 +142,10 @@ export function store(ctx: Lowering, s: Extract<PlanStmt, { kind: "Store" }>): v
         const values = group.map((lane) => convert(computeType(view.dtype), element(ctx, s.of, lane)));
         const keep = s.keep ? element(ctx, s.keep, at) : isTrue;
         const all = and(and(insideTile(ctx, layout, s.of.axes, at.coords), keep), group.length > 1 ? guard : and(guard, lastGuard));
+        const aligned = isAligned(ctx, view, coords, group.length);
+        const bytes = group.length * byteSize(view.dtype);
+        if (bytes % ctx.machine.storeGranule !== 0 || (bytes > byteSize(view.dtype) && !aligned && ctx.machine.storeGranule > byteSize(view.dtype)))
+          throw diagnostic("E-STORE-01", { ...s.loc, length: 1 }, { dtype: view.dtype, param: view.param, target: ctx.machine.name, granule: ctx.machine.storeGranule, elements: ctx.machine.storeGranule / byteSize(view.dtype) });
         ctx.emit({
           kind: "StoreGlobal",
           param: view.param,
@@ -144,7 +154,7 @@ export function store(ctx: Lowering, s: Extract<PlanStmt, { kind: "Store" }>): v
           values,
           ...(all !== isTrue && { guard: all }),
           ...(group.length > 1 && limitOf(ctx, view, coords, group.length)),
-          aligned: isAligned(ctx, view, coords, group.length),
+          aligned,
         });
       }
     }),

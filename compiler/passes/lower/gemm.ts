@@ -6,7 +6,7 @@ import type { TileValue } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
 import { thread, type Lowering } from "./context.ts";
 import { element, registerIndex, stageBuffer } from "./element.ts";
-import { coordsAt, overDigits, overRegisters, slowestFirst } from "./work.ts";
+import { coordsAt, overDigits, overRegistersWide, slowestFirst } from "./work.ts";
 
 type Gemm = Extract<PlanStmt, { kind: "Gemm" }>;
 
@@ -17,7 +17,7 @@ export function gemm(ctx: Lowering, s: Gemm): void {
   const sharesAcc = s.op.acc && ctx.plan.registers.get(s.op.acc.id) === ctx.plan.registers.get(s.value.id) && ctx.place(s.op.acc).kind === "Stored";
   const array = ctx.declareRegisters(s.value, "f32", registerCount(layout));
   if (!sharesAcc)
-    overRegisters(ctx, layout, s.value.axes, (at) =>
+    overRegistersWide(ctx, layout, s.value.axes, (at) =>
       ctx.emit({ kind: "SetRegister", array, index: registerIndex(layout, at.digits!, names), value: s.op.acc ? element(ctx, s.op.acc, at) : { kind: "Const", type: "f32", value: 0 } }),
     );
   if (s.plan.atom === "fma") multiplyAdd(ctx, s, array);

@@ -2,7 +2,8 @@
 import { add, and, binary, int, mul, type Expr } from "../../ir/expr.ts";
 import { covered, type Digit, type Layout } from "../../ir/layout.ts";
 import type { Axis } from "../../ir/tile.ts";
-import { isTrue, type Cursor, type Vector } from "./element.ts";
+import type { LoopStmt } from "../../ir/loop.ts";
+import { isTrue, type Cursor } from "./element.ts";
 import type { Lowering } from "./context.ts";
 
 /** Coordinates of a register, given a value for each register digit. */
@@ -45,18 +46,43 @@ export function overRegisters(ctx: Lowering, layout: Layout, axes: readonly Axis
 /** Most consecutive elements handled as one: four f32 are sixteen bytes. */
 const WIDEST = 8;
 
-/** Every register of the layout, in groups that are consecutive along one axis. */
-export function overVectors(ctx: Lowering, layout: Layout, axes: readonly Axis[], write: (lanes: readonly Cursor[]) => void): void {
+/** The register digit whose positions are consecutive along an axis, if the fastest one is. */
+function vectorAxis(layout: Layout): { axis: string; width: number } | undefined {
   const fastest = layout.registers[0];
-  if (!fastest || fastest.axis === null || fastest.stride !== 1 || fastest.size > WIDEST) return overRegisters(ctx, layout, axes, (at) => write([at]));
-  const axis = fastest.axis;
+  return fastest && fastest.axis !== null && fastest.stride === 1 && fastest.size <= WIDEST ? { axis: fastest.axis, width: fastest.size } : undefined;
+}
+
+/** Every register of the layout; loads of consecutive ones are made wide. */
+export function overRegistersWide(ctx: Lowering, layout: Layout, axes: readonly Axis[], write: (at: Cursor) => void): void {
+  const vector = vectorAxis(layout);
+  if (!vector) return overRegisters(ctx, layout, axes, write);
   overDigits(ctx, layout.registers, slowestFirst(layout).slice(0, -1), [int(0)], (slow) => {
-    const shared: Pick<Vector, "axis" | "width" | "loaded" | "common"> = { axis, width: fastest.size, loaded: new Map(), common: new Map() };
-    const lanes = Array.from({ length: fastest.size }, (_, lane): Cursor => {
-      const digits = [int(lane), ...slow.slice(1)];
-      return { coords: coordsAt(ctx, layout, axes, digits), layout, digits, vector: { ...shared, lane } };
-    });
-    write(lanes);
+    const cursors = lanesOf(ctx, layout, axes, vector, slow);
+    const body = ctx.block(() => ctx.unrolled(vector.axis, vector.width, (lane) => write(cursors.at(lane))));
+    ctx.emit(...cursors.before, ...body);
   });
 }
 
+/** Every register of the layout, in groups that are consecutive along one axis. */
+export function overVectors(ctx: Lowering, layout: Layout, axes: readonly Axis[], write: (lanes: readonly Cursor[]) => void): void {
+  const vector = vectorAxis(layout);
+  if (!vector) return overRegisters(ctx, layout, axes, (at) => write([at]));
+  overDigits(ctx, layout.registers, slowestFirst(layout).slice(0, -1), [int(0)], (slow) => {
+    const cursors = lanesOf(ctx, layout, axes, vector, slow);
+    const body = ctx.block(() => write(Array.from({ length: vector.width }, (_, lane) => cursors.at(int(lane)))));
+    ctx.emit(...cursors.before, ...body);
+  });
+}
+
+function lanesOf(ctx: Lowering, layout: Layout, axes: readonly Axis[], { axis, width }: { axis: string; width: number }, slow: readonly Expr[]): { before: LoopStmt[]; at(lane: Expr): Cursor } {
+  const rest = slow.slice(1);
+  const start = coordsAt(ctx, layout, axes, [int(0), ...rest]).get(axis)!;
+  const shared = { axis, width, start, loaded: new Map<number, string>(), common: new Map<number, Expr>(), before: [] as LoopStmt[] };
+  return {
+    before: shared.before,
+    at: (lane) => {
+      const digits = [lane, ...rest];
+      return { coords: coordsAt(ctx, layout, axes, digits), layout, digits, vector: { ...shared, lane } };
+    },
+  };
+}

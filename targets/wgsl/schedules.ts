@@ -1,0 +1,13 @@
+/** Schedules by kernel name; a kernel that is not here runs with the compiler's defaults. Block sizes fit 16 KiB of workgroup memory. */
+import type { Schedule } from "../../compiler/target.ts";
+
+const schedules: Readonly<Record<string, Schedule>> = {
+  indexer_logits: { threads: 128, tune: { BQ: 1, BT: 32 } },
+  paged_indexer_logits: { threads: 128 },
+  topk: { threads: 256, tune: { BT: 1024 } },
+  sparse_mla: { threads: 128, tune: { BH: 16, BJ: 8 } },
+  sparse_mla_decode: { threads: 128, tune: { BH: 16, BJ: 8 } },
+  sparse_mla_combine: { threads: 128, tune: { BH: 2 } },
+};
+
+export const wgslSchedule = (kernel: string): Schedule => schedules[kernel] ?? {};
