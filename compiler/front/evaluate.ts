@@ -11,7 +11,7 @@ import { readKernelCall } from "./kernel.ts";
 import { createModules, type Modules } from "./modules.ts";
 import { sizesOf } from "./params.ts";
 import { binaryExpr, callExpr, callPlain, isScalarFunction, toExpr, truthy, unaryExpr } from "./scalar.ts";
-import type { Expression, FunctionExpression, Item, Module, Pattern, Statement } from "./syntax.ts";
+import type { Expression, FunctionExpression, Item, Module, Parameter, Pattern, Statement } from "./syntax.ts";
 import { appendMethods, type Call, histogramMethods, operations, tileOfGlobal } from "./tile_ops.ts";
 import {
   type Binding, type Closure, describeValue, type Frame, isPlainObject, isScalar, kind, labelOf, leavesOf, type Naming, type Operation,
@@ -136,22 +136,32 @@ export class Evaluator {
     switch (pattern.kind) {
       case "NamePattern":
         return this.declare(scope, pattern.name, value, mutable, pattern.span);
-      case "ObjectPattern":
-        for (const { key, pattern: inner, fallback } of pattern.members) {
-          const part = this.member(value, key, pattern.span);
-          this.bind(inner, part === undefined && fallback ? this.evaluate(fallback, scope, noName) : part, scope, mutable);
+      case "ObjectPattern": {
+        const taken = new Set(pattern.members.map((m) => m.key));
+        for (const m of pattern.members) {
+          const part = m.rest ? Object.fromEntries(Object.entries(value as object).filter(([key]) => !taken.has(key))) : this.member(value, m.key, pattern.span);
+          this.bindPart(m, part, scope, mutable);
         }
         return;
+      }
       case "ArrayPattern":
-        pattern.items.forEach((item, i) => {
-          if (!item) return;
-          const part = this.member(value, String(i), pattern.span);
-          this.bind(item.pattern, part === undefined && item.fallback ? this.evaluate(item.fallback, scope, noName) : part, scope, mutable);
-        });
+        this.bindList(pattern.items, value, pattern.span, scope, mutable);
         return;
       case "Unsupported":
         throw diagnostic("E-SUBSET-01", pattern.span, pattern);
     }
+  }
+
+  /** Elements of an array, or arguments of a function. */
+  private bindList(items: readonly (Parameter | undefined)[], list: Value, span: Span, scope: Scope, mutable: boolean): void {
+    items.forEach((item, i) => {
+      if (!item) return;
+      const part = item.rest && Array.isArray(list) ? (list.slice(i) as readonly Value[]) : this.member(list, String(i), span);
+      this.bindPart(item, part, scope, mutable);
+    });
+  }
+  private bindPart({ pattern, fallback }: Parameter, part: Value, scope: Scope, mutable: boolean): void {
+    this.bind(pattern, part === undefined && fallback ? this.evaluate(fallback, scope, noName) : part, scope, mutable);
   }
 
   // ---- Statements --------------------------------------------------------------------------------------------------------------------------
@@ -417,10 +427,7 @@ export class Evaluator {
   inFunction(fn: FunctionExpression, args: readonly Value[], scope: Scope): Value {
     this.active.push(fn);
     try {
-      fn.params.forEach(({ pattern, fallback }, i) => {
-        const value = args[i] === undefined && fallback ? this.evaluate(fallback, scope, noName) : args[i];
-        this.bind(pattern, value, scope, true);
-      });
+      this.bindList(fn.params, args, fn.span, scope, true);
       return this.run(fn.body, this.child(scope))?.value;
     } finally {
       this.active.pop();

@@ -90,10 +90,11 @@ function toModule(file: string, source: ts.SourceFile): Module {
       exports.set("default", "default");
     } else if (ts.isVariableStatement(statement)) {
       for (const d of statement.declarationList.declarations) {
-        if (!ts.isIdentifier(d.name) || !d.initializer) continue;
-        const { initializer, name: { text } } = d;
-        declared.set(text, () => read.expression(initializer, text));
-        if (isExported(statement)) exports.set(text, text);
+        if (!d.initializer) continue;
+        for (const [name, value] of read.topLevel(d.name, d.initializer)) {
+          declared.set(name, value);
+          if (isExported(statement)) exports.set(name, name);
+        }
       }
     } else if (ts.isFunctionDeclaration(statement) && statement.name) {
       const { text } = statement.name;
@@ -189,6 +190,8 @@ interface Reader {
   span(node: ts.Node): Span;
   expression(node: ts.Expression, name?: string): Expression;
   func(node: FunctionNode, name: string): FunctionExpression | Unsupported;
+  /** The names of a top-level declaration, each with how to read its value. */
+  topLevel(name: ts.BindingName, initializer: ts.Expression): readonly (readonly [string, () => Expression])[];
 }
 
 /** The conversion of one file's nodes. */
@@ -272,7 +275,8 @@ function reader(source: ts.SourceFile): Reader {
   }
 
   const parameter = (node: ts.ParameterDeclaration | ts.BindingElement): Parameter => ({
-    pattern: node.dotDotDotToken ? unsupported(node, "a rest element", "name each value") : pattern(node.name),
+    pattern: pattern(node.name),
+    rest: node.dotDotDotToken !== undefined,
     ...(node.initializer && { fallback: expression(node.initializer) }),
   });
 
@@ -345,7 +349,17 @@ function reader(source: ts.SourceFile): Reader {
     return { kind: "Expression", value: expression(node), span: at };
   }
 
-  return { span, expression, func };
+  function topLevel(name: ts.BindingName, initializer: ts.Expression): readonly (readonly [string, () => Expression])[] {
+    if (ts.isIdentifier(name)) return [[name.text, () => expression(initializer, name.text)]];
+    const parts: readonly ts.ArrayBindingElement[] = name.elements;
+    return parts.flatMap((e, i): readonly (readonly [string, () => Expression])[] => {
+      if (ts.isOmittedExpression(e) || !ts.isIdentifier(e.name) || e.dotDotDotToken) return [];
+      const property = ts.isArrayBindingPattern(name) ? String(i) : (e.propertyName ?? e.name).getText(source);
+      return [[e.name.text, () => ({ kind: "Member", of: expression(initializer), property, optional: false, span: span(e) })]];
+    });
+  }
+
+  return { span, expression, func, topLevel };
 }
 
 /** "WhileStatement" as "a while statement". */

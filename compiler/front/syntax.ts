@@ -40,9 +40,12 @@ export interface FunctionExpression {
   readonly span: Span;
 }
 
+/** A parameter, or a part of a pattern. */
 export interface Parameter {
   readonly pattern: Pattern;
   readonly fallback?: Expression;
+  /** Takes all that the ones before it left. */
+  readonly rest: boolean;
 }
 
 /** An element of an array or an argument list. */
