@@ -4,16 +4,15 @@ import type { AxisSize, HostExpr, Param } from "./manifest.ts";
 import type { Axis, GridDim, Loc, TileKernel, TileOp, TileStmt, TileValue, TileView } from "./tile.ts";
 
 /** Column at which source lines stand. */
-const margin = 100;
+export const margin = 100;
 
 /** The whole kernel, one statement a line, each with the TypeScript line that it comes from. */
 export function printTile(kernel: TileKernel): string {
   const lines = [
     `kernel ${kernel.name}  // ${kernel.loc.file}:${kernel.loc.line}`,
     ...Object.entries(kernel.tune).map(([name, value]) => `  tune ${name} = ${value}`),
-    ...kernel.params.map((p) => `  ${p.access} ${printParam(p)}`),
-    ...kernel.dims.map((d) => `  dim ${d.name}${d.default === undefined ? "" : ` = ${printHost(d.default)}`}`),
-    ...kernel.grid.map((g) => `  grid ${printGrid(g)}`),
+    ...printInterface(kernel),
+    ...printGrid(kernel.grid),
     ...kernel.body.flatMap((s) => printStmt(s, "  ", kernel.loc.file)),
   ];
   return `${lines.join("\n")}\n`;
@@ -26,7 +25,17 @@ export function printHost(e: HostExpr): string {
   return e.op in infix ? `(${[first, ...rest].join(` ${infix[e.op as keyof typeof infix]} `)})` : `${e.op}(${[first, ...rest].join(", ")})`;
 }
 
-const printGrid = ({ index, lo, step, count }: GridDim): string => `${index.name} = ${printHost(lo)} + ${step} * [0, ${printHost(count)})`;
+/** Params and dims. */
+export const printInterface = (kernel: Pick<TileKernel, "params" | "dims">): readonly string[] => [
+  ...kernel.params.map((p) => `  ${p.access} ${printParam(p)}`),
+  ...kernel.dims.map((d) => `  dim ${d.name}${d.default === undefined ? "" : ` = ${printHost(d.default)}`}`),
+];
+
+export const printGrid = (grid: readonly GridDim[]): readonly string[] =>
+  grid.map(({ index, lo, step, count }) => `  grid ${index.name} = ${printHost(lo)} + ${step} * [0, ${printHost(count)})`);
+
+/** A place in the source; `file` is the kernel's: lines of other files have their path. */
+export const printLoc = (at: Loc, file: string): string => (at.file === file ? String(at.line) : `${at.file}:${at.line}`);
 
 function printParam(p: Param): string {
   const fields = p.fields.map((f) => (f.name === "" ? f.dtype : `${f.name} ${f.dtype}${printSizes(f.axes)} @${f.offset}`));
@@ -36,17 +45,16 @@ function printParam(p: Param): string {
 const printSizes = (axes: readonly AxisSize[]): string => `[${axes.map((a) => `${a.axis} ${a.size} by ${printHost(a.stride)}`).join(", ")}]`;
 
 export const printAxes = (axes: readonly Axis[]): string => `[${axes.map((a) => `${a.name} ${a.extent}`).join(", ")}]`;
-const typed = (t: TileValue): string => `${t.label}: ${t.dtype}${printAxes(t.axes)}`;
+export const typed = (t: TileValue): string => `${t.label}: ${t.dtype}${printAxes(t.axes)}`;
 
-function printView(view: TileView): string {
+export function printView(view: TileView): string {
   const coords = view.coords.map((c) => (c.kind === "Index" ? printExpr(c.at) : `${c.axis.name} ${printExpr(c.start)} +${c.axis.extent}`));
   return `${view.param}${view.field === "" ? "" : `.${view.field}`}[${coords.join(", ")}]`;
 }
 
-/** `file` is the kernel's: lines of other files are printed with their path. */
+/** `file` is the kernel's. */
 function printStmt(s: TileStmt, indent: string, file: string): readonly string[] {
-  const place = (at: Loc): string => (at.file === file ? String(at.line) : `${at.file}:${at.line}`);
-  const line = (text: string, at?: Loc): string => (at === undefined ? indent + text : `${(indent + text).padEnd(margin)} // ${place(at)}`);
+  const line = (text: string, at?: Loc): string => (at === undefined ? indent + text : `${(indent + text).padEnd(margin)} // ${printLoc(at, file)}`);
   const block = (body: readonly TileStmt[]): readonly string[] => body.flatMap((b) => printStmt(b, `${indent}  `, file));
   switch (s.kind) {
     case "Define":
@@ -91,7 +99,7 @@ function printStmt(s: TileStmt, indent: string, file: string): readonly string[]
   }
 }
 
-function printOp(op: TileOp): string {
+export function printOp(op: TileOp): string {
   switch (op.kind) {
     case "Load":
       return `load ${printView(op.view)} else ${printExpr(op.fill)}`;
@@ -145,10 +153,15 @@ export function printExpr(e: Expr): string {
     case "Shared":
       return `${e.buffer}[${printExpr(e.index)}]`;
     case "GlobalElement":
-      return `${e.param}${e.field === "" ? "" : `.${e.field}`}[${e.coords.map(printExpr).join(", ")}]`;
+      return printElement(e);
     case "BlockIndex":
       return "blockIndex";
     case "ThreadIndex":
       return "threadIndex";
   }
+}
+
+function printElement({ param, field, coords, guard, fill }: Extract<Expr, { kind: "GlobalElement" }>): string {
+  const element = `${param}${field === "" ? "" : `.${field}`}[${coords.map(printExpr).join(", ")}]`;
+  return guard && fill ? `(${printExpr(guard)} ? ${element} : ${printExpr(fill)})` : element;
 }

@@ -50,3 +50,14 @@ export function* statements(body: readonly TileStmt[]): Generator<TileStmt> {
 
 export const axisNames = (v: TileValue): string[] => v.axes.map((a) => a.name);
 export const sameAxes = (a: TileValue, b: TileValue): boolean => a.axes.length === b.axes.length && a.axes.every((x) => b.axes.some((y) => y.name === x.name));
+
+/** Every tile that the statements define, loop variables and merged ones included, in order of appearance. */
+export function* definedTiles(body: readonly TileStmt[]): Generator<TileValue> {
+  for (const s of body) {
+    if (s.kind === "Define") yield s.value;
+    if (s.kind === "For") yield* s.tiles.map((c) => c.param);
+    for (const inner of bodiesOf(s)) yield* definedTiles(inner);
+    if (s.kind === "For") yield* s.tiles.map((c) => c.result);
+    if (s.kind === "If") yield* s.tiles.map((m) => m.result);
+  }
+}

@@ -1,0 +1,108 @@
+/** Plan IR as text: who holds what, and what happens in which order. The level to read to understand a kernel. */
+import { byteSize } from "../../dsl/dtype.ts";
+import { printLayout } from "./layout.ts";
+import type { Plan, PlanStmt, ReducePlan, Stage } from "./plan.ts";
+import { margin, printExpr, printGrid, printInterface, printLoc, printOp, printView, typed } from "./print_tile.ts";
+import type { Loc, TileValue } from "./tile.ts";
+import { definedTiles } from "./walk.ts";
+
+/** The whole plan: params, the place of every tile, the tiles that share registers, the statements with their TypeScript lines. */
+export function printPlan(plan: Plan): string {
+  const { kernel } = plan;
+  const lines = [
+    `plan ${kernel.name}, ${plan.threads} threads  // ${kernel.loc.file}:${kernel.loc.line}`,
+    ...printInterface(kernel),
+    ...printGrid(kernel.grid),
+    "places",
+    ...[...definedTiles(kernel.body)].flatMap((v) => printPlace(plan, v)),
+    ...printShared(plan),
+    "body",
+    ...plan.body.flatMap((s) => printStmt(s, "  ", kernel.loc.file)),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+/** Nothing for a tile that no statement needs. */
+function printPlace(plan: Plan, v: TileValue): readonly string[] {
+  const place = plan.places.get(v.id);
+  if (!place) return [];
+  if (place.kind === "Inline") return [`  ${typed(v)} inline, ${printOp(place.op)}`];
+  const registers = place.layout ? [`registers ${plan.registers.get(v.id) ?? v.label}, ${printLayout(place.layout)}`] : [];
+  const shared = place.stage ? [`shared ${printStage(place.stage)}`] : [];
+  const [first = "nowhere", ...more] = [...registers, ...shared];
+  return [`  ${typed(v)} in ${first}`, ...more.map((at) => `    and in ${at}`)];
+}
+
+const printStage = (s: Stage): string =>
+  `${s.buffer}, ${s.dtype}[${s.axes.map((a) => `${a.name} ${a.extent} by ${a.stride}`).join(", ")}], ${s.elements * byteSize(s.dtype)} bytes`;
+
+/** Register arrays that hold more than one tile. */
+function printShared(plan: Plan): readonly string[] {
+  const holders = new Map<string, string[]>();
+  for (const v of definedTiles(plan.kernel.body)) {
+    const array = plan.registers.get(v.id);
+    if (array !== undefined) holders.set(array, [...(holders.get(array) ?? []), v.label]);
+  }
+  const several = [...holders].filter(([, labels]) => labels.length > 1);
+  return several.length === 0 ? [] : ["registers shared", ...several.map(([array, labels]) => `  ${array}: ${labels.join(", ")}`)];
+}
+
+function printJoin({ shuffles, joins }: ReducePlan): string {
+  const lanes = shuffles.length > 0 ? [`lanes xor ${shuffles.join(", ")}`] : [];
+  const shared = joins.map((j) => `shared memory, ${j.size} threads ${j.stride} apart`);
+  return [...lanes, ...shared].map((by) => `, joined by ${by}`).join("");
+}
+
+/** `file` is the kernel's. */
+function printStmt(s: PlanStmt, indent: string, file: string): readonly string[] {
+  const line = (text: string, at?: Loc): string => (at === undefined ? indent + text : `${(indent + text).padEnd(margin)} // ${printLoc(at, file)}`);
+  const block = (body: readonly PlanStmt[]): readonly string[] => body.flatMap((b) => printStmt(b, `${indent}  `, file));
+  switch (s.kind) {
+    case "Compute":
+      return [line(`compute ${typed(s.value)} = ${printOp(s.op)}`, s.value.loc)];
+    case "Stage":
+      return [line(`stage ${typed(s.value)} = ${s.op ? printOp(s.op) : "its registers"}`, s.value.loc)];
+    case "Gemm":
+      return [line(`${typed(s.value)} = ${printOp(s.op)}, by ${s.plan.atom}`, s.value.loc), line(`  over ${printLayout(s.plan.layout)}`)];
+    case "Reduce":
+      return [line(`reduce ${typed(s.value)} = ${printOp(s.op)}${printJoin(s.plan)}`, s.value.loc), line(`  over ${printLayout(s.plan.layout)}`)];
+    case "Scan":
+      return [line(`${typed(s.value)} = ${printOp(s.op)}`, s.value.loc)];
+    case "Move":
+      return [line(`move ${typed(s.to)} = ${s.from.label}`)];
+    case "For":
+      return [
+        line(`for ${s.index.name} = ${printExpr(s.lo)} to ${printExpr(s.hi)} step ${s.step}`, s.loc),
+        ...s.scalars.map((c) => line(`  carry ${c.param.name}: ${c.param.type} from ${c.init.name}`)),
+        ...block(s.body),
+        ...s.scalars.map((c) => line(`  next ${c.param.name} = ${c.next.name}, at last ${c.result.name}`)),
+      ];
+    case "If":
+      return [
+        line(`if ${printExpr(s.cond)}`, s.loc),
+        ...block(s.then),
+        ...(s.otherwise.length > 0 ? [line("else"), ...block(s.otherwise)] : []),
+        ...s.scalars.map((m) => line(`  ${m.result.name}: ${m.result.type} = ${m.then.name} or ${m.otherwise.name}`)),
+      ];
+    case "Let":
+      return [line(`${s.scalar.name}: ${s.scalar.type} = ${printExpr(s.expr)}`, s.scalar.loc)];
+    case "ToScalar":
+      return [line(`${s.scalar.name}: ${s.scalar.type} = scalar ${s.of.label}`, s.scalar.loc)];
+    case "Store":
+      return [line(`store ${printView(s.view)} = ${s.of.label}${s.keep ? ` where ${s.keep.label}` : ""}`, s.loc), line(`  over ${printLayout(s.layout)}`)];
+    case "Histogram":
+      return [line(`histogram ${s.name} of ${s.bins}`, s.loc)];
+    case "HistogramAdd":
+      return [line(`${s.histogram}.add ${s.bin.label} where ${s.keep.label}`, s.loc), line(`  over ${printLayout(s.layout)}`)];
+    case "HistogramFind":
+      return [line(`${s.bin.name}, ${s.above.name} = ${s.histogram}.find ${printExpr(s.want)}`, s.loc)];
+    case "Append":
+      return [line(`append ${s.name} to ${printView(s.view)}`, s.loc)];
+    case "AppendPush":
+      return [line(`${s.append}.push ${s.of.label} where ${s.keep.label}`, s.loc), line(`  over ${printLayout(s.layout)}`)];
+    case "AppendFill":
+      return [line(`${s.append}.fill ${printExpr(s.value)}`, s.loc)];
+    case "AppendCount":
+      return [line(`${s.scalar.name}: i32 = ${s.append}.count`, s.scalar.loc)];
+  }
+}

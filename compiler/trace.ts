@@ -1,0 +1,3 @@
+export interface Trace {
+  write(pass: string, text: string): void;
+}
