@@ -42,7 +42,7 @@ export const smallestNormalF32 = 2 ** -126;
 /** f32 additions rounded to nearest: eager runs, FFMA, WGSL. */
 export const f32Accumulator: AnyOrder = { kind: "anyOrder", roundoff: f32Roundoff };
 
-/** bf16 and f16 tensor cores with f32 accumulators: addends cut, not rounded, to 23 bits, and one more cut per group of 8 or more products. */
+/** bf16 and f16 tensor cores with f32 accumulators: addends cut, not rounded, to 23 bits, and once more per group of 8 or more. */
 export const tensorCoreAccumulator: AnyOrder = { kind: "anyOrder", roundoff: (9 / 8) * f32Ulp };
 
 /** fp8 tensor cores of Hopper: 13 fraction bits, 32 products an instruction (reported for H100; not yet measured by this project). */

@@ -83,7 +83,9 @@ export interface LogitsTarget {
 function scoreAccuracyOf(args: Pick<IndexerArgs, "score">, target: LogitsTarget): ScoreAccuracy {
   if (target.scoreAccuracy) return target.scoreAccuracy;
   if (typeof args.score === "function") {
-    throw new TypeError("logitsBudget: the score is a function, and its accuracy is not known. Pass scoreAccuracy with its Lipschitz constant and errors.");
+    throw new TypeError(
+      "logitsBudget: the score is a function, and its accuracy is not known. Pass scoreAccuracy with its Lipschitz constant and errors.",
+    );
   }
   return args.score === "softplus" ? softplusAccuracy : reluAccuracy;
 }
@@ -219,11 +221,12 @@ function rowErrors(
 
 /** Relative error of the sink's factor f = 1 / (1 + exp(sink − lse)), whose derivative by the exponent is f (f − 1). */
 function sinkError(lse: number, lseError: number, sink: number, target: AttentionTarget): number {
-  const taken = 1 - sinkFactor(lse, sink);
-  if (taken === 0 || taken === 1) return 0;
+  if (!Number.isFinite(sink)) return 0; // the factor is exactly 0 or 1
+  const taken = sinkFactor(sink, lse); // 1 − f without cancellation
   const { exp, divideUlp } = target.scalars;
   const distance = Math.abs(sink - lse);
-  const ofExponent = lseError + 2 * f32Roundoff * (Math.abs(sink) + Math.abs(lse)) + (exp.ulp + exp.ulpPerUnit * distance * Math.LOG2E) * f32Ulp;
+  const ofExponent =
+    lseError + 2 * f32Roundoff * (Math.abs(sink) + Math.abs(lse)) + (exp.ulp + exp.ulpPerUnit * distance * Math.LOG2E) * f32Ulp;
   return taken * Math.expm1(ofExponent) + divideUlp * f32Ulp + 2 * f32Roundoff;
 }
 
@@ -241,7 +244,12 @@ interface ColumnSums {
 
 function columnSums(kv: Float64Array, selected: Int32Array, dQk: number, out: Float64Array, errors: RowErrors): ColumnSums {
   const dV = out.length;
-  const sums = { shifted: new Float64Array(dV), magnitude: new Float64Array(dV), absolute: new Float64Array(dV), farthest: new Float64Array(dV) };
+  const sums = {
+    shifted: new Float64Array(dV),
+    magnitude: new Float64Array(dV),
+    absolute: new Float64Array(dV),
+    farthest: new Float64Array(dV),
+  };
   for (let j = 0; j < selected.length; j++) {
     const rowAt = selected[j]! * dQk;
     const weight = errors.weight[j]!;
@@ -295,7 +303,8 @@ export function mlaBudget(args: SparseMlaArgs, target: AttentionTarget): Attenti
         const hull = farthest[c]! * (1 + valueError) + value;
         const ratio = (shifted[c]! + magnitude[c]! * valueError + value * onOut + flushed * absolute[c]!) / kept;
         const divided = kept > 0 ? Math.min((ratio + division * (value + ratio)) * secondOrder, hull) : hull;
-        const sunk = factor * (divided + (value + divided) * factorError);
+        // a tiny factor may be flushed
+        const sunk = factor * (divided + (value + divided) * factorError) + smallestNormalF32 * (value + divided);
         out[row * dV + c] = afterRounding(sunk, factor * value, target.output);
       }
     }

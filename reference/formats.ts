@@ -51,7 +51,9 @@ function magnitudeOf(format: TabledFloat, code: number): number {
   const bias = 2 ** (exponentBits - 1) - 1;
   const exponent = code >>> fractionBits;
   const fraction = code % 2 ** fractionBits;
-  return exponent === 0 ? fraction * 2 ** (1 - bias - fractionBits) : (2 ** fractionBits + fraction) * 2 ** (exponent - bias - fractionBits);
+  return exponent === 0
+    ? fraction * 2 ** (1 - bias - fractionBits)
+    : (2 ** fractionBits + fraction) * 2 ** (exponent - bias - fractionBits);
 }
 
 const magnitudeTables = new Map<TabledFloat, Float64Array>();
@@ -165,7 +167,9 @@ function decodeTable(format: FormatName): Float64Array {
 export function decodeArray(format: FormatName, bytes: Uint8Array): Float64Array {
   const size = elementBytes(format);
   if (bytes.length % size !== 0) {
-    throw new RangeError(`decodeArray: ${bytes.length} bytes are no whole number of ${format} elements of ${size} bytes. Check where the slice ends.`);
+    throw new RangeError(
+      `decodeArray: ${bytes.length} bytes are no whole number of ${format} elements of ${size} bytes. Check where the slice ends.`,
+    );
   }
   const values = new Float64Array(bytes.length / size);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

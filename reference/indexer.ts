@@ -106,7 +106,13 @@ export function indexerLogits(args: IndexerArgs): Float64Array {
 }
 
 export interface PagedIndexerArgs {
-  readonly shape: { readonly requests: number; readonly nextN: number; readonly heads: number; readonly dim: number; readonly maxPages: number };
+  readonly shape: {
+    readonly requests: number;
+    readonly nextN: number;
+    readonly heads: number;
+    readonly dim: number;
+    readonly maxPages: number;
+  };
   /** [requests · nextN, heads, dim] */
   readonly q: ArrayLike<number>;
   /** [requests · nextN, heads] */
@@ -142,7 +148,8 @@ function gatherKeys({ keys, blockTable, shape }: PagedIndexerArgs, request: numb
 export function requestOf(args: PagedIndexerArgs, b: number): IndexerArgs {
   const { nextN, heads, dim, maxPages } = args.shape;
   const keys = gatherKeys(args, b);
-  const rows = (array: ArrayLike<number>, width: number): Float64Array => asFloat64(array).slice(b * nextN * width, (b + 1) * nextN * width);
+  const rows = (array: ArrayLike<number>, width: number): Float64Array =>
+    asFloat64(array).slice(b * nextN * width, (b + 1) * nextN * width);
   return {
     shape: { queries: nextN, heads, dim, tokens: maxPages * pageTokens },
     q: rows(args.q, heads * dim),

@@ -117,7 +117,8 @@ export interface Rope {
 export function applyRope(x: Float64Array, dim: number, positions: ArrayLike<number>, rope: Rope): Float64Array {
   const pairs = rope.frequencies.length;
   requireShape("applyRope", "x", x, { rows: positions.length, dim });
-  if (2 * pairs > dim) throw new RangeError(`applyRope: ${pairs} pairs need ${2 * pairs} channels, but rows have ${dim}. Check the frequencies.`);
+  if (2 * pairs > dim)
+    throw new RangeError(`applyRope: ${pairs} pairs need ${2 * pairs} channels, but rows have ${dim}. Check the frequencies.`);
   const start = rope.position === "first" ? 0 : dim - 2 * pairs;
   const out = x.slice();
   for (let r = 0; r < positions.length; r++) {
@@ -134,12 +135,13 @@ export function applyRope(x: Float64Array, dim: number, positions: ArrayLike<num
 
 /** The orthonormal Sylvester matrix [dim, dim]; dim is a power of two. */
 export function hadamardMatrix(dim: number): Float64Array {
-  if (!Number.isInteger(Math.log2(dim))) throw new RangeError(`hadamard: dim is ${dim}, but Sylvester matrices exist for powers of two. Turn hadamard off.`);
+  if (!Number.isInteger(Math.log2(dim)))
+    throw new RangeError(`hadamard: dim is ${dim}, but Sylvester matrices exist for powers of two. Turn hadamard off.`);
   const signs = [1];
   for (let size = 1; size < dim; size *= 2) {
     for (let i = 0; i < size; i++) signs.push(-signs[i]!); // the parity of size + i is the other one
   }
-  return Float64Array.from({ length: dim * dim }, (_, at) => signs[Math.floor(at / dim) & at % dim]! * dim ** -0.5);
+  return Float64Array.from({ length: dim * dim }, (_, at) => signs[Math.floor(at / dim) & (at % dim)]! * dim ** -0.5);
 }
 
 /** Every row of x [rows, dim] times the Sylvester matrix. */
@@ -201,7 +203,8 @@ export function indexerOperands(
   requireShape("indexerOperands", "x", x, { tokens: positions.length, hidden });
   requireShape("indexerOperands", "qr", qr, { tokens: positions.length, qRank });
   requireShape("indexerOperands", "weights.w", weights.w, { heads, hidden });
-  const stored = (values: Float64Array): Float64Array => (model.rounding === "bf16" ? values.map((value) => roundTo("bf16", value)) : values);
+  const stored = (values: Float64Array): Float64Array =>
+    model.rounding === "bf16" ? values.map((value) => roundTo("bf16", value)) : values;
   const rotate = (values: Float64Array, positionOfRow: ArrayLike<number>): Float64Array => {
     const turned = stored(applyRope(values, dim, positionOfRow, model.rope));
     return model.hadamard ? stored(hadamard(turned, dim)) : turned;

@@ -69,7 +69,9 @@ export function quantiseGroups(x: ArrayLike<number>, group: number, rule: ScaleR
     let amax = 0;
     for (let i = g * group; i < (g + 1) * group; i++) {
       if (!Number.isFinite(x[i]!)) {
-        throw new RangeError(`quantiseGroups: value ${i} is ${x[i]}, and only finite values have a scale. Look at the stage that produced it.`);
+        throw new RangeError(
+          `quantiseGroups: value ${i} is ${x[i]}, and only finite values have a scale. Look at the stage that produced it.`,
+        );
       }
       amax = Math.max(amax, Math.abs(x[i]!));
     }
@@ -98,7 +100,9 @@ export const indexerPageBytes = (dim: number): number => pageTokens * dim + 4 * 
 
 function requireStride(stage: string, stride: number, least: number): void {
   if (stride >= least && stride % 4 === 0) return;
-  throw new RangeError(`${stage}: pageStride is ${stride}, but pages hold ${least} bytes and strides are multiples of 4. Use ${least} for a dense cache.`);
+  throw new RangeError(
+    `${stage}: pageStride is ${stride}, but pages hold ${least} bytes and strides are multiples of 4. Use ${least} for a dense cache.`,
+  );
 }
 
 /**
@@ -108,7 +112,13 @@ function requireStride(stage: string, stride: number, least: number): void {
  * @param pageCount pages of the cache
  * @param fill byte of everything that no token owns; the default decodes as NaN, so that a stray read shows
  */
-export function writeIndexerPages(keys: Quantised, pages: Int32Array, pageCount: number, layout: IndexerPageLayout, fill = 0xff): Uint8Array {
+export function writeIndexerPages(
+  keys: Quantised,
+  pages: Int32Array,
+  pageCount: number,
+  layout: IndexerPageLayout,
+  fill = 0xff,
+): Uint8Array {
   const { dim, pageStride } = layout;
   const tokens = keys.scales.length;
   requireStride("writeIndexerPages", pageStride, indexerPageBytes(dim));
@@ -118,7 +128,8 @@ export function writeIndexerPages(keys: Quantised, pages: Int32Array, pageCount:
   const view = new DataView(cache.buffer);
   for (let t = 0; t < tokens; t++) {
     const page = pages[Math.floor(t / pageTokens)]!;
-    if (page < 0 || page >= pageCount) throw new RangeError(`writeIndexerPages: token ${t} goes to page ${page} of ${pageCount}. Check the page list.`);
+    if (page < 0 || page >= pageCount)
+      throw new RangeError(`writeIndexerPages: token ${t} goes to page ${page} of ${pageCount}. Check the page list.`);
     const token = t % pageTokens;
     cache.set(keys.codes.subarray(t * dim, (t + 1) * dim), page * pageStride + dim * token);
     view.setFloat32(page * pageStride + pageTokens * dim + 4 * token, keys.scales[t]!, true);
@@ -167,7 +178,9 @@ export const denseLatentLayout = (dV: number, dRope: number): LatentLayout => ({
 
 function requireLatentLayout(stage: string, layout: LatentLayout): void {
   if (layout.dV % latentGroup !== 0) {
-    throw new RangeError(`${stage}: dV is ${layout.dV}, but a record has one scale per ${latentGroup} channels. Use a multiple of ${latentGroup}.`);
+    throw new RangeError(
+      `${stage}: dV is ${layout.dV}, but a record has one scale per ${latentGroup} channels. Use a multiple of ${latentGroup}.`,
+    );
   }
   requireStride(stage, layout.pageStride, layout.pageTokens * latentRecordBytes(layout.dV, layout.dRope));
 }
@@ -183,7 +196,13 @@ function recordOffset(slot: number, layout: LatentLayout): number {
  * @param rope [tokens, dRope], after RoPE, rounded to bf16
  * @param fill byte of unused slots and of the padding between pages; the default decodes as NaN
  */
-export function writeLatentRecords(latent: ArrayLike<number>, rope: ArrayLike<number>, rule: ScaleRule, layout: LatentLayout, fill = 0xff): Uint8Array {
+export function writeLatentRecords(
+  latent: ArrayLike<number>,
+  rope: ArrayLike<number>,
+  rule: ScaleRule,
+  layout: LatentLayout,
+  fill = 0xff,
+): Uint8Array {
   requireLatentLayout("writeLatentRecords", layout);
   const { dV, dRope } = layout;
   const tokens = latent.length / dV;

@@ -75,7 +75,8 @@ export interface AttentionResult {
 /** Throws unless every array fits the shape. */
 export function requireAttentionArgs(stage: string, { shape, q, kv, idx, sink, length }: SparseMlaArgs): void {
   const { queries, heads, slots, tokens, dQk, dV } = shape;
-  if (dV > dQk) throw new RangeError(`${stage}: dV is ${dV} and dQk ${dQk}, but values are the first dV of the dQk columns. Check the shape.`);
+  if (dV > dQk)
+    throw new RangeError(`${stage}: dV is ${dV} and dQk ${dQk}, but values are the first dV of the dQk columns. Check the shape.`);
   requireShape(stage, "q", q, { queries, heads, dQk });
   requireShape(stage, "kv", kv, { tokens, dQk });
   requireShape(stage, "idx", idx, { queries, slots });

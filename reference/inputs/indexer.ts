@@ -20,7 +20,15 @@
  */
 
 import { decodeArray, narrowTensor, type NarrowTensor } from "../formats.ts";
-import { indexerPageBytes, pageTokens, quantiseGroups, readIndexerPages, writeIndexerPages, type IndexerPageLayout, type ScaleRule } from "../quantise.ts";
+import {
+  indexerPageBytes,
+  pageTokens,
+  quantiseGroups,
+  readIndexerPages,
+  writeIndexerPages,
+  type IndexerPageLayout,
+  type ScaleRule,
+} from "../quantise.ts";
 import type { IndexerArgs, IndexerShape, PagedIndexerArgs, Score } from "../indexer.ts";
 import { drawArray, permutation, randomOf, type Random } from "./random.ts";
 
@@ -102,7 +110,8 @@ interface Operand {
 }
 
 function operandOf(values: Float64Array, dim: number, operands: OperandFormat): Operand {
-  if (operands.format !== "e4m3") return { tensor: narrowTensor(operands.format, values), scales: new Float32Array(values.length / dim).fill(1) };
+  if (operands.format !== "e4m3")
+    return { tensor: narrowTensor(operands.format, values), scales: new Float32Array(values.length / dim).fill(1) };
   const { codes, scales } = quantiseGroups(values, dim, operands.rule);
   return { tensor: { format: "e4m3", bytes: codes, values: decodeArray("e4m3", codes) }, scales };
 }
@@ -125,7 +134,9 @@ function keyValues(random: Random, kind: IndexerKind, tokens: number, dim: numbe
 /** Gates with the model's factors H^−1/2 and D^−1/2, as f32. */
 function gateValues(random: Random, kind: IndexerKind, rows: number, heads: number, dim: number): Float32Array {
   const factor = (heads * dim) ** -0.5;
-  return Float32Array.from(drawArray(rows * heads, () => factor * (kind === "negativeWeights" ? -Math.abs(random.normal()) : random.normal())));
+  return Float32Array.from(
+    drawArray(rows * heads, () => factor * (kind === "negativeWeights" ? -Math.abs(random.normal()) : random.normal())),
+  );
 }
 
 /** Poisons the values and scales of all tokens that lie in no window. */

@@ -15,6 +15,7 @@
  * |---|---|
  * | normal | logits of a few units |
  * | largeLogits | logits up to about ±1e4: nothing survives without subtracting the maximum |
+ * | offsetLogits | the last column adds 1000 to every logit: all of them are large and near each other |
  * | nanUnselected | rows that no slot names are NaN |
  * | uniform | q is 0, so all slots weigh the same: lse is ln(filled slots) and notices one slot among thousands |
  * @module
@@ -57,7 +58,7 @@ export function generateSlots(spec: { seed: number; kind: SlotKind; queries: num
   return idx;
 }
 
-export const mlaKinds = ["normal", "largeLogits", "nanUnselected", "uniform"] as const;
+export const mlaKinds = ["normal", "largeLogits", "offsetLogits", "nanUnselected", "uniform"] as const;
 export type MlaKind = (typeof mlaKinds)[number];
 export const sinkKinds = ["none", "normal", "infinite"] as const;
 export type SinkKind = (typeof sinkKinds)[number];
@@ -93,7 +94,9 @@ export interface MlaCase {
 function generateSink(random: Random, kind: SinkKind, heads: number, slots: number): Float32Array | undefined {
   if (kind === "none") return undefined;
   const infinities = [Infinity, -Infinity];
-  return Float32Array.from({ length: heads }, (_, h) => (kind === "infinite" && h % 3 < 2 ? infinities[h % 3]! : Math.log(slots) + random.normal()));
+  return Float32Array.from({ length: heads }, (_, h) =>
+    kind === "infinite" && h % 3 < 2 ? infinities[h % 3]! : Math.log(slots) + random.normal(),
+  );
 }
 
 /** The scale is that of a 192-wide head, whatever dQk is, as f32. */
@@ -106,6 +109,11 @@ export function generateMla({ seed, kind, slotKind, sink, rowLengths, shape }: M
   const spread = Math.sqrt((kind === "largeLogits" ? 3000 : 2) / (scale * Math.sqrt(dQk)));
   const q = drawArray(queries * heads * dQk, () => (kind === "uniform" ? 0 : spread * random.normal()));
   const kv = drawArray(tokens * dQk, () => spread * random.normal());
+  if (kind === "offsetLogits") {
+    const column = Math.sqrt(1000 / scale);
+    for (let at = dQk - 1; at < q.length; at += dQk) q[at] = column;
+    for (let at = dQk - 1; at < kv.length; at += dQk) kv[at] = column;
+  }
   if (kind === "nanUnselected") {
     const selected = new Set(idx);
     for (let s = 0; s < tokens; s++) if (!selected.has(s)) kv.fill(NaN, s * dQk, (s + 1) * dQk);
@@ -142,7 +150,10 @@ export function generateRecords(spec: { seed: number; kind: RecordKind; tokens: 
   const { seed, kind, tokens, layout } = spec;
   const { dV, dRope } = layout;
   const random = randomOf(seed);
-  const latent = narrowTensor("bf16", drawArray(tokens * dV, () => random.normal())).values;
+  const latent = narrowTensor(
+    "bf16",
+    drawArray(tokens * dV, () => random.normal()),
+  ).values;
   if (kind === "zeroTile") {
     for (let t = 0; t < tokens; t += 2) {
       const start = t * dV + latentGroup * random.integer(0, dV / latentGroup - 1);

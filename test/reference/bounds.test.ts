@@ -42,8 +42,17 @@ describe("logits", () => {
     seed,
     kind: fc.constantFrom(...indexerKinds),
     windows: fc.constantFrom(...windowKinds),
-    shape: fc.record({ queries: fc.constant(2), heads: fc.constantFrom(1, 3, 16), dim: fc.constantFrom(16, 64, 128), tokens: fc.integer({ min: 1, max: 6 }) }),
-    operands: fc.constantFrom({ format: "e4m3", rule: "pow2" } as const, { format: "e4m3", rule: "multiply" } as const, { format: "bf16" } as const),
+    shape: fc.record({
+      queries: fc.constant(2),
+      heads: fc.constantFrom(1, 3, 16),
+      dim: fc.constantFrom(16, 64, 128),
+      tokens: fc.integer({ min: 1, max: 6 }),
+    }),
+    operands: fc.constantFrom(
+      { format: "e4m3", rule: "pow2" } as const,
+      { format: "e4m3", rule: "multiply" } as const,
+      { format: "bf16" } as const,
+    ),
     score: fc.constantFrom("relu" as const, "softplus" as const),
   });
   const f32Target = { accumulator: f32Accumulator, output: "f32" } as const;
@@ -66,7 +75,9 @@ describe("logits", () => {
       fc.property(spec, (s) => {
         const args = indexerArgs(generateIndexer({ ...s, operands: { format: "e4m3", rule: "pow2" } }));
         const actual = simulateLogits(randomOf(s.seed), args, narrow, false);
-        expect(worst(actual, indexerLogits(args), logitsBudget(args, { ...f32Target, accumulator: hopperFp8Accumulator }))).toBeLessThanOrEqual(1);
+        expect(
+          worst(actual, indexerLogits(args), logitsBudget(args, { ...f32Target, accumulator: hopperFp8Accumulator })),
+        ).toBeLessThanOrEqual(1);
       }),
       { numRuns: 150 },
     );
@@ -76,24 +87,45 @@ describe("logits", () => {
     fc.assert(
       fc.property(seed, (s) => {
         const shape = { queries: 2, heads: 1, dim: 128, tokens: 30 };
-        const args = indexerArgs(generateIndexer({ seed: s, kind: "normal", windows: "causalTail", shape, operands: { format: "e4m3", rule: "pow2" } }));
-        expect(worst(simulateLogits(randomOf(s), args, narrow, false), indexerLogits(args), logitsBudget(args, f32Target))).toBeGreaterThan(1);
+        const args = indexerArgs(
+          generateIndexer({ seed: s, kind: "normal", windows: "causalTail", shape, operands: { format: "e4m3", rule: "pow2" } }),
+        );
+        expect(worst(simulateLogits(randomOf(s), args, narrow, false), indexerLogits(args), logitsBudget(args, f32Target))).toBeGreaterThan(
+          1,
+        );
       }),
       { numRuns: 20 },
     );
   });
 
   test("a bf16 output adds its half ulp", () => {
-    const args = indexerArgs(generateIndexer({ seed: 4, kind: "normal", windows: "causalTail", shape: { queries: 2, heads: 8, dim: 64, tokens: 40 }, operands: { format: "bf16" } }));
+    const args = indexerArgs(
+      generateIndexer({
+        seed: 4,
+        kind: "normal",
+        windows: "causalTail",
+        shape: { queries: 2, heads: 8, dim: 64, tokens: 40 },
+        operands: { format: "bf16" },
+      }),
+    );
     const wanted = indexerLogits(args);
     const rounded = wanted.map((logit) => roundTo("bf16", logit));
     expect(worst(rounded, wanted, logitsBudget(args, { ...f32Target, output: "bf16" }))).toBeLessThanOrEqual(1);
     expect(worst(rounded, wanted, logitsBudget(args, f32Target))).toBeGreaterThan(1);
   });
 
-  describe.each<[string, Accumulator]>([["f32", f32Accumulator], ["fp8 tensor cores", hopperFp8Accumulator]])("of %s, real size: a planted fault is outside the budget", (_, accumulator) => {
+  describe.each<[string, Accumulator]>([
+    ["f32", f32Accumulator],
+    ["fp8 tensor cores", hopperFp8Accumulator],
+  ])("of %s, real size: a planted fault is outside the budget", (_, accumulator) => {
     const args = indexerArgs(
-      generateIndexer({ seed: 9, kind: "normal", windows: "causalTail", shape: { queries: 2, heads: 64, dim: 128, tokens: 12 }, operands: { format: "e4m3", rule: "divide" } }),
+      generateIndexer({
+        seed: 9,
+        kind: "normal",
+        windows: "causalTail",
+        shape: { queries: 2, heads: 64, dim: 128, tokens: 12 },
+        operands: { format: "e4m3", rule: "divide" },
+      }),
     );
     const budget = logitsBudget(args, { accumulator, output: "f32" });
     const wanted = indexerLogits(args);
@@ -119,7 +151,13 @@ describe("logits", () => {
   });
 
   test("paged budgets are those of each request's contiguous problem", () => {
-    const p = generatePagedIndexer({ seed: 5, kind: "normal", shape: { requests: 2, nextN: 2, heads: 2, dim: 16, maxPages: 2 }, rule: "pow2", missingPages: true });
+    const p = generatePagedIndexer({
+      seed: 5,
+      kind: "normal",
+      shape: { requests: 2, nextN: 2, heads: 2, dim: 16, maxPages: 2 },
+      rule: "pow2",
+      missingPages: true,
+    });
     const args = pagedIndexerArgs(p);
     const budget = pagedLogitsBudget(args, f32Target);
     expect(budget.slice(256)).toEqual(logitsBudget(requestOf(args, 1), f32Target));
@@ -127,14 +165,31 @@ describe("logits", () => {
   });
 
   test("a score without a known accuracy is refused", () => {
-    const args = { shape: { queries: 1, heads: 1, dim: 1, tokens: 1 }, q: [1], qScale: [1], k: [1], kScale: [1], w: [1], first: [0], last: [1], score: Math.tanh };
+    const args = {
+      shape: { queries: 1, heads: 1, dim: 1, tokens: 1 },
+      q: [1],
+      qScale: [1],
+      k: [1],
+      kScale: [1],
+      w: [1],
+      first: [0],
+      last: [1],
+      score: Math.tanh,
+    };
     expect(() => logitsBudget(args, f32Target)).toThrow("Pass scoreAccuracy");
     expect(logitsBudget(args, { ...f32Target, scoreAccuracy: { lipschitz: 1, absolute: 0, relative: 2 ** -22 } })[0]).toBeLessThan(1e-6);
   });
 });
 
 describe("sparse MLA", () => {
-  const target: AttentionTarget = { accumulator: f32Accumulator, scalars: wgslAccuracy, probability: "bf16", output: "bf16", block: 4, splits: 1 };
+  const target: AttentionTarget = {
+    accumulator: f32Accumulator,
+    scalars: wgslAccuracy,
+    probability: "bf16",
+    output: "bf16",
+    block: 4,
+    splits: 1,
+  };
   const spec = fc.record({
     seed,
     kind: fc.constantFrom(...mlaKinds),
@@ -167,8 +222,17 @@ describe("sparse MLA", () => {
         const full = { ...t, accumulator: f32Accumulator };
         expect(worstOf(simulateMla(randomOf(s.seed), args, full, sum), sparseMla(args), mlaBudget(args, full))).toBeLessThanOrEqual(1);
       }),
-      { numRuns: 300 },
+      { numRuns: 1500 },
     );
+  });
+
+  test("a sink that takes nearly everything leaves a budget that f32 keeps", () => {
+    const shape = { queries: 1, heads: 1, slots: 1, tokens: 1, dQk: 1, dV: 1 };
+    for (const distance of [20, 70, 88, 95, 120]) {
+      const args = { shape, q: [1], kv: [-distance], idx: [0], scale: 1, sink: [0] };
+      const full = { ...target, probability: "f32", output: "f32" } as const;
+      expect(worstOf(simulateMla(randomOf(distance), args, full, chainSum), sparseMla(args), mlaBudget(args, full))).toBeLessThanOrEqual(1);
+    }
   });
 
   test("budgets are finite wherever something is selected, and 0 in empty rows", () => {
@@ -193,7 +257,9 @@ describe("sparse MLA", () => {
       "one token is counted twice": { idx: Array.from(args.idx, (s, j) => (j === 17 ? args.idx[18]! : s)) },
       "an empty slot reads token 0": { idx: Array.from(args.idx, (s, j) => (j === 63 ? 0 : s)) },
       "the RoPE columns are left out": { q: Array.from(args.q, (x, i) => (i % 576 >= 512 ? 0 : x)) },
-      "two heads are swapped": { q: [...Array.from(args.q).slice(576, 1152), ...Array.from(args.q).slice(0, 576), ...Array.from(args.q).slice(1152)] },
+      "two heads are swapped": {
+        q: [...Array.from(args.q).slice(576, 1152), ...Array.from(args.q).slice(0, 576), ...Array.from(args.q).slice(1152)],
+      },
       "the scale derives from 576": { scale: 576 ** -0.5 },
       "the sink is dropped": { sink: undefined },
       "the sink is another head's": { sink: Array.from({ length: 4 }, (_, h) => args.sink![(h + 1) % 4]!) },
@@ -203,13 +269,31 @@ describe("sparse MLA", () => {
       expect(worstOf(sparseMla({ ...args, ...faults[name] }), wanted, budget)).toBeGreaterThan(1);
     });
     test("lse is in base 2", () => {
-      expect(worst(wanted.lse.map((x) => x * Math.LOG2E), wanted.lse, budget.lse)).toBeGreaterThan(1);
+      expect(
+        worst(
+          wanted.lse.map((x) => x * Math.LOG2E),
+          wanted.lse,
+          budget.lse,
+        ),
+      ).toBeGreaterThan(1);
     });
     test("lse includes the sink", () => {
-      expect(worst(wanted.lse.map((x, h) => Math.log(Math.exp(x) + Math.exp(args.sink![h]!))), wanted.lse, budget.lse)).toBeGreaterThan(1);
+      expect(
+        worst(
+          wanted.lse.map((x, h) => Math.log(Math.exp(x) + Math.exp(args.sink![h]!))),
+          wanted.lse,
+          budget.lse,
+        ),
+      ).toBeGreaterThan(1);
     });
     test("out is off by one part in 32", () => {
-      expect(worst(wanted.out.map((x) => x * (1 + 2 ** -5)), wanted.out, budget.out)).toBeGreaterThan(1);
+      expect(
+        worst(
+          wanted.out.map((x) => x * (1 + 2 ** -5)),
+          wanted.out,
+          budget.out,
+        ),
+      ).toBeGreaterThan(1);
     });
   });
 

@@ -5,8 +5,14 @@ import { decode, decodeArray, elementBytes, encode, encodeArray, roundTo, type F
 const floats = ["e4m3", "e5m2", "f16", "bf16"] as const;
 const codesOf = (format: FormatName): number[] => Array.from({ length: 2 ** (8 * elementBytes(format)) }, (_, code) => code);
 const finiteMagnitudes = (format: FormatName): number[] =>
-  codesOf(format).slice(0, 2 ** (8 * elementBytes(format) - 1)).filter((code) => Number.isFinite(decode(format, code)));
-const anyFloat = fc.oneof(fc.double({ noDefaultInfinity: true }), fc.double({ min: -1000, max: 1000 }), fc.double({ min: -1e-6, max: 1e-6 }));
+  codesOf(format)
+    .slice(0, 2 ** (8 * elementBytes(format) - 1))
+    .filter((code) => Number.isFinite(decode(format, code)));
+const anyFloat = fc.oneof(
+  fc.double({ noDefaultInfinity: true }),
+  fc.double({ min: -1000, max: 1000 }),
+  fc.double({ min: -1e-6, max: 1e-6 }),
+);
 
 test("powers of two are exact in this engine, which every decoder relies on", () => {
   const view = new DataView(new ArrayBuffer(8));
@@ -70,13 +76,44 @@ describe.each(floats)("%s", (format) => {
 });
 
 test.each([
-  ["e4m3", 448, 0x7e], ["e4m3", 464, 0x7e], ["e4m3", 1e30, 0x7e], ["e4m3", -Infinity, 0xfe], ["e4m3", 2 ** -9, 0x01], ["e4m3", 2 ** -6, 0x08],
-  ["e4m3", 2 ** -10, 0x00], ["e4m3", NaN, 0x7f], ["e4m3", -0, 0x80], ["e4m3", 1, 0x38], ["e4m3", 17, 0x58], ["e4m3", 19, 0x5a],
-  ["e5m2", 57344, 0x7b], ["e5m2", Infinity, 0x7b], ["e5m2", 61440, 0x7b], ["e5m2", 1, 0x3c], ["e5m2", 2 ** -16, 0x01],
-  ["f16", 65504, 0x7bff], ["f16", 65519.9, 0x7bff], ["f16", 65520, 0x7c00], ["f16", -Infinity, 0xfc00], ["f16", 2 ** -24, 0x0001], ["f16", 1, 0x3c00],
-  ["bf16", 1, 0x3f80], ["bf16", 1 + 2 ** -8, 0x3f80], ["bf16", 1 + 3 * 2 ** -8, 0x3f82], ["bf16", 3.4e38, 0x7f80], ["bf16", -2, 0xc000],
-  ["f32", 1, 0x3f800000], ["f32", -0, 0x80000000], ["f32", 2 ** -149, 1],
-  ["ue8m0", 1, 127], ["ue8m0", 1.0000001, 128], ["ue8m0", 0, 0], ["ue8m0", 2 ** -127, 0], ["ue8m0", 1e300, 254], ["ue8m0", -1, 255], ["ue8m0", NaN, 255],
+  ["e4m3", 448, 0x7e],
+  ["e4m3", 464, 0x7e],
+  ["e4m3", 1e30, 0x7e],
+  ["e4m3", -Infinity, 0xfe],
+  ["e4m3", 2 ** -9, 0x01],
+  ["e4m3", 2 ** -6, 0x08],
+  ["e4m3", 2 ** -10, 0x00],
+  ["e4m3", NaN, 0x7f],
+  ["e4m3", -0, 0x80],
+  ["e4m3", 1, 0x38],
+  ["e4m3", 17, 0x58],
+  ["e4m3", 19, 0x5a],
+  ["e5m2", 57344, 0x7b],
+  ["e5m2", Infinity, 0x7b],
+  ["e5m2", 61440, 0x7b],
+  ["e5m2", 1, 0x3c],
+  ["e5m2", 2 ** -16, 0x01],
+  ["f16", 65504, 0x7bff],
+  ["f16", 65519.9, 0x7bff],
+  ["f16", 65520, 0x7c00],
+  ["f16", -Infinity, 0xfc00],
+  ["f16", 2 ** -24, 0x0001],
+  ["f16", 1, 0x3c00],
+  ["bf16", 1, 0x3f80],
+  ["bf16", 1 + 2 ** -8, 0x3f80],
+  ["bf16", 1 + 3 * 2 ** -8, 0x3f82],
+  ["bf16", 3.4e38, 0x7f80],
+  ["bf16", -2, 0xc000],
+  ["f32", 1, 0x3f800000],
+  ["f32", -0, 0x80000000],
+  ["f32", 2 ** -149, 1],
+  ["ue8m0", 1, 127],
+  ["ue8m0", 1.0000001, 128],
+  ["ue8m0", 0, 0],
+  ["ue8m0", 2 ** -127, 0],
+  ["ue8m0", 1e300, 254],
+  ["ue8m0", -1, 255],
+  ["ue8m0", NaN, 255],
 ] as const)("%s stores %f as 0x%h", (format, value, code) => {
   expect(encode(format, value)).toBe(code);
 });

@@ -24,7 +24,11 @@ const problem = fc
     kind: fc.constantFrom(...indexerKinds),
     windows: fc.constantFrom(...windowKinds),
     shape,
-    operands: fc.constantFrom({ format: "e4m3", rule: "pow2" } as const, { format: "e4m3", rule: "divide" } as const, { format: "bf16" } as const),
+    operands: fc.constantFrom(
+      { format: "e4m3", rule: "pow2" } as const,
+      { format: "e4m3", rule: "divide" } as const,
+      { format: "bf16" } as const,
+    ),
     score: fc.constantFrom("relu" as const, "softplus" as const),
   })
   .map(generateIndexer);
@@ -57,7 +61,10 @@ describe("contiguous logits", () => {
     // <q0,k> = 17, scaled 2.125; <q1,k> = -9, scaled -4.5
     expect(indexerLogits(base)[0]).toBe(-2.125);
     expect(indexerLogits({ ...base, score: (x) => x * x })[0]).toBe(-(2.125 ** 2) + 10 * 4.5 ** 2);
-    expect(indexerLogits({ ...base, score: "softplus" })[0]).toBeCloseTo(-Math.log(1 + Math.exp(2.125)) + 10 * Math.log(1 + Math.exp(-4.5)), 12);
+    expect(indexerLogits({ ...base, score: "softplus" })[0]).toBeCloseTo(
+      -Math.log(1 + Math.exp(2.125)) + 10 * Math.log(1 + Math.exp(-4.5)),
+      12,
+    );
   });
 
   test("exactly the cells inside the windows have a value, and NaN elsewhere does not reach them", () => {
@@ -97,7 +104,13 @@ describe("contiguous logits", () => {
           });
         };
         const args = indexerArgs(p);
-        const padded = { ...args, shape: { ...p.shape, heads: heads + 1 }, q: pad(args.q, dim, 1), qScale: pad(args.qScale, 1, 3), w: pad(args.w, 1, 0) };
+        const padded = {
+          ...args,
+          shape: { ...p.shape, heads: heads + 1 },
+          q: pad(args.q, dim, 1),
+          qScale: pad(args.qScale, 1, 3),
+          w: pad(args.w, 1, 0),
+        };
         expectClose(indexerLogits(padded), indexerLogits(args), 0);
       }),
     );
@@ -119,20 +132,43 @@ describe("contiguous logits", () => {
         expectClose(hoisted, indexerLogits(args), 1e-9);
       }),
     );
-    const args = { shape: { queries: 1, heads: 1, dim: 1, tokens: 1 }, q: [1], qScale: [2], k: [1], kScale: [1], w: [1], first: [0], last: [1], score: "softplus" as const };
+    const args = {
+      shape: { queries: 1, heads: 1, dim: 1, tokens: 1 },
+      q: [1],
+      qScale: [2],
+      k: [1],
+      kScale: [1],
+      w: [1],
+      first: [0],
+      last: [1],
+      score: "softplus" as const,
+    };
     expect(indexerLogits({ ...args, qScale: [1], w: [2] })[0]).not.toBeCloseTo(indexerLogits(args)[0]!, 3);
   });
 
   test("when all dots are negative every ReLU logit is 0", () => {
     const p = generateIndexer({
-      seed: 1, kind: "allNegativeDots", windows: "causalTail", shape: { queries: 2, heads: 3, dim: 16, tokens: 9 }, operands: { format: "e4m3", rule: "pow2" },
+      seed: 1,
+      kind: "allNegativeDots",
+      windows: "causalTail",
+      shape: { queries: 2, heads: 3, dim: 16, tokens: 9 },
+      operands: { format: "e4m3", rule: "pow2" },
     });
     const args = indexerArgs(p);
     indexerLogits(args).forEach((logit, cell) => isVisible(args, cell) && expect(logit + 0).toBe(0));
   });
 
   test("softplus does not overflow", () => {
-    const args = { shape: { queries: 1, heads: 1, dim: 1, tokens: 2 }, q: [1e5], qScale: [1], k: [1, -1], kScale: [1, 1], w: [1], first: [0], last: [2] };
+    const args = {
+      shape: { queries: 1, heads: 1, dim: 1, tokens: 2 },
+      q: [1e5],
+      qScale: [1],
+      k: [1, -1],
+      kScale: [1, 1],
+      w: [1],
+      first: [0],
+      last: [2],
+    };
     expect([...indexerLogits({ ...args, score: "softplus" })]).toEqual([1e5, 0]);
   });
 });
@@ -186,7 +222,8 @@ describe("paged logits", () => {
             let wanted = 0;
             for (let h = 0; h < heads; h++) {
               let dot = 0;
-              for (let d = 0; d < dim; d++) dot += page < 0 ? 0 : p.q.values[(row * heads + h) * dim + d]! * args.keys.values[slot * dim + d]!;
+              for (let d = 0; d < dim; d++)
+                dot += page < 0 ? 0 : p.q.values[(row * heads + h) * dim + d]! * args.keys.values[slot * dim + d]!;
               wanted += p.w[row * heads + h]! * score(page < 0 ? 0 : dot * p.qScale[row * heads + h]! * args.keys.scales[slot]!);
             }
             expect(logits[row * maxPages * 64 + s]).toBeCloseTo(wanted, 9);
@@ -213,8 +250,33 @@ describe("paged logits", () => {
     );
   });
 
+  test("no page id outside the cache reads anything", () => {
+    const p = generatePagedIndexer({
+      seed: 2,
+      kind: "normal",
+      shape: { requests: 1, nextN: 1, heads: 2, dim: 8, maxPages: 1 },
+      rule: "pow2",
+      missingPages: false,
+    });
+    const args = pagedIndexerArgs(p);
+    const pageCount = args.keys.scales.length / 64;
+    const keys = { values: new Float64Array(args.keys.values.length).fill(1), scales: new Float64Array(args.keys.scales.length).fill(1) };
+    for (const page of [-1, -2, -(2 ** 31), pageCount, 2 ** 31 - 1]) {
+      const logits = pagedIndexerLogits({ ...args, keys, lengths: [64], blockTable: [page], score: (x) => x + 1 });
+      expect(logits).toEqual(new Float64Array(64).fill(p.w[0]! + p.w[1]!));
+    }
+  });
+
   test("a block table of another shape is refused", () => {
-    const p = generatePagedIndexer({ seed: 1, kind: "normal", shape: { requests: 2, nextN: 1, heads: 1, dim: 8, maxPages: 2 }, rule: "pow2", missingPages: false });
-    expect(() => pagedIndexerLogits({ ...pagedIndexerArgs(p), blockTable: [0, 1, 2] })).toThrow("blockTable has 3 elements, but [requests 2, maxPages 2] needs 4");
+    const p = generatePagedIndexer({
+      seed: 1,
+      kind: "normal",
+      shape: { requests: 2, nextN: 1, heads: 1, dim: 8, maxPages: 2 },
+      rule: "pow2",
+      missingPages: false,
+    });
+    expect(() => pagedIndexerLogits({ ...pagedIndexerArgs(p), blockTable: [0, 1, 2] })).toThrow(
+      "blockTable has 3 elements, but [requests 2, maxPages 2] needs 4",
+    );
   });
 });

@@ -25,7 +25,10 @@ const dot = (a: ArrayLike<number>, b: ArrayLike<number>): number => Array.from(a
 const yarnV32 = { factor: 40, originalLength: 4096, betaFast: 32, betaSlow: 1 };
 
 describe("RoPE", () => {
-  const rope = fc.record({ pairing: fc.constantFrom("interleaved", "halfSplit" as const), position: fc.constantFrom("first", "last" as const) });
+  const rope = fc.record({
+    pairing: fc.constantFrom("interleaved", "halfSplit" as const),
+    position: fc.constantFrom("first", "last" as const),
+  });
   const frequencies = ropeFrequencies(8, 10000);
 
   test("keeps norms, and scores depend on the distance only", () => {
@@ -52,7 +55,8 @@ describe("RoPE", () => {
 
   test("halfSplit is interleaved on reordered channels", () => {
     const x = vector(4, 8);
-    const toHalves = (values: Float64Array): Float64Array => Float64Array.from({ length: 8 }, (_, i) => values[i < 4 ? 2 * i : 2 * (i - 4) + 1]!);
+    const toHalves = (values: Float64Array): Float64Array =>
+      Float64Array.from({ length: 8 }, (_, i) => values[i < 4 ? 2 * i : 2 * (i - 4) + 1]!);
     const interleaved = applyRope(x, 8, [17], { pairing: "interleaved", position: "first", frequencies });
     const halfSplit = applyRope(toHalves(x), 8, [17], { pairing: "halfSplit", position: "first", frequencies });
     expect(halfSplit).toEqual(toHalves(interleaved));
@@ -68,7 +72,9 @@ describe("RoPE", () => {
   });
 
   test("more pairs than channels are refused", () => {
-    expect(() => applyRope(new Float64Array(4), 4, [0], { pairing: "halfSplit", position: "first", frequencies: [1, 1, 1] })).toThrow("3 pairs need 6 channels");
+    expect(() => applyRope(new Float64Array(4), 4, [0], { pairing: "halfSplit", position: "first", frequencies: [1, 1, 1] })).toThrow(
+      "3 pairs need 6 channels",
+    );
   });
 });
 
@@ -108,7 +114,12 @@ test("LayerNorm centres, scales, then applies weight and bias", () => {
   const plain = layerNorm(x, new Float64Array(64).fill(1), new Float64Array(64), 0);
   expect(dot(plain, new Float64Array(64).fill(1))).toBeCloseTo(0, 10);
   expect(dot(plain, plain)).toBeCloseTo(64, 9);
-  const shifted = layerNorm(x.map((value) => 3 * value + 7), new Float64Array(64).fill(2), new Float64Array(64).fill(5), 0);
+  const shifted = layerNorm(
+    x.map((value) => 3 * value + 7),
+    new Float64Array(64).fill(2),
+    new Float64Array(64).fill(5),
+    0,
+  );
   shifted.forEach((value, i) => expect(value).toBeCloseTo(2 * plain[i]! + 5, 9));
   expect([...layerNorm(new Float64Array(2), [1, 1], [4, 5], 1e-6)]).toEqual([4, 5]);
 });
@@ -126,8 +137,13 @@ describe("the whole indexer", () => {
   const qr = vector(7, tokens * qRank);
   const positions = Int32Array.from({ length: tokens }, (_, t) => t);
   const exact: IndexerModel = {
-    heads, dim, rope: { pairing: "halfSplit", position: "first", frequencies: ropeFrequencies(16, 10000, yarnV32) },
-    hadamard: true, normEps: 1e-6, quantise: "none", rounding: "none",
+    heads,
+    dim,
+    rope: { pairing: "halfSplit", position: "first", frequencies: ropeFrequencies(16, 10000, yarnV32) },
+    hadamard: true,
+    normEps: 1e-6,
+    quantise: "none",
+    rounding: "none",
   };
   const scores = (model: IndexerModel): Float64Array => causalIndexerScores(model, indexerOperands(model, weights, x, qr, positions));
 
@@ -137,7 +153,16 @@ describe("the whole indexer", () => {
   });
 
   test("only distances matter: shifting all positions changes no score", () => {
-    const shifted = causalIndexerScores(exact, indexerOperands(exact, weights, x, qr, positions.map((p) => p + 1000)));
+    const shifted = causalIndexerScores(
+      exact,
+      indexerOperands(
+        exact,
+        weights,
+        x,
+        qr,
+        positions.map((p) => p + 1000),
+      ),
+    );
     const plain = scores(exact);
     shifted.forEach((score, cell) => cell % tokens <= Math.floor(cell / tokens) && expect(score).toBeCloseTo(plain[cell]!, 8));
   });
@@ -154,7 +179,8 @@ describe("the whole indexer", () => {
     const right = scores(exact);
     const served = scores({ ...exact, quantise: "pow2", rounding: "bf16" });
     const last = Int32Array.from({ length: tokens }, (_, t) => t + 1);
-    const select = (row: Float64Array): Int32Array => topK({ shape: { queries: tokens, tokens, k: 8 }, scores: row, first: new Int32Array(tokens), last });
+    const select = (row: Float64Array): Int32Array =>
+      topK({ shape: { queries: tokens, tokens, k: 8 }, scores: row, first: new Int32Array(tokens), last });
     const [a, b] = [select(right), select(served)];
     let shared = 0;
     let selected = 0;

@@ -18,7 +18,9 @@ test("the same seed gives the same numbers everywhere, another seed others", () 
     const spec = { kind, queries: 2, tokens: 50, k: 10 };
     expect(generateScores({ ...spec, seed: 1 })).toEqual(generateScores({ ...spec, seed: 1 }));
   }
-  expect(generateScores({ seed: 1, kind: "normal", queries: 1, tokens: 9, k: 1 })).not.toEqual(generateScores({ seed: 2, kind: "normal", queries: 1, tokens: 9, k: 1 }));
+  expect(generateScores({ seed: 1, kind: "normal", queries: 1, tokens: 9, k: 1 })).not.toEqual(
+    generateScores({ seed: 2, kind: "normal", queries: 1, tokens: 9, k: 1 }),
+  );
 });
 
 test("normal numbers have mean 0 and variance 1", () => {
@@ -39,7 +41,8 @@ describe("score rows are what their kind says", () => {
     expect(positive(row("reluPlateauBelow"))).toBeLessThan(k);
     expect(positive(row("reluPlateauEqual"))).toBe(k);
     expect(positive(row("reluPlateauAbove"))).toBeGreaterThan(k);
-    for (const kind of ["reluPlateauBelow", "reluPlateauEqual", "reluPlateauAbove"] as const) expect(count(row(kind), (x) => x === 0)).toBeGreaterThan(0);
+    for (const kind of ["reluPlateauBelow", "reluPlateauEqual", "reluPlateauAbove"] as const)
+      expect(count(row(kind), (x) => x === 0)).toBeGreaterThan(0);
   });
 
   test("the rest", () => {
@@ -52,7 +55,9 @@ describe("score rows are what their kind says", () => {
     expect(count(row("signedZeros"), (x) => Object.is(x, -0))).toBeGreaterThan(100);
     expect(count(row("signedZeros"), (x) => Object.is(x, 0))).toBeGreaterThan(100);
     for (const infinity of [Infinity, -Infinity]) expect(count(row("withInf"), (x) => x === infinity)).toBeGreaterThan(10);
-    expect(new Set([...new Uint32Array(row("withNan").buffer)].filter((_, i) => Number.isNaN(row("withNan")[i]!)))).toEqual(new Set([0x7fc00000, 0xffc00000]));
+    expect(new Set([...new Uint32Array(row("withNan").buffer)].filter((_, i) => Number.isNaN(row("withNan")[i]!)))).toEqual(
+      new Set([0x7fc00000, 0xffc00000]),
+    );
     expect(Math.min(...row("beyond65504").map(Math.abs))).toBeGreaterThanOrEqual(65504);
     expect(count(row("oneOutlier"), (x) => x > 1)).toBe(1);
     expect(distinct(row("lastBit"))).toBe(4);
@@ -61,16 +66,22 @@ describe("score rows are what their kind says", () => {
 
 test("windows lie within the tokens and do what their kind says", () => {
   fc.assert(
-    fc.property(fc.integer(), fc.constantFrom(...windowKinds), fc.integer({ min: 1, max: 9 }), fc.integer({ min: 0, max: 40 }), (seed, kind, queries, tokens) => {
-      const { first, last } = generateWindows({ seed, kind, queries, tokens });
-      for (let t = 0; t < queries; t++) {
-        expect(first[t]).toBeGreaterThanOrEqual(0);
-        expect(last[t]).toBeLessThanOrEqual(tokens);
-        expect(last[t]).toBeGreaterThanOrEqual(first[t]!);
-        if (kind === "emptyRows" && t % 2 === 0) expect(first[t]).toBe(last[t]);
-        if (kind === "causalTail" && tokens >= queries) expect([first[t], last[t]]).toEqual([0, tokens - queries + t + 1]);
-      }
-    }),
+    fc.property(
+      fc.integer(),
+      fc.constantFrom(...windowKinds),
+      fc.integer({ min: 1, max: 9 }),
+      fc.integer({ min: 0, max: 40 }),
+      (seed, kind, queries, tokens) => {
+        const { first, last } = generateWindows({ seed, kind, queries, tokens });
+        for (let t = 0; t < queries; t++) {
+          expect(first[t]).toBeGreaterThanOrEqual(0);
+          expect(last[t]).toBeLessThanOrEqual(tokens);
+          expect(last[t]).toBeGreaterThanOrEqual(first[t]!);
+          if (kind === "emptyRows" && t % 2 === 0) expect(first[t]).toBe(last[t]);
+          if (kind === "causalTail" && tokens >= queries) expect([first[t], last[t]]).toEqual([0, tokens - queries + t + 1]);
+        }
+      },
+    ),
   );
 });
 
@@ -107,7 +118,13 @@ describe("indexer cases", () => {
 test("paged cases: draft rows grow by one token, pages belong to one request, âˆ’1 marks the rest", () => {
   fc.assert(
     fc.property(fc.integer(), fc.integer({ min: 1, max: 4 }), fc.boolean(), (seed, nextN, missingPages) => {
-      const p = generatePagedIndexer({ seed, kind: "normal", shape: { requests: 3, nextN, heads: 1, dim: 8, maxPages: 3 }, rule: "pow2", missingPages });
+      const p = generatePagedIndexer({
+        seed,
+        kind: "normal",
+        shape: { requests: 3, nextN, heads: 1, dim: 8, maxPages: 3 },
+        rule: "pow2",
+        missingPages,
+      });
       const pages = [...p.blockTable].filter((page) => page >= 0);
       expect(new Set(pages).size).toBe(pages.length);
       for (let b = 0; b < 3; b++) {
@@ -125,7 +142,9 @@ test("paged cases: draft rows grow by one token, pages belong to one request, âˆ
 
 test("slot lists do what their kind says", () => {
   const [queries, slots, tokens] = [4, 40, 100];
-  const row = (kind: (typeof slotKinds)[number], t = 0): number[] => [...generateSlots({ seed: 2, kind, queries, slots, tokens }).subarray(t * slots, (t + 1) * slots)];
+  const row = (kind: (typeof slotKinds)[number], t = 0): number[] => [
+    ...generateSlots({ seed: 2, kind, queries, slots, tokens }).subarray(t * slots, (t + 1) * slots),
+  ];
   const valid = (list: number[]): number[] => list.filter((s) => s >= 0 && s < tokens);
   for (let t = 0; t < queries; t++) {
     expect(new Set(valid(row("distinct", t))).size).toBe(slots);
@@ -155,10 +174,14 @@ test("records: power-of-two scales, arbitrary scales, zero tiles", () => {
   const layout = denseLatentLayout(256, 16);
   const scales = (kind: (typeof recordKinds)[number]): number[] => {
     const { cache } = generateRecords({ seed: 1, kind, tokens: 10, layout });
-    return Array.from({ length: 10 }, (_, t) => [...decodeArray("f32", cache.subarray(t * (256 + 8 + 32) + 256, t * (256 + 8 + 32) + 264))]).flat();
+    return Array.from({ length: 10 }, (_, t) => [
+      ...decodeArray("f32", cache.subarray(t * (256 + 8 + 32) + 256, t * (256 + 8 + 32) + 264)),
+    ]).flat();
   };
   expect(scales("pow2").every((scale) => Number.isInteger(Math.log2(scale)))).toBe(true);
   expect(scales("arbitrary").some((scale) => !Number.isInteger(Math.log2(scale)))).toBe(true);
   expect(count(scales("zeroTile"), (scale) => scale < 1e-6)).toBe(5);
-  expect([...generateRecords({ seed: 1, kind: "zeroTile", tokens: 10, layout }).rows.subarray(0, 10 * 272)].every(Number.isFinite)).toBe(true);
+  expect([...generateRecords({ seed: 1, kind: "zeroTile", tokens: 10, layout }).rows.subarray(0, 10 * 272)].every(Number.isFinite)).toBe(
+    true,
+  );
 });

@@ -42,11 +42,13 @@ describe("scales", () => {
     const differing = bf16Amaxes.filter((amax) => groupScale(amax, "multiply") !== groupScale(amax, "divide"));
     expect(differing.length / bf16Amaxes.length).toBeGreaterThan(0.5);
     expect(differing.length / bf16Amaxes.length).toBeLessThan(0.6);
-    for (const amax of differing) expect(Math.abs(groupScale(amax, "multiply") / groupScale(amax, "divide") - 1)).toBeLessThanOrEqual(2 ** -23);
+    for (const amax of differing)
+      expect(Math.abs(groupScale(amax, "multiply") / groupScale(amax, "divide") - 1)).toBeLessThanOrEqual(2 ** -23);
   });
 
   test("amax = 448 · 2^n gives 2^n, and everything up to 1e-4 gives one scale", () => {
-    for (let n = -20; n <= 20; n++) for (const r of ["multiply", "divide", "pow2"] as const) expect(groupScale(448 * 2 ** n, r)).toBe(2 ** n);
+    for (let n = -20; n <= 20; n++)
+      for (const r of ["multiply", "divide", "pow2"] as const) expect(groupScale(448 * 2 ** n, r)).toBe(2 ** n);
     expect(groupScale(0, "divide")).toBe(groupScale(1e-5, "divide"));
   });
 });
@@ -73,7 +75,13 @@ describe("group quantisation", () => {
 
   test("power-of-two scales leave code · scale exact in bf16", () => {
     const random = randomOf(7);
-    const back = dequantiseGroups(quantiseGroups(drawArray(1280, () => random.normal()), 128, "pow2"));
+    const back = dequantiseGroups(
+      quantiseGroups(
+        drawArray(1280, () => random.normal()),
+        128,
+        "pow2",
+      ),
+    );
     for (const value of back) expect(roundTo("bf16", value)).toBe(value);
   });
 
@@ -87,7 +95,11 @@ describe("indexer pages", () => {
   test("a page of 64 tokens and 128 channels is 8192 bytes of codes, then 256 of scales", () => {
     expect(indexerPageBytes(128)).toBe(8448);
     const random = randomOf(1);
-    const keys = quantiseGroups(drawArray(70 * 128, () => random.normal()), 128, "divide");
+    const keys = quantiseGroups(
+      drawArray(70 * 128, () => random.normal()),
+      128,
+      "divide",
+    );
     const stride = 9000;
     const cache = writeIndexerPages(keys, Int32Array.of(2, 0), 3, { dim: 128, pageStride: stride });
     // token 69 is token 5 of the second logical page, which lies in physical page 0
@@ -98,20 +110,30 @@ describe("indexer pages", () => {
 
   test("what is written is read, and unused slots read as NaN", () => {
     fc.assert(
-      fc.property(seed, fc.integer({ min: 1, max: 200 }), fc.constantFrom(32, 64, 128), fc.integer({ min: 0, max: 3 }), (s, tokens, dim, padding) => {
-        const random = randomOf(s);
-        const keys = quantiseGroups(drawArray(tokens * dim, () => random.normal()), dim, "multiply");
-        const layout = { dim, pageStride: indexerPageBytes(dim) + 4 * padding };
-        const pages = permutation(random, Math.ceil(tokens / 64) + 2).slice(0, Math.ceil(tokens / 64));
-        const read = readIndexerPages(writeIndexerPages(keys, pages, pages.length + 2, layout), layout);
-        const values = decodeArray("e4m3", keys.codes);
-        for (let t = 0; t < tokens; t++) {
-          const slot = 64 * pages[Math.floor(t / 64)]! + (t % 64);
-          expect(read.scales[slot]).toBe(keys.scales[t]);
-          expect(read.values.subarray(slot * dim, (slot + 1) * dim)).toEqual(values.subarray(t * dim, (t + 1) * dim));
-        }
-        expect(read.scales.filter((scale) => !Number.isNaN(scale)).length).toBe(tokens);
-      }),
+      fc.property(
+        seed,
+        fc.integer({ min: 1, max: 200 }),
+        fc.constantFrom(32, 64, 128),
+        fc.integer({ min: 0, max: 3 }),
+        (s, tokens, dim, padding) => {
+          const random = randomOf(s);
+          const keys = quantiseGroups(
+            drawArray(tokens * dim, () => random.normal()),
+            dim,
+            "multiply",
+          );
+          const layout = { dim, pageStride: indexerPageBytes(dim) + 4 * padding };
+          const pages = permutation(random, Math.ceil(tokens / 64) + 2).slice(0, Math.ceil(tokens / 64));
+          const read = readIndexerPages(writeIndexerPages(keys, pages, pages.length + 2, layout), layout);
+          const values = decodeArray("e4m3", keys.codes);
+          for (let t = 0; t < tokens; t++) {
+            const slot = 64 * pages[Math.floor(t / 64)]! + (t % 64);
+            expect(read.scales[slot]).toBe(keys.scales[t]);
+            expect(read.values.subarray(slot * dim, (slot + 1) * dim)).toEqual(values.subarray(t * dim, (t + 1) * dim));
+          }
+          expect(read.scales.filter((scale) => !Number.isNaN(scale)).length).toBe(tokens);
+        },
+      ),
       { numRuns: 30 },
     );
   });
@@ -139,37 +161,51 @@ describe("latent records", () => {
 
   test("reading rounds the scale and the product to bf16: exact for powers of two, within two roundings otherwise", () => {
     fc.assert(
-      fc.property(seed, fc.constantFrom("pow2", "divide" as const), fc.integer({ min: 1, max: 9 }), fc.constantFrom(0, 656), (s, r, tokens, padding) => {
-        const random = randomOf(s);
-        const layout = { dV: 256, dRope: 32, pageTokens: 4, pageStride: 4 * latentRecordBytes(256, 32) + padding };
-        const latent = drawArray(tokens * 256, (i) => (i % 256 < 128 ? 0 : random.normal())); // a zero tile in every token
-        const rope = drawArray(tokens * 32, () => random.normal());
-        const rows = readLatentRecords(writeLatentRecords(latent, rope, r, layout), layout);
-        const exact = dequantiseGroups(quantiseGroups(latent, 128, r));
-        for (let t = 0; t < tokens; t++) {
-          for (let c = 0; c < 256; c++) {
-            const [read, wanted] = [rows[t * 288 + c]!, exact[t * 256 + c]!];
-            if (r === "pow2") expect(read).toBe(wanted);
-            else expect(Math.abs(read - wanted)).toBeLessThanOrEqual(Math.abs(wanted) * (2 * 2 ** -8 + 2 ** -16));
+      fc.property(
+        seed,
+        fc.constantFrom("pow2", "divide" as const),
+        fc.integer({ min: 1, max: 9 }),
+        fc.constantFrom(0, 656),
+        (s, r, tokens, padding) => {
+          const random = randomOf(s);
+          const layout = { dV: 256, dRope: 32, pageTokens: 4, pageStride: 4 * latentRecordBytes(256, 32) + padding };
+          const latent = drawArray(tokens * 256, (i) => (i % 256 < 128 ? 0 : random.normal())); // a zero tile in every token
+          const rope = drawArray(tokens * 32, () => random.normal());
+          const rows = readLatentRecords(writeLatentRecords(latent, rope, r, layout), layout);
+          const exact = dequantiseGroups(quantiseGroups(latent, 128, r));
+          for (let t = 0; t < tokens; t++) {
+            for (let c = 0; c < 256; c++) {
+              const [read, wanted] = [rows[t * 288 + c]!, exact[t * 256 + c]!];
+              if (r === "pow2") expect(read).toBe(wanted);
+              else expect(Math.abs(read - wanted)).toBeLessThanOrEqual(Math.abs(wanted) * (2 * 2 ** -8 + 2 ** -16));
+            }
+            for (let c = 0; c < 32; c++) expect(rows[t * 288 + 256 + c]).toBe(roundTo("bf16", rope[t * 32 + c]!));
           }
-          for (let c = 0; c < 32; c++) expect(rows[t * 288 + 256 + c]).toBe(roundTo("bf16", rope[t * 32 + c]!));
-        }
-        expect(rows.length / 288).toBe(Math.ceil(tokens / 4) * 4);
-        expect([...rows.subarray(tokens * 288)].every(Number.isNaN)).toBe(true);
-      }),
+          expect(rows.length / 288).toBe(Math.ceil(tokens / 4) * 4);
+          expect([...rows.subarray(tokens * 288)].every(Number.isNaN)).toBe(true);
+        },
+      ),
       { numRuns: 20 },
     );
   });
 
-  test("arbitrary scales really differ from code · scale, so a reader that skips the roundings is noticed", () => {
+  test("with arbitrary scales a reader that skips a rounding is noticed", () => {
     const random = randomOf(5);
+    const layout = denseLatentLayout(128, 0);
     const latent = drawArray(128 * 64, () => random.normal());
-    const rows = readLatentRecords(writeLatentRecords(latent, [], "divide", denseLatentLayout(128, 0)), denseLatentLayout(128, 0));
-    const exact = dequantiseGroups(quantiseGroups(latent, 128, "divide"));
-    expect(rows.some((value, i) => value !== exact[i])).toBe(true);
+    const rows = readLatentRecords(writeLatentRecords(latent, [], "divide", layout), layout);
+    const { codes, scales } = quantiseGroups(latent, 128, "divide");
+    const bf16 = (x: number): number => roundTo("bf16", x);
+    const read = (rounded: (code: number, scale: number) => number): Float64Array =>
+      decodeArray("e4m3", codes).map((code, i) => rounded(code, scales[Math.floor(i / 128)]!));
+    expect(rows).toEqual(read((code, scale) => bf16(code * bf16(scale))));
+    expect(rows).not.toEqual(read((code, scale) => bf16(code * scale)));
+    expect(rows).not.toEqual(read((code, scale) => code * bf16(scale)));
   });
 
   test("a latent width without whole groups is refused", () => {
-    expect(() => readLatentRecords(new Uint8Array(0), denseLatentLayout(100, 0))).toThrow("dV is 100, but a record has one scale per 128 channels");
+    expect(() => readLatentRecords(new Uint8Array(0), denseLatentLayout(100, 0))).toThrow(
+      "dV is 100, but a record has one scale per 128 channels",
+    );
   });
 });

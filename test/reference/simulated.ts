@@ -68,7 +68,8 @@ export function simulateLogits(random: Random, args: IndexerArgs, dotSum: Summat
 }
 
 /** f32(x · (1 + error)), with a random error of up to `ulps` ulp. */
-const perturbed = (random: Random, x: number, ulps: number): number => f32(x * (1 + (2 * random.uniform() - 1) * Math.max(ulps - 1, 0) * 2 ** -24));
+const perturbed = (random: Random, x: number, ulps: number): number =>
+  f32(x * (1 + (2 * random.uniform() - 1) * Math.max(ulps - 1, 0) * 2 ** -24));
 
 /** One part of an online softmax in base 2 over the given tokens: unnormalised out, sum, and maximum in base-2 units. */
 function onlineSoftmax(random: Random, args: SparseMlaArgs, row: number, tokens: Int32Array, target: AttentionTarget, sum: Summation) {
@@ -87,7 +88,15 @@ function onlineSoftmax(random: Random, args: SparseMlaArgs, row: number, tokens:
     const p = z.map((x) => exp2(f32(x - next)));
     total = f32(f32(total * alpha) + sum(random, p));
     const stored = p.map((x) => roundTo(target.probability, x));
-    out = out.map((o, c) => f32(f32(o * alpha) + sum(random, block.map((token, j) => f32(stored[j]! * args.kv[token * dQk + c]!)))));
+    out = out.map((o, c) =>
+      f32(
+        f32(o * alpha) +
+          sum(
+            random,
+            block.map((token, j) => f32(stored[j]! * args.kv[token * dQk + c]!)),
+          ),
+      ),
+    );
     max = next;
   }
   return { out, total, max };
@@ -97,7 +106,11 @@ function onlineSoftmax(random: Random, args: SparseMlaArgs, row: number, tokens:
 export function simulateMla(random: Random, args: SparseMlaArgs, target: AttentionTarget, sum: Summation): AttentionResult {
   const { queries, heads, dV } = args.shape;
   const rows = queries * heads;
-  const result = { out: new Float64Array(rows * dV), lse: new Float64Array(rows).fill(Infinity), max: new Float64Array(rows).fill(-Infinity) };
+  const result = {
+    out: new Float64Array(rows * dV),
+    lse: new Float64Array(rows).fill(Infinity),
+    max: new Float64Array(rows).fill(-Infinity),
+  };
   for (let row = 0; row < rows; row++) {
     const h = row % heads;
     const tokens = selectedTokens(args, Math.floor(row / heads));
@@ -115,7 +128,15 @@ export function simulateMla(random: Random, args: SparseMlaArgs, target: Attenti
     const factor = args.sink ? f32(1 / f32(1 + f32(Math.exp(f32(args.sink[h]! - lse))))) : 1;
     for (let c = 0; c < dV; c++) {
       const normalised = parts.map((part) => f32(part.out[c]! / part.total));
-      const merged = parts.length === 1 ? normalised[0]! : f32(chainSum(random, normalised.map((o, p) => f32(o * weights[p]!))) / total);
+      const merged =
+        parts.length === 1
+          ? normalised[0]!
+          : f32(
+              chainSum(
+                random,
+                normalised.map((o, p) => f32(o * weights[p]!)),
+              ) / total,
+            );
       result.out[row * dV + c] = roundTo(target.output, f32(merged * factor));
     }
   }

@@ -3,7 +3,16 @@ import { describe, expect, test } from "vitest";
 import { generateMla, generateRecords, mlaArgs, mlaKinds, sinkKinds, slotKinds } from "../../reference/inputs/mla.ts";
 import { permutation, randomOf } from "../../reference/inputs/random.ts";
 import { denseLatentLayout } from "../../reference/quantise.ts";
-import { denseAsSparse, denseMla, meanProbabilities, mergeSplits, softmaxScale, sparseMla, type AttentionResult, type SparseMlaArgs } from "../../reference/sparse_mla.ts";
+import {
+  denseAsSparse,
+  denseMla,
+  meanProbabilities,
+  mergeSplits,
+  softmaxScale,
+  sparseMla,
+  type AttentionResult,
+  type SparseMlaArgs,
+} from "../../reference/sparse_mla.ts";
 import { topK } from "../../reference/topk.ts";
 
 const anyCase = fc.record({
@@ -34,7 +43,9 @@ const expectSame = (a: AttentionResult, b: AttentionResult, tolerance = 1e-9): v
   }
 };
 const validSlots = ({ shape, idx, length }: SparseMlaArgs, t: number): number[] =>
-  Array.from({ length: Math.min(length?.[t] ?? shape.slots, shape.slots) }, (_, j) => idx[t * shape.slots + j]!).filter((s) => s >= 0 && s < shape.tokens);
+  Array.from({ length: Math.min(length?.[t] ?? shape.slots, shape.slots) }, (_, j) => idx[t * shape.slots + j]!).filter(
+    (s) => s >= 0 && s < shape.tokens,
+  );
 const slotsOf = (args: SparseMlaArgs, from: number, to: number): SparseMlaArgs => {
   const { queries, slots } = args.shape;
   const width = to - from;
@@ -45,7 +56,13 @@ const slotsOf = (args: SparseMlaArgs, from: number, to: number): SparseMlaArgs =
 
 describe("sparse MLA", () => {
   test("two slots, by hand", () => {
-    const args = { shape: { queries: 1, heads: 1, slots: 3, tokens: 3, dQk: 2, dV: 1 }, q: [1, 2], kv: [3, 4, NaN, NaN, 5, 6], idx: [2, -1, 0], scale: 0.1 };
+    const args = {
+      shape: { queries: 1, heads: 1, slots: 3, tokens: 3, dQk: 2, dV: 1 },
+      q: [1, 2],
+      kv: [3, 4, NaN, NaN, 5, 6],
+      idx: [2, -1, 0],
+      scale: 0.1,
+    };
     const { out, lse, max } = sparseMla(args);
     const [z2, z0] = [1.7, 1.1];
     expect(max[0]).toBeCloseTo(z2, 12);
@@ -110,7 +127,10 @@ describe("sparse MLA", () => {
         const idx = Int32Array.from({ length: queries * slots }, (_, i) => args.idx[Math.floor(i / slots) * slots + order[i % slots]!]!);
         expectSame(sparseMla({ ...whole, idx }), sparseMla(whole));
 
-        const twice = Int32Array.from({ length: queries * slots * 2 }, (_, i) => args.idx[Math.floor(i / (2 * slots)) * slots + (i % slots)]!);
+        const twice = Int32Array.from(
+          { length: queries * slots * 2 },
+          (_, i) => args.idx[Math.floor(i / (2 * slots)) * slots + (i % slots)]!,
+        );
         const once = sparseMla({ ...whole, sink: undefined });
         const doubled = sparseMla({ ...whole, sink: undefined, idx: twice, shape: { ...args.shape, slots: 2 * slots } });
         expectSame(doubled, { ...once, lse: once.lse.map((x) => x + Math.LN2) });
@@ -132,7 +152,16 @@ describe("sparse MLA", () => {
   });
 
   test("infinite sinks: −inf has no effect, +inf takes everything", () => {
-    const args = mlaArgs(generateMla({ seed: 3, kind: "normal", slotKind: "distinct", sink: "none", rowLengths: false, shape: { queries: 1, heads: 2, slots: 4, tokens: 9, dQk: 12, dV: 8 } }));
+    const args = mlaArgs(
+      generateMla({
+        seed: 3,
+        kind: "normal",
+        slotKind: "distinct",
+        sink: "none",
+        rowLengths: false,
+        shape: { queries: 1, heads: 2, slots: 4, tokens: 9, dQk: 12, dV: 8 },
+      }),
+    );
     const plain = sparseMla(args);
     const sunk = sparseMla({ ...args, sink: [-Infinity, Infinity] });
     expect(sunk.out.slice(0, 8)).toEqual(plain.out.slice(0, 8));
@@ -164,18 +193,27 @@ describe("sparse MLA", () => {
   test("shapes that do not fit are refused", () => {
     const shape = { queries: 1, heads: 1, slots: 1, tokens: 1, dQk: 2, dV: 3 };
     expect(() => sparseMla({ shape, q: [1, 2], kv: [1, 2], idx: [0], scale: 1 })).toThrow("dV is 3 and dQk 2");
-    expect(() => sparseMla({ shape: { ...shape, dV: 2 }, q: [1, 2], kv: [1], idx: [0], scale: 1 })).toThrow("kv has 1 elements, but [tokens 1, dQk 2] needs 2");
+    expect(() => sparseMla({ shape: { ...shape, dV: 2 }, q: [1, 2], kv: [1], idx: [0], scale: 1 })).toThrow(
+      "kv has 1 elements, but [tokens 1, dQk 2] needs 2",
+    );
     expect(() => mergeSplits([], 1)).toThrow("there is no part to merge");
   });
 });
 
 describe("dense attention", () => {
   const shape = { queries: 3, heads: 2, tokens: 11, dQk: 12, dV: 8 };
-  const { q, kv, scale } = mlaArgs(generateMla({ seed: 5, kind: "normal", slotKind: "distinct", sink: "none", rowLengths: false, shape: { ...shape, slots: 1 } }));
+  const { q, kv, scale } = mlaArgs(
+    generateMla({ seed: 5, kind: "normal", slotKind: "distinct", sink: "none", rowLengths: false, shape: { ...shape, slots: 1 } }),
+  );
   const args = { shape, q, kv, scale, first: [0, 2, 4], last: [9, 10, 4] };
 
   test("is sparse attention over the top-k of any scores once k covers the window", () => {
-    const idx = topK({ shape: { queries: 3, tokens: 11, k: 11 }, scores: new Float64Array(33).fill(NaN), first: args.first, last: args.last });
+    const idx = topK({
+      shape: { queries: 3, tokens: 11, k: 11 },
+      scores: new Float64Array(33).fill(NaN),
+      first: args.first,
+      last: args.last,
+    });
     expectSame(denseMla(args), sparseMla({ shape: { ...shape, slots: 11 }, q, kv, scale, idx }));
   });
 

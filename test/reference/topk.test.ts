@@ -44,7 +44,9 @@ describe("top-k", () => {
   });
 
   test("ranks NaN below −infinity and takes −0 and +0 by index", () => {
-    const select = (scores: number[], k: number): number[] => [...topK({ shape: { queries: 1, tokens: scores.length, k }, scores, first: [0], last: [scores.length] })];
+    const select = (scores: number[], k: number): number[] => [
+      ...topK({ shape: { queries: 1, tokens: scores.length, k }, scores, first: [0], last: [scores.length] }),
+    ];
     expect(select([NaN, -Infinity, NaN, 1], 2)).toEqual([1, 3]);
     expect(select([NaN, NaN, NaN], 2)).toEqual([0, 1]);
     expect(select([NaN, -Infinity, NaN], 2)).toEqual([0, 1]);
@@ -53,7 +55,12 @@ describe("top-k", () => {
   });
 
   test("a window of at most k tokens is the identity, whatever its scores are", () => {
-    const indices = topK({ shape: { queries: 3, tokens: 6, k: 4 }, scores: new Float64Array(18).fill(NaN), first: [2, 0, 5], last: [6, 3, 5] });
+    const indices = topK({
+      shape: { queries: 3, tokens: 6, k: 4 },
+      scores: new Float64Array(18).fill(NaN),
+      first: [2, 0, 5],
+      last: [6, 3, 5],
+    });
     expect([...indices]).toEqual([2, 3, 4, 5, 0, 1, 2, -1, -1, -1, -1, -1]);
   });
 
@@ -70,7 +77,12 @@ describe("top-k", () => {
     const scores = generateScores({ seed: 11, kind: "twoValued", queries, tokens, k });
     const all = topK({ shape: { queries, tokens, k }, scores, first: new Int32Array(queries), last: new Int32Array(queries).fill(tokens) });
     for (let t = 0; t < queries; t++) {
-      const alone = topK({ shape: { queries: 1, tokens, k }, scores: scores.subarray(t * tokens, (t + 1) * tokens), first: [0], last: [tokens] });
+      const alone = topK({
+        shape: { queries: 1, tokens, k },
+        scores: scores.subarray(t * tokens, (t + 1) * tokens),
+        first: [0],
+        last: [tokens],
+      });
       expect(alone).toEqual(all.slice(t * k, (t + 1) * k));
     }
   });
@@ -78,7 +90,8 @@ describe("top-k", () => {
   test("permuting tokens without ties permutes the selection; scaling by a power of two keeps it", () => {
     const random = randomOf(2);
     const scores = Array.from({ length: 50 }, (_, i) => i + random.uniform() / 2);
-    const select = (row: number[]): Set<number> => new Set(topK({ shape: { queries: 1, tokens: 50, k: 9 }, scores: row, first: [0], last: [50] }));
+    const select = (row: number[]): Set<number> =>
+      new Set(topK({ shape: { queries: 1, tokens: 50, k: 9 }, scores: row, first: [0], last: [50] }));
     const reversed = select(scores.toReversed());
     expect(select(scores)).toEqual(new Set([...reversed].map((i) => 49 - i)));
     expect(select(scores.map((x) => 8 * x))).toEqual(select(scores));
