@@ -108,10 +108,10 @@ export function assemble(digits: readonly PlacedDigit[], threads: number): Layou
 /** Largest of 4, 2, 1 that divides n. */
 export const vectorWidth = (n: number, most = 4): number => (most >= 4 && n % 4 === 0 ? 4 : most >= 2 && n % 2 === 0 ? 2 : 1);
 
-/** Consecutive elements in up to four registers, then across the threads: the layout of plain element-wise work. */
-export function linearLayout(axes: readonly Axis[], threads: number): Layout {
+/** Consecutive elements in up to four registers (`least` at least), then across the threads: the layout of plain element-wise work. */
+export function linearLayout(axes: readonly Axis[], threads: number, least = 1): Layout {
   const perThread = Math.floor(axes.reduce((n, a) => n * a.extent, 1) / threads);
-  const vector = vectorWidth(axes.at(-1)?.extent ?? 1, perThread);
+  const vector = vectorWidth(axes.at(-1)?.extent ?? 1, Math.max(perThread, least));
   return assemble(
     distribute(axes, [
       { name: "vector", on: "register", size: vector, order: 0 },

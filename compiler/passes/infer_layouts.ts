@@ -2,9 +2,10 @@
  * Gives every stored tile a layout, following the data: a product's layout comes from its atom, element-wise work takes the
  * layout of an operand, a reduction keeps what is left. Where layouts disagree the operand is staged through shared memory.
  */
+import { byteSize } from "../../dsl/dtype.ts";
 import { linearLayout, project, renameAxes, sameLayout, type Layout } from "../ir/layout.ts";
 import type { GemmPlan, Machine, ReducePlan } from "../ir/plan.ts";
-import type { TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
+import type { Axis, TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
 import { axisNames } from "../ir/walk.ts";
 import type { Placement } from "./place_values.ts";
 import { selectAtom } from "./select_atoms.ts";
@@ -134,7 +135,7 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
       } else if (s.kind === "Store") {
         const wide = (l: Layout) => machine.storeGranule === 1 || storesWords(l, s, machine);
         const natural = chosen(s.of, s.keep ? [s.of, s.keep] : [s.of]);
-        const layout = wide(natural) ? natural : linearLayout(s.of.axes, threads);
+        const layout = wide(natural) ? natural : linearLayout(inMemoryOrder(s), threads, machine.storeGranule / byteSize(s.view.dtype));
         meet(s.of, layout);
         if (s.keep) meet(s.keep, layout);
         work.set(s, layout);
@@ -161,10 +162,13 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
   return { layouts, gemms, reduces, work, staged };
 }
 
+/** The axes of a stored tile as they lie in memory. */
+const inMemoryOrder = (s: Extract<TileStmt, { kind: "Store" }>): readonly Axis[] => s.view.coords.flatMap((c) => (c.kind === "Block" ? [c.axis] : []));
+
 /** True when each thread's registers fill whole store granules along the view's innermost axis. */
 function storesWords(l: Layout, s: Extract<TileStmt, { kind: "Store" }>, machine: Machine): boolean {
   const inner = [...s.view.coords].reverse().find((c) => c.kind === "Block");
-  const bytes = s.view.dtype === "f32" || s.view.dtype === "i32" || s.view.dtype === "u32" ? 4 : s.view.dtype === "bf16" || s.view.dtype === "f16" ? 2 : 1;
+  const bytes = byteSize(s.view.dtype);
   if (bytes >= machine.storeGranule) return true;
   const first = l.registers[0];
   return inner?.kind === "Block" && first?.axis === inner.axis.name && first.stride === 1 && (first.size * bytes) % machine.storeGranule === 0;

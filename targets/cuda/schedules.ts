@@ -1,12 +1,12 @@
-/** Schedules by kernel name; a kernel that is not here runs with the compiler's defaults. */
+/** Schedules by kernel name; a kernel that is not here runs with the compiler's defaults. Block sizes fit the 99 KiB of sm_86 and sm_89. */
 import type { Schedule } from "../../compiler/target.ts";
 
 const schedules: Readonly<Record<string, Schedule>> = {
   indexer_logits: { threads: 256, tune: { BQ: 2, BT: 64 } },
   paged_indexer_logits: { threads: 256 },
   topk: { threads: 256, tune: { BT: 1024 } },
-  sparse_mla: { threads: 256, tune: { BH: 64, BJ: 32 } },
-  sparse_mla_decode: { threads: 256, tune: { BH: 64, BJ: 32 } },
+  sparse_mla: { threads: 256, tune: { BH: 32, BJ: 32 } },
+  sparse_mla_decode: { threads: 256, tune: { BH: 32, BJ: 32 } },
   sparse_mla_combine: { threads: 256, tune: { BH: 2 } },
 };
 

@@ -1,5 +1,5 @@
 /** The value of one element of a tile at a position: from registers, shared memory, device memory, or computed on the spot. */
-import type { DType } from "../../../dsl/dtype.ts";
+import { byteSize, type DType } from "../../../dsl/dtype.ts";
 import { add, and, binary, childrenOf, constant, convert, int, mul, sub, substitute, withChildren, type Expr } from "../../ir/expr.ts";
 import { project, renameAxes, sameLayout, type Layout } from "../../ir/layout.ts";
 import { computeType } from "../../ir/plan.ts";
@@ -222,7 +222,7 @@ export function isAligned(ctx: Lowering, view: TileView, coords: readonly Expr[]
   const param = ctx.param(view.param);
   const field = param.fields.find((f) => f.name === view.field)!;
   const axes = [...param.axes, ...field.axes];
-  const size = view.dtype === "f32" || view.dtype === "i32" || view.dtype === "u32" ? 4 : view.dtype === "bf16" || view.dtype === "f16" ? 2 : 1;
+  const size = byteSize(view.dtype);
   const bytes = coords.map((c, i) => ctx.hostMultiple(axes[i]!.stride) * ctx.facts.of(c).multiple);
   return [field.offset === 0 ? 2 ** 20 : field.offset & -field.offset, ...bytes].every((b) => b % (width * size) === 0);
 }
