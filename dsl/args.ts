@@ -40,7 +40,11 @@ export type Args = Readonly<Record<string, TensorArg | RecordArg>>;
 
 /** What a kernel's body sees of its arguments: a Global each, or an object of Globals and `size` for records. */
 export type GlobalsOf<P extends Args> = {
-  readonly [N in keyof P]: P[N] extends TensorArg<infer D, infer A> ? Global<D, A> : P[N] extends RecordArg<infer A, infer F> ? RecordGlobals<A, F> : never;
+  readonly [N in keyof P]: P[N] extends TensorArg<infer D, infer A>
+    ? Global<D, A>
+    : P[N] extends RecordArg<infer A, infer F>
+      ? RecordGlobals<A, F>
+      : never;
 };
 export type RecordGlobals<A extends string, F extends Fields> = {
   readonly [N in keyof F]: F[N] extends FieldArg<infer D, infer B> ? Global<D, A | B> : never;
@@ -58,11 +62,17 @@ interface RecordOptions {
 }
 
 /** A tensor that the kernel reads. */
-export const input = <D extends DType, A extends string>(dtype: D, dims: Dims<A>, options: TensorOptions<NoInfer<A>> = {}): TensorArg<D, A> =>
-  tensorArg("in", dtype, dims, options);
+export const input = <D extends DType, A extends string>(
+  dtype: D,
+  dims: Dims<A>,
+  options: TensorOptions<NoInfer<A>> = {},
+): TensorArg<D, A> => tensorArg("in", dtype, dims, options);
 /** A tensor that the kernel writes. What it does not write keeps its bytes. */
-export const output = <D extends DType, A extends string>(dtype: D, dims: Dims<A>, options: TensorOptions<NoInfer<A>> = {}): TensorArg<D, A> =>
-  tensorArg("out", dtype, dims, options);
+export const output = <D extends DType, A extends string>(
+  dtype: D,
+  dims: Dims<A>,
+  options: TensorOptions<NoInfer<A>> = {},
+): TensorArg<D, A> => tensorArg("out", dtype, dims, options);
 /** An array of records that the kernel reads. Each field is a tensor with the record's axes and then its own. */
 export const inputRecord = <A extends string, F extends Fields>(dims: Dims<A>, fields: F, options: RecordOptions): RecordArg<A, F> =>
   recordArg("in", dims, fields, options);
@@ -81,7 +91,9 @@ function tensorArg<D extends DType, A extends string>(access: Access, dtype: D, 
   const pitch = (options.pitch ?? {}) as Readonly<Record<string, string>>;
   checkDims(`${access}put`, dims);
   for (const axis of Object.keys(pitch)) {
-    if (!Object.hasOwn(dims, axis)) throw new TypeError(`${access}put: pitch of an axis "${axis}" that is none of ${quoteAll(Object.keys(dims))}.`);
+    if (!Object.hasOwn(dims, axis)) {
+      throw new TypeError(`${access}put: pitch of an axis "${axis}" that is none of ${quoteAll(Object.keys(dims))}.`);
+    }
   }
   return { kind: "tensor", access, dtype, dims, pitch };
 }
@@ -92,9 +104,13 @@ function recordArg<A extends string, F extends Fields>(access: Access, dims: Dim
   for (const [name, part] of Object.entries(fields)) {
     if (name === "size") throw new TypeError(`${where}: a field cannot be called "size", which holds the extents of the records.`);
     const twice = Object.keys(part.dims).find((axis) => Object.hasOwn(dims, axis));
-    if (twice !== undefined) throw new TypeError(`${where}: field "${name}" has axis "${twice}", which the records have too. Rename one of them.`);
+    if (twice !== undefined) {
+      throw new TypeError(`${where}: field "${name}" has axis "${twice}", which the records have too. Rename one of them.`);
+    }
     const end = part.offset + fieldBytes(part);
-    if (end > options.bytes) throw new RangeError(`${where}: field "${name}" ends at byte ${end} of a record of ${options.bytes} bytes. Check its offset.`);
+    if (end > options.bytes) {
+      throw new RangeError(`${where}: field "${name}" ends at byte ${end} of a record of ${options.bytes} bytes. Check its offset.`);
+    }
   }
   return { kind: "record", access, dims, fields, ...options };
 }
@@ -104,7 +120,9 @@ const fieldBytes = (part: FieldArg): number => Object.values(part.dims).reduce((
 
 function checkDims(where: string, dims: Dims<string>): void {
   for (const [axis, extent] of Object.entries(dims)) {
-    if (!isIdentifier(axis)) throw new TypeError(`${where}: axis "${axis}" is not an identifier. Axis names appear as names in generated code.`);
+    if (!isIdentifier(axis)) {
+      throw new TypeError(`${where}: axis "${axis}" is not an identifier. Axis names appear as names in generated code.`);
+    }
     if (typeof extent === "number" ? !(Number.isSafeInteger(extent) && extent > 0) : !isIdentifier(extent)) {
       throw new RangeError(`${where}: axis "${axis}" has extent ${JSON.stringify(extent)}. Give a positive integer, or the name of a dim.`);
     }

@@ -16,7 +16,10 @@ type Arg = TensorArg | RecordArg;
 export function bind<P extends Args>(kernel: string, args: P, buffers: Buffers, given: DimValues): GlobalsOf<P> {
   checkNames(kernel, args, buffers, given);
   const dims = solveDims(kernel, args, buffers, given);
-  const globals = Object.entries(args).map(([name, arg]) => [name, bindArg(`${kernel}: argument "${name}"`, name, arg, buffers[name]!, dims)]);
+  const globals = Object.entries(args).map(([name, arg]) => [
+    name,
+    bindArg(`${kernel}: argument "${name}"`, name, arg, buffers[name]!, dims),
+  ]);
   return Object.fromEntries(globals) as GlobalsOf<P>;
 }
 
@@ -33,26 +36,38 @@ const pitchesOf = (arg: Arg): Readonly<Record<string, string>> => {
 function checkNames(kernel: string, args: Args, buffers: Buffers, given: DimValues): void {
   const names = Object.keys(args);
   for (const name of Object.keys(buffers)) {
-    if (!names.includes(name)) throw new TypeError(`${kernel}: no argument is called "${name}".${didYouMean(name, names)} The arguments are ${quoteAll(names)}.`);
+    if (!names.includes(name)) {
+      throw new TypeError(`${kernel}: no argument is called "${name}".${didYouMean(name, names)} The arguments are ${quoteAll(names)}.`);
+    }
   }
   for (const name of names) {
-    if (!(buffers[name] instanceof Uint8Array)) throw new TypeError(`${kernel}: argument "${name}" has no buffer. Give a Uint8Array of its bytes.`);
+    if (!(buffers[name] instanceof Uint8Array)) {
+      throw new TypeError(`${kernel}: argument "${name}" has no buffer. Give a Uint8Array of its bytes.`);
+    }
   }
-  const dims = new Set(Object.values(args).flatMap((arg) => [...Object.values(arg.dims), ...Object.values(pitchesOf(arg))]).filter((d) => typeof d === "string"));
+  const dims = new Set(
+    Object.values(args)
+      .flatMap((arg) => [...Object.values(arg.dims), ...Object.values(pitchesOf(arg))])
+      .filter((d) => typeof d === "string"),
+  );
   for (const [name, value] of Object.entries(given)) {
-    if (!dims.has(name)) throw new TypeError(`${kernel}: no dim is called "${name}".${didYouMean(name, dims)} The dims are ${quoteAll(dims)}.`);
-    if (!(Number.isSafeInteger(value) && value >= 0)) throw new RangeError(`${kernel}: dim "${name}" is ${value}. It must be an integer from 0 on.`);
+    if (!dims.has(name)) {
+      throw new TypeError(`${kernel}: no dim is called "${name}".${didYouMean(name, dims)} The dims are ${quoteAll(dims)}.`);
+    }
+    if (!(Number.isSafeInteger(value) && value >= 0)) {
+      throw new RangeError(`${kernel}: dim "${name}" is ${value}. It must be an integer from 0 on.`);
+    }
   }
 }
 
-/** Takes an argument with one unknown extent after the other until no more follows from byte lengths; then adds packed pitches. */
+/** Values of all dims that are extents. Takes one packed argument with one unknown extent after the other until no more follows. */
 function solveDims(kernel: string, args: Args, buffers: Buffers, given: DimValues): DimValues {
   const dims: Record<string, number> = { ...given };
   const extent = (size: number | string): number | undefined => (typeof size === "number" ? size : dims[size]);
-  const pending = new Map(Object.entries(args).filter(([, arg]) => Object.values(pitchesOf(arg)).every((pitch) => !Object.hasOwn(given, pitch))));
+  const packed = Object.entries(args).filter(([, arg]) => Object.values(pitchesOf(arg)).every((pitch) => !Object.hasOwn(given, pitch)));
   for (let progress = true; progress; ) {
     progress = false;
-    for (const [name, arg] of pending) {
+    for (const [name, arg] of packed) {
       const sizes = Object.values(arg.dims);
       const unknown = sizes.filter((size): size is string => extent(size) === undefined);
       if (unknown.length !== 1) continue;
@@ -60,14 +75,23 @@ function solveDims(kernel: string, args: Args, buffers: Buffers, given: DimValue
       const value = buffers[name]!.byteLength / unit;
       if (unit === 0) continue;
       if (!Number.isInteger(value)) {
-        throw new RangeError(`${kernel}: argument "${name}" has ${buffers[name]!.byteLength} bytes, which is no multiple of ${unit}, the bytes for one step of "${unknown[0]}".`);
+        throw new RangeError(
+          `${kernel}: argument "${name}" has ${buffers[name]!.byteLength} bytes, ` +
+            `which is no multiple of ${unit}, the bytes for one step of "${unknown[0]}".`,
+        );
       }
       dims[unknown[0]!] = value;
       progress = true;
     }
   }
-  const missing = Object.values(args).flatMap((arg) => Object.values(arg.dims)).filter((size) => extent(size) === undefined);
-  if (missing.length > 0) throw new RangeError(`${kernel}: the dims ${quoteAll(new Set(missing.map(String)))} do not follow from the buffers. Give them as dims.`);
+  const missing = Object.values(args)
+    .flatMap((arg) => Object.values(arg.dims))
+    .filter((size) => extent(size) === undefined);
+  if (missing.length > 0) {
+    throw new RangeError(
+      `${kernel}: the dims ${quoteAll(new Set(missing.map(String)))} do not follow from the buffers. Give them as dims.`,
+    );
+  }
   return dims;
 }
 
@@ -89,7 +113,8 @@ function layOut(where: string, arg: Arg, dims: DimValues): Axis[] {
     const pitch = dims[pitches[name] ?? ""];
     const stride = pitch === undefined ? packed : pitch * unit;
     if (stride < packed && size > 1) {
-      throw new RangeError(`${where}: "${pitches[name]}" is ${pitch}, but axis "${name}" needs at least ${packed / unit} ${unit === 1 ? "bytes" : "elements"} from one index to the next.`);
+      const least = `${packed / unit} ${arg.kind === "tensor" ? "elements" : "bytes"}`;
+      throw new RangeError(`${where}: "${pitches[name]}" is ${pitch}, but axis "${name}" needs at least ${least} from one index to the next.`);
     }
     axes.unshift({ name, size, stride });
     packed = stride * size;
@@ -103,7 +128,9 @@ function checkBytes(where: string, arg: Arg, axes: readonly Axis[], actual: numb
   const pitched = Object.values(pitchesOf(arg)).some((pitch) => Object.hasOwn(dims, pitch));
   if (pitched ? actual >= needed : actual === needed) return;
   const shape = axes.map((axis) => `${axis.name} ${axis.size}`).join(", ");
-  throw new RangeError(`${where} has ${actual} bytes, but (${shape}) needs ${pitched ? "at least " : ""}${needed}. Check the buffer and the dims.`);
+  throw new RangeError(
+    `${where} has ${actual} bytes, but (${shape}) needs ${pitched ? "at least " : ""}${needed}. Check the buffer and the dims.`,
+  );
 }
 
 function bindArg(where: string, name: string, arg: Arg, bytes: Uint8Array, dims: DimValues): unknown {

@@ -1,6 +1,6 @@
 /** Operations in which all elements of a block take part in turn: counting and ordered appending. They are what selection is made of. */
 import { writeElement, type DType } from "./dtype.ts";
-import { arrange, describe, makeTile } from "./tile.ts";
+import { arrange, describe, describeBlock, isBlock, makeTile } from "./tile.ts";
 import type { AnyTile, Tile, View } from "./types.ts";
 import { insideBox, shapeOf, writable, type Storable } from "./view.ts";
 
@@ -23,7 +23,9 @@ export function histogram(bins: number): Histogram {
       const kept = arrange(keep, bin.axes);
       bin.data.forEach((b, i) => {
         if (kept[i] === 0) return;
-        if (!(b >= 0 && b < bins)) throw new RangeError(`histogram.add: bin ${b} is outside the ${bins} bins. Exclude the element in the mask.`);
+        if (!(b >= 0 && b < bins)) {
+          throw new RangeError(`histogram.add: bin ${b} is outside the ${bins} bins. Exclude the element in the mask.`);
+        }
         counters[b]!++;
       });
     },
@@ -51,7 +53,9 @@ export interface Append<D extends DType> {
 }
 
 export function append<D extends DType, A extends string>(view: View<D, A>): Append<D> {
-  if (view.axes.length !== 1) throw new TypeError(`append: the view has ${view.axes.length} axes (${view.axes.join(", ")}). Select positions of all axes but one.`);
+  if (view.axes.length !== 1) {
+    throw new TypeError(`append: the view has ${view.axes.length} axes (${view.axes.join(", ")}). Select positions of all axes but one.`);
+  }
   const capacity = shapeOf(view)[view.axes[0]!]!;
   const tensor = writable("append", view, view.dtype);
   const box = insideBox(tensor, view, view.axes, shapeOf(view));
@@ -64,7 +68,7 @@ export function append<D extends DType, A extends string>(view: View<D, A>): App
   };
   return {
     push(tile, keep) {
-      if (tile.axes.length !== 1) throw new TypeError(`append.push: a ${describe(tile)} has no single order. Push tiles of one axis.`);
+      if (tile.axes.length !== 1) throw new TypeError(`append.push: ${describe(tile)} has no single order. Push tiles of one axis.`);
       writable("append.push", view, tile.dtype);
       requireMask("append.push", tile, keep);
       tile.data.forEach((value, i) => {
@@ -81,6 +85,8 @@ export function append<D extends DType, A extends string>(view: View<D, A>): App
 }
 
 function requireMask(operation: string, tile: AnyTile, keep: AnyTile): void {
-  if (keep.dtype === "bool" && keep.axes.length === tile.axes.length && tile.axes.every((a) => keep.shape[a] === tile.shape[a])) return;
-  throw new TypeError(`${operation}: keep is a ${describe(keep)} but must be a bool tile with the axes of the ${describe(tile)}. Make it with mask.`);
+  if (keep.dtype === "bool" && isBlock(keep, tile.axes, tile.shape)) return;
+  throw new TypeError(
+    `${operation}: keep is ${describe(keep)} but must be a bool tile ${describeBlock(tile.axes, tile.shape)}. Make it with mask.`,
+  );
 }

@@ -54,7 +54,9 @@ export const each = (count: number): Iterable<number> => Array.from({ length: co
 /** Ranges of `step` positions that cover [lo, hi); the last one may reach past `hi`. */
 export function blocks<N extends string>(axis: N, lo: number, hi: number, step: number): Iterable<Range<N>> {
   if (!(Number.isSafeInteger(step) && step > 0)) throw new RangeError(`blocks("${axis}"): step ${step} is not a positive integer.`);
-  if (!(Number.isSafeInteger(lo) && Number.isSafeInteger(hi))) throw new RangeError(`blocks("${axis}"): the bounds ${lo} and ${hi} must be integers.`);
+  if (!(Number.isSafeInteger(lo) && Number.isSafeInteger(hi))) {
+    throw new RangeError(`blocks("${axis}"): the bounds ${lo} and ${hi} must be integers.`);
+  }
   return Array.from({ length: Math.max(0, Math.ceil((hi - lo) / step)) }, (_, i) => ({ axis, start: lo + i * step, size: step }));
 }
 
@@ -64,7 +66,9 @@ function tuned<T extends Tune>(kernelName: string, tune: T, changes: Partial<T>)
       const names = Object.keys(tune);
       throw new TypeError(`${kernelName}: no tune number is called "${name}".${didYouMean(name, names)} There are ${quoteAll(names)}.`);
     }
-    if (!(Number.isSafeInteger(value) && value! > 0)) throw new RangeError(`${kernelName}: tune number "${name}" is ${value}. It must be a positive integer.`);
+    if (!(Number.isSafeInteger(value) && value! > 0)) {
+      throw new RangeError(`${kernelName}: tune number "${name}" is ${value}. It must be a positive integer.`);
+    }
   }
   return { ...tune, ...changes };
 }

@@ -121,7 +121,9 @@ const declared = new Map<string, string>();
  * Declaring the same text again is allowed (a module may be loaded twice); another text under the same name is an Error.
  */
 export function scalarFn(name: string, f: (x: number) => number): ScalarFn {
-  if (scalarFunctions.some((s) => s.name === name)) throw new Error(`scalarFn("${name}"): the language has a function of this name. Choose another name.`);
+  if (scalarFunctions.some((s) => s.name === name)) {
+    throw new Error(`scalarFn("${name}"): the language has a function of this name. Choose another name.`);
+  }
   const text = f.toString();
   const before = declared.get(name);
   if (before !== undefined && before !== text) {

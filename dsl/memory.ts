@@ -43,11 +43,15 @@ export class Tensor implements AnyGlobal {
       throw new TypeError(`${where}: "${this.layout.name}" has the axes ${quoteAll(this.axes)}.${didYouMean(axis, this.axes)}`);
     }
     if (typeof at === "number") {
-      if (!Number.isSafeInteger(at)) throw new TypeError(`${where}: index ${at} is not an integer. Use div(a, b) where an integer is divided.`);
+      if (!Number.isSafeInteger(at)) {
+        throw new TypeError(`${where}: index ${at} is not an integer. Use div(a, b) where an integer is divided.`);
+      }
     } else if (at.axis !== axis) {
       throw new TypeError(`${where}: the range runs along axis "${at.axis}". Give a range made for "${axis}".`);
     } else if (!Number.isSafeInteger(at.start) || !(Number.isSafeInteger(at.size) && at.size > 0)) {
-      throw new RangeError(`${where}: a range needs an integer start and a positive integer size, not start ${at.start} and size ${at.size}.`);
+      throw new RangeError(
+        `${where}: a range needs an integer start and a positive integer size, not start ${at.start} and size ${at.size}.`,
+      );
     }
   }
 }

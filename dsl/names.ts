@@ -4,7 +4,7 @@
 export const quoteAll = (names: Iterable<string>): string => [...names].map((n) => JSON.stringify(n)).join(", ") || "nothing";
 
 /** The name nearest to `name` in edit distance, if it is near enough to be a slip of the keyboard. */
-export function nearest(name: string, names: Iterable<string>): string | undefined {
+function nearest(name: string, names: Iterable<string>): string | undefined {
   const ranked = [...names].map((n) => ({ n, distance: editDistance(name.toLowerCase(), n.toLowerCase()) }));
   const best = ranked.sort((a, b) => a.distance - b.distance)[0];
   return best && best.distance < name.length && best.distance <= Math.max(2, name.length / 3) ? best.n : undefined;

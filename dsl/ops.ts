@@ -8,7 +8,11 @@ import type { AnyTile, Only, Range, Tile, TileType } from "./types.ts";
 // NoInfer in results: without it TypeScript would take D from where the result goes when `dtype` is left out, and call f32 whatever fits
 
 /** A tile whose elements are all `value`. Axes in the order of `shape`. */
-export function full<A extends string, D extends DType = "f32">(shape: Readonly<Record<A, number>>, value: number, dtype?: D): Tile<NoInfer<D>, A> {
+export function full<A extends string, D extends DType = "f32">(
+  shape: Readonly<Record<A, number>>,
+  value: number,
+  dtype?: D,
+): Tile<NoInfer<D>, A> {
   const type = dtype ?? ("f32" as D);
   const axes = Object.keys(shape) as A[];
   for (const axis of axes) checkExtent("full", axis, shape[axis]);
@@ -31,7 +35,9 @@ export function cast<D extends DType, A extends string>(dtype: D, tile: Tile<Til
 export function slice<D extends TileType, A extends string>(tile: Tile<D, A>, axis: NoInfer<A>, lo: number, hi: number): Tile<D, A> {
   requireAxis("slice", tile, axis);
   if (!(Number.isInteger(lo) && Number.isInteger(hi) && 0 <= lo && lo < hi && hi <= tile.shape[axis])) {
-    throw new RangeError(`slice: [${lo}, ${hi}) is not a part of axis "${axis}" of ${describe(tile)}. The bounds need 0 <= lo < hi <= ${tile.shape[axis]}.`);
+    throw new RangeError(
+      `slice: [${lo}, ${hi}) is not a part of axis "${axis}" of ${describe(tile)}. The bounds need 0 <= lo < hi <= ${tile.shape[axis]}.`,
+    );
   }
   const shape: Shape = { ...tile.shape, [axis]: hi - lo };
   const inner = product(extents(tile.axes.slice(tile.axes.indexOf(axis) + 1), tile.shape));
@@ -55,14 +61,16 @@ export function rename<D extends TileType, A extends string, const M extends { r
   for (const axis of Object.keys(renames)) requireAxis("rename", tile, axis);
   const axes = tile.axes.map((a) => renames[a] ?? a) as Renamed<A, M>[];
   const twice = axes.find((a, i) => axes.indexOf(a) !== i);
-  if (twice !== undefined) throw new TypeError(`rename: two axes of ${describe(tile)} would be called "${twice}". Names of axes are unique within a tile.`);
+  if (twice !== undefined) {
+    throw new TypeError(`rename: two axes of ${describe(tile)} would be called "${twice}". Names of axes are unique within a tile.`);
+  }
   const shape = Object.fromEntries(axes.map((a, i) => [a, tile.shape[tile.axes[i]!]]));
   return makeTile(tile.dtype, axes, shape, tile.data);
 }
 
 /** The element of a tile without axes: a number that all threads of a block share, fit for `if` and `for`. Bool gives 0 or 1. */
 export function scalar(tile: Tile<TileType, never>): number {
-  if (tile.axes.length > 0) throw new TypeError(`scalar: a ${describe(tile)} is not one number. Reduce its axes first.`);
+  if (tile.axes.length > 0) throw new TypeError(`scalar: ${describe(tile)} is not one number. Reduce its axes first.`);
   return tile.data[0]!;
 }
 
@@ -70,10 +78,11 @@ export function scalar(tile: Tile<TileType, never>): number {
 
 export type AxesOf<T> = T extends { readonly axes: readonly (infer A extends string)[] } ? A : never;
 /** `unknown` if one of the tiles has all axes of all of them, else an explanation that no argument satisfies. */
-export type Covered<T extends readonly AnyTile[]> =
-  true extends { [K in keyof T]: [AxesOf<T[number]>] extends [AxesOf<T[K]>] ? true : false }[number]
-    ? unknown
-    : { readonly error: "one operand must have all the axes of the result" };
+export type Covered<T extends readonly AnyTile[]> = true extends {
+  [K in keyof T]: [AxesOf<T[number]>] extends [AxesOf<T[K]>] ? true : false;
+}[number]
+  ? unknown
+  : { readonly error: "one operand must have all the axes of the result" };
 type Numbers<T extends readonly AnyTile[]> = { -readonly [K in keyof T]: number };
 type Lambda = (...x: number[]) => number;
 
@@ -110,7 +119,13 @@ function elementwise<D extends TileType, A extends string>(operation: string, ti
   const sizes = extents(cover.axes, shape);
   const strides = tiles.map((t) => stridesOf(t, cover.axes));
   const out = new Float64Array(cover.data.length);
-  const row = rowLoop(tiles.map((t) => t.data), strides.map((s) => s.at(-1) ?? 0), sizes.at(-1) ?? 1, f, out);
+  const row = rowLoop(
+    tiles.map((t) => t.data),
+    strides.map((s) => s.at(-1) ?? 0),
+    sizes.at(-1) ?? 1,
+    f,
+    out,
+  );
   let to = 0;
   forRows(sizes, strides, (offsets) => {
     to = row(offsets, to);
@@ -119,7 +134,13 @@ function elementwise<D extends TileType, A extends string>(operation: string, ti
 }
 
 /** The inner loop over one row, written out for the usual numbers of operands: a call with spread operands is much slower. */
-function rowLoop(inputs: readonly Float64Array[], steps: readonly number[], count: number, f: Lambda, out: Float64Array): (at: readonly number[], to: number) => number {
+function rowLoop(
+  inputs: readonly Float64Array[],
+  steps: readonly number[],
+  count: number,
+  f: Lambda,
+  out: Float64Array,
+): (at: readonly number[], to: number) => number {
   const [a, b, c, d] = inputs as [Float64Array, Float64Array, Float64Array, Float64Array];
   const [sa, sb, sc, sd] = steps as [number, number, number, number];
   switch (inputs.length) {
@@ -135,7 +156,8 @@ function rowLoop(inputs: readonly Float64Array[], steps: readonly number[], coun
       };
     case 3:
       return (at, to) => {
-        for (let i = 0, ia = at[0]!, ib = at[1]!, ic = at[2]!; i < count; i++, ia += sa, ib += sb, ic += sc) out[to++] = f(a[ia]!, b[ib]!, c[ic]!);
+        for (let i = 0, ia = at[0]!, ib = at[1]!, ic = at[2]!; i < count; i++, ia += sa, ib += sb, ic += sc)
+          out[to++] = f(a[ia]!, b[ib]!, c[ic]!);
         return to;
       };
     case 4:
@@ -154,5 +176,7 @@ function rowLoop(inputs: readonly Float64Array[], steps: readonly number[], coun
 }
 
 function checkExtent(operation: string, axis: string, extent: number): void {
-  if (!(Number.isSafeInteger(extent) && extent > 0)) throw new RangeError(`${operation}: extent ${extent} of axis "${axis}" is not a positive integer.`);
+  if (!(Number.isSafeInteger(extent) && extent > 0)) {
+    throw new RangeError(`${operation}: extent ${extent} of axis "${axis}" is not a positive integer.`);
+  }
 }

@@ -1,14 +1,14 @@
 /** Operations that run along axes: reductions, scans and gemm. */
 import { isFloat, type FloatType } from "./dtype.ts";
-import { arrange, describe, extents, jointShape, makeTile, product, requireAxis, roundAll, type Shape } from "./tile.ts";
+import { arrange, describe, describeBlock, extents, isBlock, jointShape, makeTile } from "./tile.ts";
+import { product, requireAxis, roundAll, type Shape } from "./tile.ts";
 import type { AnyTile, Tile, TileType } from "./types.ts";
 
 /** Floats reduce to f32, truth values to i32, integers stay. */
 export type Reduced<D extends TileType> = D extends FloatType ? "f32" : D extends "bool" ? "i32" : D;
 export type ReduceFn = "sum" | "max" | "min";
 
-const reducedType = <D extends TileType>(dtype: D): Reduced<D> =>
-  (dtype === "bool" ? "i32" : isFloat(dtype) ? "f32" : dtype) as Reduced<D>;
+const reducedType = <D extends TileType>(dtype: D): Reduced<D> => (dtype === "bool" ? "i32" : isFloat(dtype) ? "f32" : dtype) as Reduced<D>;
 
 /** Each takes the running value and the next element. max and min skip NaN, as fmaxf and fminf do. */
 const steps: Readonly<Record<ReduceFn, { readonly start: number; readonly step: (running: number, x: number) => number }>> = {
@@ -18,16 +18,26 @@ const steps: Readonly<Record<ReduceFn, { readonly start: number; readonly step: 
 };
 
 /** Sum along axes. Floats are added in f64 and rounded to f32 once; integers wrap around. */
-export const sum = <D extends TileType, A extends string, K extends A>(tile: Tile<D, A>, over: K | readonly K[]): Tile<Reduced<D>, Exclude<A, K>> =>
-  reduce("sum", tile, over);
+export const sum = <D extends TileType, A extends string, K extends A>(
+  tile: Tile<D, A>,
+  over: K | readonly K[],
+): Tile<Reduced<D>, Exclude<A, K>> => reduce("sum", tile, over);
 /** Largest element along axes. NaN is skipped; NaN alone gives -Infinity. */
-export const max = <D extends TileType, A extends string, K extends A>(tile: Tile<D, A>, over: K | readonly K[]): Tile<Reduced<D>, Exclude<A, K>> =>
-  reduce("max", tile, over);
+export const max = <D extends TileType, A extends string, K extends A>(
+  tile: Tile<D, A>,
+  over: K | readonly K[],
+): Tile<Reduced<D>, Exclude<A, K>> => reduce("max", tile, over);
 /** Smallest element along axes. NaN is skipped; NaN alone gives Infinity. */
-export const min = <D extends TileType, A extends string, K extends A>(tile: Tile<D, A>, over: K | readonly K[]): Tile<Reduced<D>, Exclude<A, K>> =>
-  reduce("min", tile, over);
+export const min = <D extends TileType, A extends string, K extends A>(
+  tile: Tile<D, A>,
+  over: K | readonly K[],
+): Tile<Reduced<D>, Exclude<A, K>> => reduce("min", tile, over);
 
-function reduce<D extends TileType, A extends string, K extends A>(fn: ReduceFn, tile: Tile<D, A>, over: K | readonly K[]): Tile<Reduced<D>, Exclude<A, K>> {
+function reduce<D extends TileType, A extends string, K extends A>(
+  fn: ReduceFn,
+  tile: Tile<D, A>,
+  over: K | readonly K[],
+): Tile<Reduced<D>, Exclude<A, K>> {
   const gone = axisList(fn, [tile], over);
   const kept = tile.axes.filter((a): a is Exclude<A, K> => !gone.some((g) => g === a));
   const from = arrange(tile, [...kept, ...gone]);
@@ -73,10 +83,11 @@ export function gemm<A extends string, B extends string, K extends A & B>(
   for (const operand of [a, b]) requireFloat(operand);
   const shape = jointShape("gemm", [a, b]);
   const inner: readonly string[] = axisList("gemm", [a, b], over);
-  const [inA, inB]: readonly (readonly string[])[] = [a.axes, b.axes];
-  const batch = inA!.filter((x) => inB!.includes(x) && !inner.includes(x));
-  const rows = inA!.filter((x) => !inB!.includes(x));
-  const columns = inB!.filter((x) => !inA!.includes(x));
+  const axesOfA: readonly string[] = a.axes;
+  const axesOfB: readonly string[] = b.axes;
+  const batch = axesOfA.filter((x) => axesOfB.includes(x) && !inner.includes(x));
+  const rows = axesOfA.filter((x) => !axesOfB.includes(x));
+  const columns = axesOfB.filter((x) => !axesOfA.includes(x));
   const axes = [...batch, ...rows, ...columns] as Exclude<A | B, K>[];
   const size = (names: readonly string[]) => product(extents(names, shape));
   const out = new Float64Array(size(axes));
@@ -129,13 +140,14 @@ function addProduct(a: Float64Array, b: Float64Array, out: Float64Array, n: numb
 }
 
 function requireFloat(operand: AnyTile): void {
-  if (!isFloat(operand.dtype)) throw new TypeError(`gemm: a ${describe(operand)} is not of a float dtype. Cast it first.`);
+  if (!isFloat(operand.dtype)) throw new TypeError(`gemm: ${describe(operand)} is not of a float dtype. Cast it first.`);
 }
 
 function checkAccumulator(acc: AnyTile, axes: readonly string[], shape: Shape): void {
-  if (acc.dtype === "f32" && acc.axes.length === axes.length && axes.every((a) => acc.shape[a] === shape[a])) return;
-  const block = axes.map((a) => `${a} ${shape[a]}`).join(", ") || "no axes";
-  throw new TypeError(`gemm: the accumulator is a ${describe(acc)} but the result is an f32 tile (${block}). They must have the same dtype, axes and extents.`);
+  if (acc.dtype === "f32" && isBlock(acc, axes, shape)) return;
+  throw new TypeError(
+    `gemm: the accumulator is ${describe(acc)} but the result is an f32 tile ${describeBlock(axes, shape)}. They must be alike.`,
+  );
 }
 
 /** `over` as a list of distinct axes, each of which all operands have. */

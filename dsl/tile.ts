@@ -14,8 +14,14 @@ export function makeTile<D extends TileType, A extends string>(dtype: D, axes: r
   return { dtype, axes, shape: own, data };
 }
 
-/** `bf16 tile (h 16, c 576)`, for messages. */
-export const describe = (t: AnyTile): string => `${t.dtype} tile (${t.axes.map((a) => `${a} ${t.shape[a]}`).join(", ") || "no axes"})`;
+/** `(h 16, c 576)`, for messages. */
+export const describeBlock = (axes: readonly string[], shape: Shape): string =>
+  `(${axes.map((a) => `${a} ${shape[a]}`).join(", ") || "no axes"})`;
+/** `a bf16 tile (h 16, c 576)`, for messages. */
+export const describe = (t: AnyTile): string => `${/^[efi]/.test(t.dtype) ? "an" : "a"} ${t.dtype} tile ${describeBlock(t.axes, t.shape)}`;
+/** Whether a tile has exactly the given axes and extents, in any order. */
+export const isBlock = (t: AnyTile, axes: readonly string[], shape: Shape): boolean =>
+  t.axes.length === axes.length && axes.every((a) => t.shape[a] === shape[a]);
 
 /** Rounds every value in place. */
 export function roundAll(dtype: TileType, data: Float64Array): Float64Array {
@@ -26,7 +32,9 @@ export function roundAll(dtype: TileType, data: Float64Array): Float64Array {
 
 /** Throws unless `tile` has the axis. */
 export function requireAxis(operation: string, tile: AnyTile, axis: string): void {
-  if (!tile.axes.includes(axis)) throw new TypeError(`${operation}: there is no axis "${axis}" in ${describe(tile)}. Name one of ${quoteAll(tile.axes)}.`);
+  if (!tile.axes.includes(axis)) {
+    throw new TypeError(`${operation}: there is no axis "${axis}" in ${describe(tile)}. Name one of ${quoteAll(tile.axes)}.`);
+  }
 }
 
 /** Extents of all axes of all tiles. An axis must have one extent everywhere. */
@@ -58,7 +66,11 @@ export function stridesOf(tile: AnyTile, axes: readonly string[]): number[] {
  * Walks all positions of `sizes` but those of the last axis in row-major order: calls `row(offsets)` with one offset for each list of
  * strides. The caller runs along the last axis itself. `offsets` is reused from call to call.
  */
-export function forRows(sizes: readonly number[], strides: readonly (readonly number[])[], row: (offsets: readonly number[]) => void): void {
+export function forRows(
+  sizes: readonly number[],
+  strides: readonly (readonly number[])[],
+  row: (offsets: readonly number[]) => void,
+): void {
   if (sizes.includes(0)) return;
   const offsets = strides.map(() => 0);
   const outer = sizes.length - 1;

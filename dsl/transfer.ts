@@ -2,8 +2,8 @@
 import { byteSize, decodeTable, round, writeElement, type DType } from "./dtype.ts";
 import type { Tensor } from "./memory.ts";
 import { quoteAll } from "./names.ts";
-import { arrange, describe, extents, forRows, makeTile, product, type Shape } from "./tile.ts";
-import type { AnyTile, AnyView, Range, Tile, View } from "./types.ts";
+import { arrange, describe, describeBlock, extents, forRows, isBlock, makeTile, product } from "./tile.ts";
+import type { AnyView, Tile, View } from "./types.ts";
 import { insideBox, readable, shapeOf, writable, type Box, type Storable } from "./view.ts";
 
 /** Reads a block; positions outside the tensor take the value `fill` (rounded to the dtype). Axes in the tensor's order. */
@@ -32,7 +32,8 @@ export function gather<D extends DType, A extends string, K extends A, J extends
   const shape = { ...shapeOf(view), ...index.shape };
   const restSize = product(extents(rest, shape));
   const data = new Float64Array(index.data.length * restSize);
-  const box = insideBox(tensor, { ...view, selection: withZeros(view.selection, picks.map(([axis]) => axis)) }, rest, shape);
+  const atZero = Object.fromEntries(picks.map(([axis]) => [axis, 0]));
+  const box = insideBox(tensor, { ...view, selection: { ...view.selection, ...atZero } }, rest, shape);
   const columns = picks.map(([axis, tile]) => ({
     at: arrange(tile, index.axes),
     extent: tensor.size[axis]!,
@@ -61,9 +62,14 @@ export function store<D extends DType, A extends string>(
 ): void {
   const tensor = writable("store", view, tile.dtype);
   const shape = shapeOf(view);
-  checkSameBlock("store", tensor, view, shape, tile);
-  if (keep) checkSameBlock("store", tensor, view, shape, keep);
-  if (keep && keep.dtype !== "bool") throw new TypeError(`store to "${tensor.layout.name}": keep is an ${describe(keep)}. Make a bool tile with mask.`);
+  const where = `store to "${tensor.layout.name}"`;
+  for (const part of keep ? [tile, keep] : [tile]) {
+    if (isBlock(part, view.axes, shape)) continue;
+    throw new TypeError(
+      `${where}: the view has ${describeBlock(view.axes, shape)} but gets ${describe(part)}. They must have the same axes and extents.`,
+    );
+  }
+  if (keep && keep.dtype !== "bool") throw new TypeError(`${where}: keep is ${describe(keep)}. Make a bool tile with mask.`);
   const box = insideBox(tensor, view, view.axes, shape);
   if (!box) return;
   const values = arrange(tile, view.axes);
@@ -103,11 +109,6 @@ function readRow(tensor: Tensor, at: number, stride: number, count: number, out:
   }
 }
 
-const withZeros = (selection: Readonly<Record<string, number | Range>>, axes: readonly string[]): Readonly<Record<string, number | Range>> => ({
-  ...selection,
-  ...Object.fromEntries(axes.map((a) => [a, 0])),
-});
-
 /** Checks the index tiles of a gather and returns the first one, whose axis order is the result's. */
 function checkPicks<J extends string>(
   tensor: Tensor,
@@ -118,20 +119,26 @@ function checkPicks<J extends string>(
   const first = picks[0]?.[1];
   if (!first) throw new TypeError(`${where}: no index tile. Give one for each axis to pick along, or use load.`);
   for (const [axis, tile] of picks) {
-    if (!view.axes.includes(axis)) throw new TypeError(`${where}: the view has no axis "${axis}" to pick along. It has ${quoteAll(view.axes)}.`);
-    if (view.selection[axis] !== undefined) throw new TypeError(`${where}: axis "${axis}" is both picked and cut to a range. Indices count from 0: leave the range out.`);
-    if (tile.dtype !== "i32") throw new TypeError(`${where}: the index of "${axis}" is an ${describe(tile)}, not i32. Give map the dtype "i32".`);
-    const same = tile.axes.length === first.axes.length && first.axes.every((a) => tile.shape[a] === first.shape[a]);
-    if (!same) throw new TypeError(`${where}: index tiles differ in their axes: ${describe(first)} and ${describe(tile)}. They must have the same ones.`);
+    if (!view.axes.includes(axis)) {
+      throw new TypeError(`${where}: the view has no axis "${axis}" to pick along. It has ${quoteAll(view.axes)}.`);
+    }
+    if (view.selection[axis] !== undefined) {
+      throw new TypeError(`${where}: axis "${axis}" is both picked and cut to a range. Indices count from 0: leave the range out.`);
+    }
+    if (tile.dtype !== "i32") {
+      throw new TypeError(`${where}: the index of "${axis}" is ${describe(tile)}, not i32. Give map the dtype "i32".`);
+    }
+    if (!isBlock(tile, first.axes, first.shape)) {
+      throw new TypeError(
+        `${where}: index tiles differ in their axes: ${describe(first)} and ${describe(tile)}. They must have the same ones.`,
+      );
+    }
   }
   const clash = first.axes.find((a) => view.axes.includes(a) && !picks.some(([axis]) => axis === a));
-  if (clash !== undefined) throw new TypeError(`${where}: the result would have axis "${clash}" twice, from the index and from the view. Rename the index tile's.`);
+  if (clash !== undefined) {
+    throw new TypeError(
+      `${where}: the result would have axis "${clash}" twice, from the index and from the view. Rename the index tile's.`,
+    );
+  }
   return first;
-}
-
-function checkSameBlock(operation: string, tensor: Tensor, view: AnyView, shape: Shape, tile: AnyTile): void {
-  const same = tile.axes.length === view.axes.length && view.axes.every((a) => tile.shape[a] === shape[a]);
-  if (same) return;
-  const block = view.axes.map((a) => `${a} ${shape[a]}`).join(", ") || "no axes";
-  throw new TypeError(`${operation} to "${tensor.layout.name}": the view has (${block}) but the value is a ${describe(tile)}. They must have the same axes and extents.`);
 }

@@ -13,7 +13,9 @@ export function writable(operation: string, view: AnyView, dtype: TileType): Ten
   const { name, access } = tensor.layout;
   if (access !== "out") throw new TypeError(`${operation}: "${name}" is an input. Declare it with output(...) to write it.`);
   const fits = dtype === view.dtype || (isFloat(dtype) && isFloat(view.dtype));
-  if (!fits) throw new TypeError(`${operation}: ${dtype} values do not go into "${name}", which is ${view.dtype}. Use cast("${view.dtype}", tile).`);
+  if (!fits) {
+    throw new TypeError(`${operation}: ${dtype} values do not go into "${name}", which is ${view.dtype}. Use cast("${view.dtype}", tile).`);
+  }
   return tensor;
 }
 
@@ -21,7 +23,9 @@ export function writable(operation: string, view: AnyView, dtype: TileType): Ten
 export function readable(operation: string, view: AnyView): Tensor {
   const tensor = tensorOf(view);
   if (tensor.layout.access === "in") return tensor;
-  throw new TypeError(`${operation}: "${tensor.layout.name}" is an output, which blocks write in any order. Keep the tile that was stored instead.`);
+  throw new TypeError(
+    `${operation}: "${tensor.layout.name}" is an output, which blocks write in any order. Keep the tile that was stored instead.`,
+  );
 }
 
 const startOf = (at: number | Range | undefined): number => (typeof at === "object" ? at.start : (at ?? 0));

@@ -57,13 +57,24 @@ const v4Flash: Dsa = { ...common, name: "v4-flash", topK: 512, indexerHeads: 64,
  * Disputed: Blaizzy/mlx-vlm's config has no YaRN scaling by default; the scale is then 192^-0.5: `--set smScale=0.07216878364870322`.
  * Its 16 first and 1024 last tokens, which are always selected, are the caller's to force.
  */
-const longcatFlashLite: Dsa = { ...common, name: "longcat-flash-lite", topK: 2048, indexerHeads: 16, heads: 32, smScale: 192 ** -0.5 * yarn(120) ** 2 };
+const longcatFlashLite: Dsa = {
+  ...common,
+  name: "longcat-flash-lite",
+  topK: 2048,
+  indexerHeads: 16,
+  heads: 32,
+  smScale: 192 ** -0.5 * yarn(120) ** 2,
+};
 
-export const presets: Readonly<Record<string, Dsa>> = Object.fromEntries([v32, glm5, glm52, v4Flash, longcatFlashLite].map((spec) => [spec.name, spec]));
+export const presets: Readonly<Record<string, Dsa>> = Object.fromEntries(
+  [v32, glm5, glm52, v4Flash, longcatFlashLite].map((spec) => [spec.name, spec]),
+);
 
 /** The spec of a preset; an unknown name is a RangeError that lists the presets. */
 export function preset(name: string): Dsa {
   const spec = presets[name];
   if (spec) return spec;
-  throw new RangeError(`no preset is called "${name}".${didYouMean(name, Object.keys(presets))} The presets are ${quoteAll(Object.keys(presets))}.`);
+  throw new RangeError(
+    `no preset is called "${name}".${didYouMean(name, Object.keys(presets))} The presets are ${quoteAll(Object.keys(presets))}.`,
+  );
 }

@@ -53,7 +53,11 @@ export function withSettings(spec: Dsa, texts: Readonly<Record<string, string>>)
 function parseSetting(key: string, text: string): unknown {
   const known: Readonly<Record<string, Setting<unknown>>> = settings;
   const setting = Object.hasOwn(known, key) ? known[key] : undefined;
-  if (!setting) throw new RangeError(`a spec has no setting "${key}".${didYouMean(key, Object.keys(known))} The settings are ${quoteAll(Object.keys(known))}.`);
+  if (!setting) {
+    throw new RangeError(
+      `a spec has no setting "${key}".${didYouMean(key, Object.keys(known))} The settings are ${quoteAll(Object.keys(known))}.`,
+    );
+  }
   const value = setting.parse(text);
   if (value === undefined) throw new RangeError(`${key}=${text}: "${text}" is not ${setting.legal}.`);
   return value;

@@ -42,9 +42,9 @@ export const sparseMla = (dsa: Dsa) => {
         const z = map([dot, token], (s, t) => (t < 0 ? NEG : s * logitScale));
         const raised = map([m, max(z, "j")], (m, z) => Math.max(m, z));
         const alpha = map([m, raised], (before, after) => exp2(before - after));
-        const p = cast("bf16", map([z, raised], (z, m) => (z <= NEG ? 0 : exp2(z - m))));
-        l = map([l, alpha, sum(p, "j")], (l, a, s) => l * a + s);
-        o = gemm(p, slice(kv, "c", 0, dsa.dV), "j", map([o, alpha], (o, a) => o * a));
+        const p = map([z, raised], (z, m) => (z <= NEG ? 0 : exp2(z - m)));
+        l = map([l, alpha, sum(p, "j")], (l, a, s) => l * a + s); // before p is rounded: lse keeps f32 accuracy
+        o = gemm(cast("bf16", p), slice(kv, "c", 0, dsa.dV), "j", map([o, alpha], (o, a) => o * a));
         m = raised;
       }
       const lse = map([m, l], (m, l) => (l > 0 ? (m + log2(l)) * Math.LN2 : Infinity));

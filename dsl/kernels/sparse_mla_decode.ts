@@ -56,9 +56,9 @@ export const sparseMlaDecode = (dsa: Dsa) => {
         const z = map([dot, slot], (x, s) => (s < 0 ? NEG : x * logitScale));
         const raised = map([m, max(z, "j")], (m, z) => Math.max(m, z));
         const alpha = map([m, raised], (before, after) => exp2(before - after));
-        const prob = cast("bf16", map([z, raised], (z, m) => (z <= NEG ? 0 : exp2(z - m))));
+        const prob = map([z, raised], (z, m) => (z <= NEG ? 0 : exp2(z - m)));
         l = map([l, alpha, sum(prob, "j")], (l, a, s) => l * a + s);
-        o = gemm(prob, latent, "j", map([o, alpha], (o, a) => o * a));
+        o = gemm(cast("bf16", prob), latent, "j", map([o, alpha], (o, a) => o * a));
         m = raised;
       }
       store(a.partial.tile({ q, i, h: hb }), o);

@@ -1,6 +1,18 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { byteSize, decode, dtypes, encode, fromBytes, isFloat, readElement, round, toBytes, writeElement, type DType } from "../../dsl/dtype.ts";
+import {
+  byteSize,
+  decode,
+  dtypes,
+  encode,
+  fromBytes,
+  isFloat,
+  readElement,
+  round,
+  toBytes,
+  writeElement,
+  type DType,
+} from "../../dsl/dtype.ts";
 
 /** Value of a code from the definition of the format, in exact integer arithmetic: sign * significand * 2^exponent. */
 function defined(dtype: "e4m3" | "e5m2" | "f16" | "bf16", code: number): number {

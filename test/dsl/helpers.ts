@@ -33,7 +33,11 @@ export function element(tile: AnyTile, at: Position): number {
 }
 
 /** A tile computed position by position. */
-export function tileOf<D extends TileType, A extends string>(dtype: D, shape: Readonly<Record<A, number>>, value: (at: Readonly<Record<A, number>>) => number): Tile<D, A> {
+export function tileOf<D extends TileType, A extends string>(
+  dtype: D,
+  shape: Readonly<Record<A, number>>,
+  value: (at: Readonly<Record<A, number>>) => number,
+): Tile<D, A> {
   const axes = Object.keys(shape) as A[];
   const values = [...positions(axes, shape)].map((at) => {
     const x = value(at as Readonly<Record<A, number>>);
@@ -42,9 +46,21 @@ export function tileOf<D extends TileType, A extends string>(dtype: D, shape: Re
   return makeTile(dtype, axes, shape, Float64Array.from(values));
 }
 
-export const randomTile = <D extends TileType, A extends string>(dtype: D, shape: Readonly<Record<A, number>>, seed: number): Tile<D, A> => {
+export const randomTile = <D extends TileType, A extends string>(
+  dtype: D,
+  shape: Readonly<Record<A, number>>,
+  seed: number,
+): Tile<D, A> => {
   const next = random(seed);
-  return tileOf(dtype, shape, () => (dtype === "bool" ? Number(next() > 0) : dtype === "i32" ? Math.floor(next() * 100) : dtype === "u32" ? Math.floor((next() + 1) * 100) : next() * 4));
+  return tileOf(dtype, shape, () =>
+    dtype === "bool"
+      ? Number(next() > 0)
+      : dtype === "i32"
+        ? Math.floor(next() * 100)
+        : dtype === "u32"
+          ? Math.floor((next() + 1) * 100)
+          : next() * 4,
+  );
 };
 
 /** A tensor over fresh bytes, packed, with an odd byte offset so that nothing relies on alignment. */

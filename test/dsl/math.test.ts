@@ -8,10 +8,14 @@ const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 test("div and mod truncate, as BigInt does", () => {
   for (const type of [i32, u32]) {
     fc.assert(
-      fc.property(type, type.filter((b) => b !== 0), (a, b) => {
-        expect(div(a, b) + 0).toBe(Number(BigInt(a) / BigInt(b)));
-        expect(mod(a, b)).toBe(Number(BigInt(a) % BigInt(b)));
-      }),
+      fc.property(
+        type,
+        type.filter((b) => b !== 0),
+        (a, b) => {
+          expect(div(a, b) + 0).toBe(Number(BigInt(a) / BigInt(b)));
+          expect(mod(a, b)).toBe(Number(BigInt(a) % BigInt(b)));
+        },
+      ),
     );
   }
 });
@@ -67,7 +71,9 @@ describe("scalarFn", () => {
     const declare = () => scalarFn("test.same", (x) => x + 1);
     declare();
     expect(declare()(1)).toBe(2);
-    expect(() => scalarFn("test.same", (x) => x + 2)).toThrow(/^scalarFn\("test.same"\) is declared twice, as .*x \+ 1 and as .*x \+ 2\. Give one of them another name\.$/);
+    expect(() => scalarFn("test.same", (x) => x + 2)).toThrow(
+      /^scalarFn\("test.same"\) is declared twice, as .*x \+ 1 and as .*x \+ 2\. Give one of them another name\.$/,
+    );
   });
   test("may not take the name of a function of the language", () => {
     expect(() => scalarFn("exp2", (x) => x)).toThrow('scalarFn("exp2"): the language has a function of this name. Choose another name.');

@@ -16,7 +16,9 @@ describe("making tiles", () => {
   });
   test("scalar takes tiles without axes alone", () => {
     expect(scalar(full({}, 2.5))).toBe(2.5);
-    expect(() => scalar(full({ h: 2 }, 1) as unknown as Tile<"f32", never>)).toThrow("scalar: a f32 tile (h 2) is not one number. Reduce its axes first.");
+    expect(() => scalar(full({ h: 2 }, 1) as unknown as Tile<"f32", never>)).toThrow(
+      "scalar: an f32 tile (h 2) is not one number. Reduce its axes first.",
+    );
   });
 });
 
@@ -45,15 +47,24 @@ describe("slice and rename", () => {
   });
   test("slice refuses what is not a part", () => {
     const x = full({ c: 8 }, 0);
-    for (const [lo, hi] of [[-1, 2], [3, 3], [0, 9], [0, 1.5]] as const) {
-      expect(() => slice(x, "c", lo, hi)).toThrow(`slice: [${lo}, ${hi}) is not a part of axis "c" of f32 tile (c 8). The bounds need 0 <= lo < hi <= 8.`);
+    for (const [lo, hi] of [
+      [-1, 2],
+      [3, 3],
+      [0, 9],
+      [0, 1.5],
+    ] as const) {
+      expect(() => slice(x, "c", lo, hi)).toThrow(
+        `slice: [${lo}, ${hi}) is not a part of axis "c" of an f32 tile (c 8). The bounds need 0 <= lo < hi <= 8.`,
+      );
     }
-    expect(() => slice(x, "d" as "c", 0, 1)).toThrow('slice: there is no axis "d" in f32 tile (c 8). Name one of "c".');
+    expect(() => slice(x, "d" as "c", 0, 1)).toThrow('slice: there is no axis "d" in an f32 tile (c 8). Name one of "c".');
   });
   test("rename moves values to other names", () => {
     const x = randomTile("f32", { a: 2, b: 3 }, 5);
     expectSame(rename(x, { a: "b", b: "a" }), (at) => element(x, { a: at["b"]!, b: at["a"]! }));
-    expect(() => rename(x, { a: "b" })).toThrow('rename: two axes of f32 tile (a 2, b 3) would be called "b". Names of axes are unique within a tile.');
+    expect(() => rename(x, { a: "b" })).toThrow(
+      'rename: two axes of an f32 tile (a 2, b 3) would be called "b". Names of axes are unique within a tile.',
+    );
   });
 });
 
@@ -73,7 +84,10 @@ describe("map and mask", () => {
         const naive = (at: Readonly<Record<string, number>>) => f(...operands.map((t) => element(t, at)));
         expectSame(map(operands, f), (at) => Math.fround(naive(at)));
         expectSame(map(operands, f, "i32"), (at) => naive(at) | 0);
-        expectSame(mask(operands, (...x) => f(...x) > 1), (at) => Number(naive(at) > 1));
+        expectSame(
+          mask(operands, (...x) => f(...x) > 1),
+          (at) => Number(naive(at) > 1),
+        );
       }),
     );
   });
@@ -86,12 +100,12 @@ describe("map and mask", () => {
     const [h, t] = [full({ h: 2 }, 1), full({ t: 3 }, 1)];
     // @ts-expect-error no operand has both axes
     expect(() => map([h, t], (a, b) => a + b)).toThrow(
-      "map: no operand has all axes of the result (h, t): f32 tile (h 2), f32 tile (t 3). An outer product must be a gemm, or one operand must be widened first.",
+      "map: no operand has all axes of the result (h, t): an f32 tile (h 2), an f32 tile (t 3). An outer product must be a gemm, or one operand must be widened first.",
     );
   });
   test("one name is one extent", () => {
     expect(() => mask([full({ h: 2 }, 1), full({ h: 3 }, 1)], (a, b) => a > b)).toThrow(
-      'mask: axis "h" has extent 2 and 3 in f32 tile (h 2) and f32 tile (h 3). Axes of one name are one axis: load the same block, or rename one of them.',
+      'mask: axis "h" has extent 2 and 3 in an f32 tile (h 2) and an f32 tile (h 3). Axes of one name are one axis: load the same block, or rename one of them.',
     );
   });
 });

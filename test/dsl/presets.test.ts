@@ -17,11 +17,20 @@ describe("presets", () => {
     expect(preset("v3.2").smScale).toBeCloseTo(0.1352338, 7);
   });
   test("an unknown name lists the known ones", () => {
-    expect(() => preset("v3")).toThrow('no preset is called "v3". The presets are "v3.2", "glm-5", "glm-5.2", "v4-flash", "longcat-flash-lite".');
+    expect(() => preset("v3")).toThrow(
+      'no preset is called "v3". The presets are "v3.2", "glm-5", "glm-5.2", "v4-flash", "longcat-flash-lite".',
+    );
     expect(() => preset("glm5")).toThrow('Did you mean "glm-5"?');
   });
   test("decode needs RoPE columns behind the latents, in whole scale groups", () => {
-    expect(kernelsOf(preset("v3.2"))).toEqual(["indexer_logits", "paged_indexer_logits", "topk", "sparse_mla", "sparse_mla_decode", "sparse_mla_combine"]);
+    expect(kernelsOf(preset("v3.2"))).toEqual([
+      "indexer_logits",
+      "paged_indexer_logits",
+      "topk",
+      "sparse_mla",
+      "sparse_mla_decode",
+      "sparse_mla_combine",
+    ]);
     expect(kernelsOf(preset("v4-flash"))).toEqual(["indexer_logits", "paged_indexer_logits", "topk", "sparse_mla"]);
     expect(kernelsOf({ ...preset("v3.2"), dV: 500 })).not.toContain("sparse_mla_decode");
   });
@@ -34,7 +43,15 @@ describe("withSettings", () => {
   const v32 = preset("v3.2");
   test("replaces fields and says so in the name", () => {
     expect(withSettings(v32, {})).toEqual(v32);
-    const changed = withSettings(v32, { topK: "1000", indexerHeads: "24", score: "softplus", indexDtype: "bf16", sink: "true", smScale: "0.5", dRope: "0" });
+    const changed = withSettings(v32, {
+      topK: "1000",
+      indexerHeads: "24",
+      score: "softplus",
+      indexDtype: "bf16",
+      sink: "true",
+      smScale: "0.5",
+      dRope: "0",
+    });
     expect(changed).toEqual({
       ...v32,
       name: "v3.2+topK=1000+indexerHeads=24+score=softplus+indexDtype=bf16+sink=true+smScale=0.5+dRope=0",

@@ -6,19 +6,29 @@ import { element, expectSame, extent, positions, randomTile, seed, tileOf, type 
 const shapes = fc.record({ a: extent, b: extent, c: extent });
 
 describe("reductions", () => {
-  const naive = { sum: (x: number[]) => x.reduce((s, v) => s + v, 0), max: (x: number[]) => Math.max(...x), min: (x: number[]) => Math.min(...x) };
+  const naive = {
+    sum: (x: number[]) => x.reduce((s, v) => s + v, 0),
+    max: (x: number[]) => Math.max(...x),
+    min: (x: number[]) => Math.min(...x),
+  };
 
   test("agree with lists over one, two or all axes, for every dtype", () => {
     fc.assert(
-      fc.property(seed, shapes, fc.constantFrom("f32", "bf16", "i32", "u32", "bool"), fc.subarray(["a", "b", "c"] as const, { minLength: 1 }), (s, shape, dtype, over) => {
-        const x = randomTile(dtype, shape, s);
-        for (const [fn, reduce] of Object.entries({ sum, max, min }) as ["sum", typeof sum][]) {
-          const result = reduce(x, over);
-          expect(result.dtype).toBe(dtype === "bool" ? "i32" : dtype === "bf16" ? "f32" : dtype);
-          const picked = (at: Position) => [...positions(over, shape)].map((p) => element(x, { ...at, ...p }));
-          expectSame(result, (at) => (dtype === "f32" || dtype === "bf16" ? Math.fround(naive[fn](picked(at))) : naive[fn](picked(at))));
-        }
-      }),
+      fc.property(
+        seed,
+        shapes,
+        fc.constantFrom("f32", "bf16", "i32", "u32", "bool"),
+        fc.subarray(["a", "b", "c"] as const, { minLength: 1 }),
+        (s, shape, dtype, over) => {
+          const x = randomTile(dtype, shape, s);
+          for (const [fn, reduce] of Object.entries({ sum, max, min }) as ["sum", typeof sum][]) {
+            const result = reduce(x, over);
+            expect(result.dtype).toBe(dtype === "bool" ? "i32" : dtype === "bf16" ? "f32" : dtype);
+            const picked = (at: Position) => [...positions(over, shape)].map((p) => element(x, { ...at, ...p }));
+            expectSame(result, (at) => (dtype === "f32" || dtype === "bf16" ? Math.fround(naive[fn](picked(at))) : naive[fn](picked(at))));
+          }
+        },
+      ),
     );
   });
   test("a float sum is rounded once, at the end", () => {
@@ -47,39 +57,57 @@ describe("reductions", () => {
   });
   test("an unknown axis is named", () => {
     // @ts-expect-error there is no axis d
-    expect(() => sum(full({ h: 2 }, 1), "d")).toThrow('sum: there is no axis "d" in f32 tile (h 2). Name one of "h".');
+    expect(() => sum(full({ h: 2 }, 1), "d")).toThrow('sum: there is no axis "d" in an f32 tile (h 2). Name one of "h".');
   });
 });
 
 test("scan is the reduction of every prefix", () => {
   fc.assert(
-    fc.property(seed, shapes, fc.constantFrom("f32", "i32", "bool"), fc.constantFrom("sum", "max", "min"), fc.constantFrom("a", "b", "c"), (s, shape, dtype, fn, axis) => {
-      const x = randomTile(dtype, shape, s);
-      const running = scan(x, axis, fn);
-      for (let end = 1; end <= shape[axis]; end++) {
-        const prefix = { sum, max, min }[fn](slice(x, axis, 0, end), axis);
-        for (const at of positions(prefix.axes, prefix.shape)) expect(element(running, { ...at, [axis]: end - 1 })).toBe(element(prefix, at));
-      }
-    }),
+    fc.property(
+      seed,
+      shapes,
+      fc.constantFrom("f32", "i32", "bool"),
+      fc.constantFrom("sum", "max", "min"),
+      fc.constantFrom("a", "b", "c"),
+      (s, shape, dtype, fn, axis) => {
+        const x = randomTile(dtype, shape, s);
+        const running = scan(x, axis, fn);
+        for (let end = 1; end <= shape[axis]; end++) {
+          const prefix = { sum, max, min }[fn](slice(x, axis, 0, end), axis);
+          for (const at of positions(prefix.axes, prefix.shape))
+            expect(element(running, { ...at, [axis]: end - 1 })).toBe(element(prefix, at));
+        }
+      },
+    ),
   );
 });
 
 describe("gemm", () => {
-  const integers = <A extends string>(shape: Readonly<Record<A, number>>, s: number): Tile<"f32", A> => cast("f32", randomTile("i32", shape, s));
+  const integers = <A extends string>(shape: Readonly<Record<A, number>>, s: number): Tile<"f32", A> =>
+    cast("f32", randomTile("i32", shape, s));
 
   test("agrees with the definition: batch axes, several contracted axes, any order, with and without acc", () => {
     fc.assert(
-      fc.property(seed, extent, extent, fc.integer({ min: 1, max: 9 }), extent, extent, fc.boolean(), (s, n, rows, columns, k, l, withAcc) => {
-        const a = randomTile("f32", { k, rows, n, l }, s);
-        const b = randomTile("bf16", { n, l, columns, k }, s + 1);
-        const acc = randomTile("f32", { columns, rows, n }, s + 2);
-        expectSame(gemm(a, b, ["k", "l"], withAcc ? acc : undefined), (at) => {
-          let total = withAcc ? element(acc, at) : 0;
-          const products = [...positions(["k", "l"], { k, l })].map((p) => element(a, { ...at, ...p }) * element(b, { ...at, ...p }));
-          for (const product of products) total += product;
-          return Math.fround(total);
-        });
-      }),
+      fc.property(
+        seed,
+        extent,
+        extent,
+        fc.integer({ min: 1, max: 9 }),
+        extent,
+        extent,
+        fc.boolean(),
+        (s, n, rows, columns, k, l, withAcc) => {
+          const a = randomTile("f32", { k, rows, n, l }, s);
+          const b = randomTile("bf16", { n, l, columns, k }, s + 1);
+          const acc = randomTile("f32", { columns, rows, n }, s + 2);
+          expectSame(gemm(a, b, ["k", "l"], withAcc ? acc : undefined), (at) => {
+            let total = withAcc ? element(acc, at) : 0;
+            const products = [...positions(["k", "l"], { k, l })].map((p) => element(a, { ...at, ...p }) * element(b, { ...at, ...p }));
+            for (const product of products) total += product;
+            return Math.fround(total);
+          });
+        },
+      ),
     );
   });
   test("result axes: batch, then a's, then b's", () => {
@@ -89,7 +117,11 @@ describe("gemm", () => {
     fc.assert(
       fc.property(seed, extent, extent, extent, (s, h, t, d) => {
         const [a, a2, b] = [integers({ h, d }, s), integers({ h, d }, s + 1), integers({ t, d }, s + 2)];
-        const both = gemm(map([a, a2], (x, y) => x + 3 * y), b, "d");
+        const both = gemm(
+          map([a, a2], (x, y) => x + 3 * y),
+          b,
+          "d",
+        );
         const [first, second] = [gemm(a, b, "d"), gemm(a2, b, "d")];
         expectSame(both, (at) => element(first, at) + 3 * element(second, at));
         expectSame(gemm(b, a, "d"), (at) => element(first, at));
@@ -105,12 +137,12 @@ describe("gemm", () => {
     const a = full({ h: 2, d: 4 }, 1);
     expect(() => gemm(a, full({ t: 3, d: 5 }, 1), "d")).toThrow('gemm: axis "d" has extent 4 and 5');
     // @ts-expect-error integers are not multiplied by gemm
-    expect(() => gemm(a, full({ d: 4 }, 1, "i32"), "d")).toThrow("gemm: a i32 tile (d 4) is not of a float dtype. Cast it first.");
+    expect(() => gemm(a, full({ d: 4 }, 1, "i32"), "d")).toThrow("gemm: an i32 tile (d 4) is not of a float dtype. Cast it first.");
     // @ts-expect-error h is in one operand alone
-    expect(() => gemm(a, full({ d: 4 }, 1), "h")).toThrow('gemm: there is no axis "h" in f32 tile (d 4)');
+    expect(() => gemm(a, full({ d: 4 }, 1), "h")).toThrow('gemm: there is no axis "h" in an f32 tile (d 4)');
     // @ts-expect-error the accumulator lacks axis h
     expect(() => gemm(a, full({ d: 4, t: 3 }, 1), "d", full({ t: 3 }, 0))).toThrow(
-      "gemm: the accumulator is a f32 tile (t 3) but the result is an f32 tile (h 2, t 3). They must have the same dtype, axes and extents.",
+      "gemm: the accumulator is an f32 tile (t 3) but the result is an f32 tile (h 2, t 3). They must be alike.",
     );
   });
 });

@@ -8,24 +8,35 @@ const dtype = fc.constantFrom(...dtypes);
 const size = fc.record({ a: extent, b: extent, c: extent });
 
 /** Distinct values that every dtype holds (ue8m0: powers of two). */
-const valuesOf = (type: DType, count: number): number[] => Array.from({ length: count }, (_, i) => (type === "ue8m0" ? 2 ** (i % 100) : isFloat(type) ? i % 8 : i));
-const at = ({ a, b, c }: { readonly a: number; readonly b: number; readonly c: number }, shape: { readonly b: number; readonly c: number }) => (a * shape.b + b) * shape.c + c;
+const valuesOf = (type: DType, count: number): number[] =>
+  Array.from({ length: count }, (_, i) => (type === "ue8m0" ? 2 ** (i % 100) : isFloat(type) ? i % 8 : i));
+const at = (
+  { a, b, c }: { readonly a: number; readonly b: number; readonly c: number },
+  shape: { readonly b: number; readonly c: number },
+) => (a * shape.b + b) * shape.c + c;
 const inside = (i: number, n: number) => i >= 0 && i < n;
 
 test("load reads a block of any dtype; outside it is the fill value", () => {
   fc.assert(
-    fc.property(dtype, size, fc.integer({ min: -7, max: 7 }), extent, fc.integer({ min: -2, max: 6 }), (type, shape, start, length, index) => {
-      const values = valuesOf(type, shape.a * shape.b * shape.c);
-      const tensor = tensorOf(type, shape, toBytes(type, values));
-      const fill = round(type, 4);
-      const block = load(tensor.tile({ c: { axis: "c", start, size: length }, a: index }), fill);
-      expect(block.axes).toEqual(["b", "c"]);
-      expectSame(block, ({ b, c }) => {
-        const p = { a: index, b: b!, c: start + c! };
-        return inside(index, shape.a) && inside(p.c, shape.c) ? values[at(p, shape)]! : fill;
-      });
-      expectSame(load(tensor.tile({})), (p) => values[at(p as { a: number; b: number; c: number }, shape)]!);
-    }),
+    fc.property(
+      dtype,
+      size,
+      fc.integer({ min: -7, max: 7 }),
+      extent,
+      fc.integer({ min: -2, max: 6 }),
+      (type, shape, start, length, index) => {
+        const values = valuesOf(type, shape.a * shape.b * shape.c);
+        const tensor = tensorOf(type, shape, toBytes(type, values));
+        const fill = round(type, 4);
+        const block = load(tensor.tile({ c: { axis: "c", start, size: length }, a: index }), fill);
+        expect(block.axes).toEqual(["b", "c"]);
+        expectSame(block, ({ b, c }) => {
+          const p = { a: index, b: b!, c: start + c! };
+          return inside(index, shape.a) && inside(p.c, shape.c) ? values[at(p, shape)]! : fill;
+        });
+        expectSame(load(tensor.tile({})), (p) => values[at(p as { a: number; b: number; c: number }, shape)]!);
+      },
+    ),
   );
 });
 
@@ -57,32 +68,65 @@ describe("gather refuses", () => {
   const index = full({ j: 2 }, 0, "i32");
   test.each<[string, () => unknown, string]>([
     ["no index", () => gather(tensor.tile({}), {}), 'gather from "t": no index tile. Give one for each axis to pick along, or use load.'],
-    // @ts-expect-error no axis x
-    ["an unknown axis", () => gather(tensor.tile({}), { x: index }), 'gather from "t": the view has no axis "x" to pick along. It has "t", "c".'],
-    ["a picked range", () => gather(tensor.tile({ t: { axis: "t", start: 0, size: 2 } }), { t: index }), 'gather from "t": axis "t" is both picked and cut to a range.'],
-    // @ts-expect-error the index is not i32
-    ["a float index", () => gather(tensor.tile({}), { t: full({ j: 2 }, 0) }), 'gather from "t": the index of "t" is an f32 tile (j 2), not i32. Give map the dtype "i32".'],
-    ["different index axes", () => gather(tensor.tile({}), { t: index, c: full({ j: 3 }, 0, "i32") }), "index tiles differ in their axes: i32 tile (j 2) and i32 tile (j 3)."],
-    ["an axis twice", () => gather(tensor.tile({}), { t: full({ c: 2 }, 0, "i32") }), 'the result would have axis "c" twice, from the index and from the view.'],
+    [
+      "an unknown axis",
+      // @ts-expect-error no axis x
+      () => gather(tensor.tile({}), { x: index }),
+      'gather from "t": the view has no axis "x" to pick along. It has "t", "c".',
+    ],
+    [
+      "a picked range",
+      () => gather(tensor.tile({ t: { axis: "t", start: 0, size: 2 } }), { t: index }),
+      'gather from "t": axis "t" is both picked and cut to a range.',
+    ],
+    [
+      "a float index",
+      // @ts-expect-error the index is not i32
+      () => gather(tensor.tile({}), { t: full({ j: 2 }, 0) }),
+      'gather from "t": the index of "t" is an f32 tile (j 2), not i32. Give map the dtype "i32".',
+    ],
+    [
+      "different index axes",
+      () => gather(tensor.tile({}), { t: index, c: full({ j: 3 }, 0, "i32") }),
+      "index tiles differ in their axes: an i32 tile (j 2) and an i32 tile (j 3).",
+    ],
+    [
+      "an axis twice",
+      () => gather(tensor.tile({}), { t: full({ c: 2 }, 0, "i32") }),
+      'the result would have axis "c" twice, from the index and from the view.',
+    ],
   ])("%s", (_, call, message) => expect(call).toThrow(message));
 });
 
 test("store writes what is inside and kept, rounded, and nothing else", () => {
   fc.assert(
-    fc.property(dtype, size, seed, fc.integer({ min: -7, max: 7 }), extent, fc.integer({ min: -2, max: 6 }), fc.boolean(), (type, shape, s, start, length, index, masked) => {
-      const before = valuesOf(type, shape.a * shape.b * shape.c);
-      const tensor = tensorOf(type, shape, toBytes(type, before), "out");
-      // the tile's axis order differs from the view's
-      const value = randomTile(isFloat(type) ? "f32" : type, { c: length, b: shape.b }, s);
-      const keep = randomTile("bool", { b: shape.b, c: length }, s + 1);
-      store(tensor.tile({ a: index, c: { axis: "c", start, size: length } }), value as unknown as Tile<never, "b" | "c">, masked ? keep : undefined);
-      const after = fromBytes(type, bytesOf(tensor));
-      for (const p of positions(["a", "b", "c"], shape) as Iterable<{ a: number; b: number; c: number }>) {
-        const here = { b: p.b, c: p.c - start };
-        const written = p.a === index && inside(here.c, length) && (!masked || element(keep, here) === 1);
-        expect(after[at(p, shape)]).toBe(written ? round(type, element(value, here)) : before[at(p, shape)]);
-      }
-    }),
+    fc.property(
+      dtype,
+      size,
+      seed,
+      fc.integer({ min: -7, max: 7 }),
+      extent,
+      fc.integer({ min: -2, max: 6 }),
+      fc.boolean(),
+      (type, shape, s, start, length, index, masked) => {
+        const before = valuesOf(type, shape.a * shape.b * shape.c);
+        const tensor = tensorOf(type, shape, toBytes(type, before), "out");
+        // the tile's axis order differs from the view's
+        const value = randomTile(isFloat(type) ? "f32" : type, { c: length, b: shape.b }, s);
+        const keep = randomTile("bool", { b: shape.b, c: length }, s + 1);
+        store(
+          tensor.tile({ a: index, c: { axis: "c", start, size: length } }),
+          value as unknown as Tile<never, "b" | "c">,
+          masked ? keep : undefined,
+        );
+        const after = fromBytes(type, bytesOf(tensor));
+        for (const p of positions(["a", "b", "c"], shape) as Iterable<{ a: number; b: number; c: number }>) {
+          const here = { b: p.b, c: p.c - start };
+          const written = p.a === index && inside(here.c, length) && (!masked || element(keep, here) === 1);
+          expect(after[at(p, shape)]).toBe(written ? round(type, element(value, here)) : before[at(p, shape)]);
+        }
+      },
+    ),
   );
 });
 
@@ -97,21 +141,53 @@ describe("access and dtypes", () => {
   const input = tensorOf("f32", { t: 4 }, new Uint8Array(16));
   const output = tensorOf("i32", { t: 4 }, new Uint8Array(16), "out");
   test.each<[string, () => unknown, string]>([
-    ["store to an input", () => store(input.tile({}), full({ t: 4 }, 0)), 'store: "t" is an input. Declare it with output(...) to write it.'],
-    ["load of an output", () => load(output.tile({})), 'load: "t" is an output, which blocks write in any order. Keep the tile that was stored instead.'],
-    // @ts-expect-error floats do not go into integers
-    ["floats into integers", () => store(output.tile({}), full({ t: 4 }, 0)), 'store: f32 values do not go into "t", which is i32. Use cast("i32", tile).'],
-    // @ts-expect-error u32 is not i32
-    ["another integer dtype", () => store(output.tile({}), full({ t: 4 }, 0, "u32")), 'store: u32 values do not go into "t", which is i32.'],
-    // @ts-expect-error the tile has another axis
-    ["another axis", () => store(output.tile({}), full({ q: 4 }, 0, "i32")), 'store to "t": the view has (t 4) but the value is a i32 tile (q 4).'],
+    [
+      "store to an input",
+      () => store(input.tile({}), full({ t: 4 }, 0)),
+      'store: "t" is an input. Declare it with output(...) to write it.',
+    ],
+    [
+      "load of an output",
+      () => load(output.tile({})),
+      'load: "t" is an output, which blocks write in any order. Keep the tile that was stored instead.',
+    ],
+    [
+      "floats into integers",
+      // @ts-expect-error floats do not go into integers
+      () => store(output.tile({}), full({ t: 4 }, 0)),
+      'store: f32 values do not go into "t", which is i32. Use cast("i32", tile).',
+    ],
+    [
+      "another integer dtype",
+      // @ts-expect-error u32 is not i32
+      () => store(output.tile({}), full({ t: 4 }, 0, "u32")),
+      'store: u32 values do not go into "t", which is i32.',
+    ],
+    [
+      "another axis",
+      // @ts-expect-error the tile has another axis
+      () => store(output.tile({}), full({ q: 4 }, 0, "i32")),
+      'store to "t": the view has (t 4) but gets an i32 tile (q 4).',
+    ],
     ["another extent", () => store(output.tile({}), full({ t: 3 }, 0, "i32")), "They must have the same axes and extents."],
     // @ts-expect-error keep is not bool
     ["a keep that is no mask", () => store(output.tile({}), full({ t: 4 }, 0, "i32"), full({ t: 4 }, 1)), "Make a bool tile with mask."],
     // @ts-expect-error no axis x
     ["an unknown axis in tile", () => input.tile({ x: 0 }), 't.tile({ x }): "t" has the axes "t".'],
-    ["a range of another axis", () => input.tile({ t: { axis: "q", start: 0, size: 1 } as unknown as { axis: "t"; start: number; size: number } }), 't.tile({ t }): the range runs along axis "q". Give a range made for "t".'],
-    ["a fraction as index", () => input.tile({ t: 0.5 }), "t.tile({ t }): index 0.5 is not an integer. Use div(a, b) where an integer is divided."],
-    ["an empty range", () => input.tile({ t: { axis: "t", start: 0, size: 0 } }), "a range needs an integer start and a positive integer size, not start 0 and size 0."],
+    [
+      "a range of another axis",
+      () => input.tile({ t: { axis: "q", start: 0, size: 1 } as unknown as { axis: "t"; start: number; size: number } }),
+      't.tile({ t }): the range runs along axis "q". Give a range made for "t".',
+    ],
+    [
+      "a fraction as index",
+      () => input.tile({ t: 0.5 }),
+      "t.tile({ t }): index 0.5 is not an integer. Use div(a, b) where an integer is divided.",
+    ],
+    [
+      "an empty range",
+      () => input.tile({ t: { axis: "t", start: 0, size: 0 } }),
+      "a range needs an integer start and a positive integer size, not start 0 and size 0.",
+    ],
   ])("%s", (_, call, message) => expect(call).toThrow(message));
 });

@@ -6,18 +6,49 @@ import { fileURLToPath } from "node:url";
 import ts from "typescript";
 import { expect, expectTypeOf, test } from "vitest";
 import {
-  append, blocks, cast, each, field, full, gather, gemm, histogram, input, inputRecord, iota, kernel, load, map, mask, max, output, rename, scalar, scan, slice, store, sum,
-  type Global, type Tile, type View,
+  append,
+  blocks,
+  cast,
+  each,
+  field,
+  full,
+  gather,
+  gemm,
+  histogram,
+  input,
+  inputRecord,
+  iota,
+  kernel,
+  load,
+  map,
+  mask,
+  max,
+  output,
+  rename,
+  scalar,
+  scan,
+  slice,
+  store,
+  sum,
+  type Global,
+  type Tile,
+  type View,
 } from "../../dsl/index.ts";
 
 test("this file has no type errors, and every refusal it expects happens", () => {
   const file = fileURLToPath(import.meta.url);
   const config = fileURLToPath(new URL("../../tsconfig.json", import.meta.url));
-  const { options } = ts.parseJsonConfigFileContent(ts.readConfigFile(config, ts.sys.readFile).config, ts.sys, fileURLToPath(new URL("../..", import.meta.url)));
+  const { options } = ts.parseJsonConfigFileContent(
+    ts.readConfigFile(config, ts.sys.readFile).config,
+    ts.sys,
+    fileURLToPath(new URL("../..", import.meta.url)),
+  );
   const program = ts.createProgram([file], options);
   const source = program.getSourceFile(file)!;
   const problems = [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)];
-  const lines = problems.map((d) => `line ${source.getLineAndCharacterOfPosition(d.start ?? 0).line + 1}: ${ts.flattenDiagnosticMessageText(d.messageText, "\n")}`);
+  const lines = problems.map(
+    (d) => `line ${source.getLineAndCharacterOfPosition(d.start ?? 0).line + 1}: ${ts.flattenDiagnosticMessageText(d.messageText, "\n")}`,
+  );
   expect(lines).toEqual([]);
 }, 60_000);
 
@@ -29,6 +60,7 @@ declare const jc: Tile<"bf16", "j" | "c">;
 declare const h: Tile<"f32", "h">;
 declare const j: Tile<"i32", "j">;
 declare const keep: Tile<"bool", "j">;
+declare const keepH: Tile<"bool", "h">;
 declare const one: Tile<"f32", never>;
 
 export function views(): void {
@@ -110,7 +142,10 @@ export function contractions(): void {
 export function transfers(): void {
   expectTypeOf(gather(q.tile({ h: 0 }), { q: j })).toEqualTypeOf<Tile<"bf16", "j" | "c">>();
   store(q.tile({ q: 0 }), hc);
-  store(q.tile({ q: 0 }), map([hc], (x) => x)); // f32 rounds to bf16
+  store(
+    q.tile({ q: 0 }),
+    map([hc], (x) => x),
+  ); // f32 rounds to bf16
   // @ts-expect-error no axis x
   gather(q.tile({}), { x: j });
   // @ts-expect-error an index is i32
@@ -136,11 +171,11 @@ export function collectives(): void {
   const list = append(idx.tile({ q: 0 }));
   list.push(j, keep);
   // @ts-expect-error bins are integers
-  bins.add(h, mask([h], (x) => x > 0));
+  bins.add(h, keepH);
   // @ts-expect-error the mask has another axis
-  bins.add(j, mask([h], (x) => x > 0));
+  bins.add(j, keepH);
   // @ts-expect-error floats do not go into i32
-  list.push(h, mask([h], (x) => x > 0));
+  list.push(h, keepH);
 }
 
 export const inferred = kernel("inferred", {

@@ -13,17 +13,38 @@ function select(scores: readonly number[], first: number, last: number, k: numbe
     return rank(x) === rank(y) ? a - b : rank(y) - rank(x);
   };
   const tokens = scores.map((_, t) => t).filter((t) => t >= first && t < last);
-  const chosen = tokens.sort(before).slice(0, k).sort((a, b) => a - b);
+  const chosen = tokens
+    .sort(before)
+    .slice(0, k)
+    .sort((a, b) => a - b);
   return [...chosen, ...Array<number>(k - chosen.length).fill(-1)];
 }
 
-function run(rows: readonly (readonly number[])[], windows: readonly (readonly [number, number])[], k: number, dtype: "f32" | "bf16" = "f32", BT = 16, gap = 0): number[][] {
+function run(
+  rows: readonly (readonly number[])[],
+  windows: readonly (readonly [number, number])[],
+  k: number,
+  dtype: "f32" | "bf16" = "f32",
+  BT = 16,
+  gap = 0,
+): number[][] {
   const T = rows[0]!.length;
   const logits = new Uint8Array(rows.length * (T + gap) * byteSize(dtype)).fill(0x7f);
   const view = new DataView(logits.buffer);
   rows.forEach((row, i) => row.forEach((x, t) => writeElement(dtype, view, (i * (T + gap) + t) * byteSize(dtype), x)));
   const idx = new Uint8Array(4 * k * rows.length).fill(0xaa);
-  const buffers = { logits, first: toBytes("i32", windows.map(([a]) => a)), last: toBytes("i32", windows.map(([, b]) => b)), idx };
+  const buffers = {
+    logits,
+    first: toBytes(
+      "i32",
+      windows.map(([a]) => a),
+    ),
+    last: toBytes(
+      "i32",
+      windows.map(([, b]) => b),
+    ),
+    idx,
+  };
   topK({ ...small, topK: k, logitsDtype: dtype }).run(buffers, { T, logitsPitch: T + gap }, { BT });
   const all = [...fromBytes("i32", idx)];
   return rows.map((_, i) => all.slice(i * k, (i + 1) * k));
@@ -58,13 +79,21 @@ const nasty = {
 describe.each(Object.entries(nasty))("%s", (_, kind) => {
   test("selects the set of the contract, in token order, in every window", () => {
     fc.assert(
-      fc.property(seed, fc.integer({ min: 1, max: 70 }), fc.integer({ min: 1, max: 20 }), fc.constantFrom("f32", "bf16"), fc.constantFrom(1, 7, 16, 1024), fc.integer({ min: 0, max: 3 }), (s, T, k, dtype, BT, gap) => {
-        const next = kind(s);
-        const bound = integer(s + 1, -2, T + 2);
-        const rows = Array.from({ length: 3 }, () => Array.from({ length: T }, () => fromBytes(dtype, toBytes(dtype, [next()]))[0]!));
-        const windows = rows.map(() => [bound(), bound()] as const);
-        expect(run(rows, windows, k, dtype, BT, gap)).toEqual(rows.map((row, i) => select(row, ...windows[i]!, k)));
-      }),
+      fc.property(
+        seed,
+        fc.integer({ min: 1, max: 70 }),
+        fc.integer({ min: 1, max: 20 }),
+        fc.constantFrom("f32", "bf16"),
+        fc.constantFrom(1, 7, 16, 1024),
+        fc.integer({ min: 0, max: 3 }),
+        (s, T, k, dtype, BT, gap) => {
+          const next = kind(s);
+          const bound = integer(s + 1, -2, T + 2);
+          const rows = Array.from({ length: 3 }, () => Array.from({ length: T }, () => fromBytes(dtype, toBytes(dtype, [next()]))[0]!));
+          const windows = rows.map(() => [bound(), bound()] as const);
+          expect(run(rows, windows, k, dtype, BT, gap)).toEqual(rows.map((row, i) => select(row, ...windows[i]!, k)));
+        },
+      ),
       { numRuns: 40 },
     );
   });
