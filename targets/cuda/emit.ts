@@ -2,11 +2,11 @@
 import { byteSize, type DType } from "../../dsl/dtype.ts";
 import { binary, type Expr, int, visitExpr } from "../../compiler/ir/expr.ts";
 import type { PrintedOperand } from "../../compiler/ir/instruction.ts";
-import type { LoopKernel, LoopStmt, Operand } from "../../compiler/ir/loop.ts";
+import { expressionsOf, type LoopKernel, type LoopStmt, type Operand } from "../../compiler/ir/loop.ts";
 import type { Loc } from "../../compiler/ir/tile.ts";
-import { allStatements, atom, branch, call, EmitError, expressionsOf, flow, identifier, infix, Lines, list, nameKernel, Names, plus, prefix, type Text } from "../text.ts";
+import { allStatements, atom, branch, call, EmitError, flow, identifier, infix, Lines, list, nameKernel, Names, plus, prefix, type Text } from "../text.ts";
 import { codecHelper, decodeName, encodeName, isNarrow, packName } from "./codec.ts";
-import { CudaExprs, elementType, pointerType, scalarText } from "./expr.ts";
+import { CudaExprs, elementType, pointerType, registerText, scalarText } from "./expr.ts";
 import { cudaInstructions } from "./instructions.ts";
 import { cudaArch, type CudaTarget } from "./target.ts";
 import { cudaWords } from "./words.ts";
@@ -96,7 +96,7 @@ class CudaEmitter {
       ...dims.map((d) => `int ${this.#names.of("dim", d.name)}`),
     ];
     const lines = this.#lines;
-    lines.add(`extern "C" __global__ void __launch_bounds__(${threads}) ${cudaEntry(this.#kernel)}(`);
+    lines.add(`extern "C" __global__ void __launch_bounds__(${threads}, 1) ${cudaEntry(this.#kernel)}(`);
     declared.forEach((d, i) => lines.add(`    ${d}${i + 1 < declared.length ? "," : ") {"}`));
     lines.block(undefined, () => {
       if (shared.length > 0) lines.add("extern __shared__ __align__(1024) unsigned char shared[];");
@@ -129,7 +129,7 @@ class CudaEmitter {
       case "Variable":
         return lines.add(`${scalarText[s.type]} ${this.#names.of("scalar", s.name)} = ${x.as(s.type, s.init).code};`);
       case "Array":
-        return lines.add(`${scalarText[s.type]} ${this.#names.of("array", s.name)}[${s.size}];`);
+        return lines.add(`${registerText[s.type]} ${this.#names.of("array", s.name)}[${s.size}];`);
       case "Assign":
         return lines.add(`${x.variable(s.name).code} = ${x.text(s.value)};`);
       case "SetRegister":
@@ -347,6 +347,6 @@ const along = (coords: readonly Expr[], e: number): Expr[] => coords.map((c, i) 
 
 function machineIndices(body: readonly LoopStmt[]): Set<Expr["kind"]> {
   const used = new Set<Expr["kind"]>();
-  for (const s of allStatements(body)) for (const e of expressionsOf(s)) visitExpr(e, (x) => used.add(x.kind));
+  for (const s of allStatements(body)) for (const e of expressionsOf(s)) if (e) visitExpr(e, (x) => used.add(x.kind));
   return used;
 }
