@@ -3,6 +3,7 @@ import { byteSize } from "../dsl/dtype.ts";
 import type { Expr, ScalarType } from "../compiler/ir/expr.ts";
 import type { LoopKernel, SharedBuffer } from "../compiler/ir/loop.ts";
 import type { Field, HostExpr, Param } from "../compiler/ir/manifest.ts";
+import { isInteger, retype, typeForEquality } from "./retype.ts";
 import { atom, call, divideExactly, EmitError, foldConstant, infix, type Names, plus, plusInteger, prefix, type Text } from "./text.ts";
 
 type Node<K extends Expr["kind"]> = Extract<Expr, { kind: K }>;
@@ -74,6 +75,8 @@ export abstract class ExprPrinter {
   /** An operand of an operation on `type`. */
   as(type: ScalarType, e: Expr): Text {
     if (e.type === type) return this.print(e);
+    const moved = isInteger(type) ? retype(e, type) : undefined;
+    if (moved) return this.print(moved);
     return type === "bool" ? infix("!=", this.print(e), this.constant(e.type, 0)) : this.conversion(type, e);
   }
 
@@ -158,6 +161,11 @@ export abstract class ExprPrinter {
       case ">>>": {
         const shifted: Text = infix(">>", this.as("u32", e.a), this.shiftCount(e.b));
         return e.type === "u32" ? shifted : this.reinterpret(shifted);
+      }
+      case "==":
+      case "!=": {
+        const type = isInteger(e.a.type) ? typeForEquality(e.a, e.b) : e.a.type;
+        return infix(e.op, this.as(type, e.a), this.as(type, e.b));
       }
       default:
         return infix(e.op, this.print(e.a), this.print(e.b));

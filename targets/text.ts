@@ -206,37 +206,28 @@ export function* allStatements(body: readonly LoopStmt[]): Generator<LoopStmt> {
   }
 }
 
-/** The expressions that the statement itself holds, not those of nested statements. */
-export function expressionsOf(s: LoopStmt): readonly Expr[] {
-  const present = (...es: readonly (Expr | undefined)[]): Expr[] => es.filter((e) => e !== undefined);
-  switch (s.kind) {
-    case "Let":
-    case "Uniform":
-    case "Assign":
-      return [s.value];
-    case "Variable":
-      return [s.init];
-    case "SetRegister":
-    case "AtomicAdd":
-      return [s.index, s.value];
-    case "For":
-      return [s.lo, s.hi];
-    case "If":
-      return [s.cond];
-    case "LoadGlobal":
-      return present(s.index, ...s.coords, s.guard, s.limit, s.fill);
-    case "StoreGlobal":
-      return present(...s.coords, ...s.values, s.guard, s.limit);
-    case "StoreShared":
-      return [s.index, ...s.values];
-    case "Call":
-      return s.operands.flatMap((o) => (o.kind === "Value" ? [o.value] : o.kind === "GlobalAddress" ? o.coords : [o.index]));
-    case "Array":
-    case "Barrier":
-    case "Source":
-    case "Comment":
-      return [];
+const width = 140;
+/**
+ * Breaks a line that is too long after a comma, else before an operator, as far out of the brackets as possible; what follows is indented
+ * by four more. Comments and directives stay whole.
+ */
+function wrap(line: string, more = 4): string[] {
+  if (line.length <= width || /^\s*(\/\/|#)/.test(line)) return [line];
+  const indent = /^ */.exec(line)![0].length;
+  let depth = 0;
+  let best = { at: 0, rank: Infinity };
+  for (let i = indent + 1; i < width; i++) {
+    const c = line[i]!;
+    if ("([{".includes(c)) depth++;
+    if (")]}".includes(c)) depth--;
+    const comma = line.slice(i - 2, i) === ", ";
+    const operator = line[i - 1] === " " && /^(\+|-|\*|\||&&|\|\||\?|:) /.test(line.slice(i, i + 3));
+    const rank = 2 * depth + (comma ? 0 : 1);
+    if ((comma || operator) && rank <= best.rank) best = { at: i, rank };
   }
+  if (best.at === 0) return [line];
+  const rest = " ".repeat(indent + more) + line.slice(best.at);
+  return [line.slice(0, best.at).trimEnd(), ...wrap(rest, 0)];
 }
 
 /** Lines of a body, indented by blocks. */
@@ -246,7 +237,7 @@ export class Lines {
   /** The place that the lines now printed come from. */
   #source = "";
   add(...lines: readonly string[]): void {
-    for (const line of lines) this.#lines.push(line === "" ? "" : this.#indent + line);
+    for (const line of lines) this.#lines.push(...(line === "" ? [""] : wrap(this.#indent + line)));
   }
   /** The line `open` (absent: the last block's closing line opens this one), what `body` adds further in, the line `close`. */
   block(open: string | undefined, body: () => void, close = "}"): void {
@@ -262,7 +253,7 @@ export class Lines {
     const place = `${basename(loc.file)}:${loc.line}`;
     if (place === this.#source) return;
     this.#source = place;
-    const opensBlock = /[{:]$/.test(this.#lines.at(-1) ?? "{");
+    const opensBlock = /\{$/.test(this.#lines.at(-1) ?? "{");
     if (!opensBlock) this.add("");
     this.add(`// ${place}  ${sourceLine(loc).trim()}`);
   }

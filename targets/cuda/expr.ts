@@ -9,6 +9,9 @@ import { decodeName, isNarrow, roundName } from "./codec.ts";
 
 export const scalarText: Record<ScalarType, string> = { f32: "float", i32: "int", u32: "u32", bool: "bool" };
 
+/** Truth values in arrays are integers: ptxas spills predicates that it has to keep. */
+export const registerText: Record<ScalarType, string> = { ...scalarText, bool: "int" };
+
 /** C++ type of one element in memory. */
 export function elementType(dtype: DType): string {
   if (dtype === "f32") return "float";
@@ -126,6 +129,7 @@ export class CudaExprs extends ExprPrinter {
     return e.fn === "popcount" && e.type === "u32" ? prefix("(u32)", text) : text;
   }
   protected conversion(type: ScalarType, a: Expr): Text {
+    if (a.kind === "Reg" && a.type === "bool" && type === "i32") return this.print(a); // an int already
     if (a.type === "f32") return call(type === "i32" ? "__float2int_rz" : "__float2uint_rz", this.print(a));
     return prefix(`(${scalarText[type]})`, this.print(a));
   }

@@ -2,9 +2,9 @@
 import { byteSize, type DType } from "../../dsl/dtype.ts";
 import { binary, type Expr, int, type ScalarType, visitExpr } from "../../compiler/ir/expr.ts";
 import type { PrintedOperand } from "../../compiler/ir/instruction.ts";
-import type { LoopKernel, LoopStmt, Operand } from "../../compiler/ir/loop.ts";
+import { expressionsOf, type LoopKernel, type LoopStmt, type Operand } from "../../compiler/ir/loop.ts";
 import type { Loc } from "../../compiler/ir/tile.ts";
-import { allStatements, atom, call, EmitError, expressionsOf, flow, identifier, infix, Lines, nameKernel, Names, plus, type Text } from "../text.ts";
+import { allStatements, atom, call, EmitError, flow, identifier, infix, Lines, nameKernel, Names, plus, type Text } from "../text.ts";
 import { isNarrow, packName, wgslHelpers } from "./codec.ts";
 import { asBits, computeType, isWords, WgslExprs } from "./expr.ts";
 import { wgslInstructions } from "./instructions.ts";
@@ -423,7 +423,7 @@ function readsWritten(kernel: LoopKernel): boolean {
   let found = false;
   for (const s of allStatements(kernel.body)) {
     if (s.kind === "LoadGlobal") found ||= written.has(s.param);
-    for (const e of expressionsOf(s)) visitExpr(e, (x) => void (found ||= x.kind === "GlobalElement" && written.has(x.param)));
+    for (const e of expressionsOf(s)) if (e) visitExpr(e, (x) => void (found ||= x.kind === "GlobalElement" && written.has(x.param)));
   }
   return found;
 }
