@@ -1,0 +1,18 @@
+/** The check of every kernel. */
+import type { KernelName } from "../../dsl/kernels/index.ts";
+import type { Check } from "./check.ts";
+import { indexerLogitsCheck } from "./indexer_logits.ts";
+import { pagedIndexerLogitsCheck } from "./paged_indexer_logits.ts";
+import { sparseMlaCheck } from "./sparse_mla.ts";
+import { sparseMlaCombineCheck } from "./sparse_mla_combine.ts";
+import { sparseMlaDecodeCheck } from "./sparse_mla_decode.ts";
+import { topKCheck } from "./topk.ts";
+
+export const checks: { readonly [K in KernelName]: Check } = {
+  indexer_logits: indexerLogitsCheck,
+  paged_indexer_logits: pagedIndexerLogitsCheck,
+  topk: topKCheck,
+  sparse_mla: sparseMlaCheck,
+  sparse_mla_decode: sparseMlaDecodeCheck,
+  sparse_mla_combine: sparseMlaCombineCheck,
+};
