@@ -1,0 +1,78 @@
+/** What is to be compiled: one job per kernel, spec and target. */
+import { basename, join, resolve } from "node:path";
+import { kernelsOf, type KernelName } from "../../dsl/kernels/index.ts";
+import type { Dsa } from "../../dsl/kernels/spec.ts";
+import { quoteAll } from "../../dsl/names.ts";
+import { listKernels } from "../front/index.ts";
+import { root } from "../front/read.ts";
+import { compile, type Compiled } from "../pipeline.ts";
+import { UsageError } from "./failure.ts";
+import { targetNamed } from "./targets.ts";
+
+/** Where a kernel's text is. */
+export interface KernelText {
+  /** Absolute path. */
+  readonly file: string;
+  readonly exportName: string;
+  /** Undefined for kernels of other people's files, which carry their own name. */
+  readonly name?: KernelName;
+  /** Needs a spec. */
+  readonly factory: boolean;
+}
+
+/** Plain data, so that it can be handed to another thread. */
+export interface Job extends KernelText {
+  readonly target: string;
+  /** Undefined for kernels that need none. The score function is named, not held. */
+  readonly spec?: Dsa;
+}
+
+/** Files under `dsl/kernels` and their exports; a test holds this table to `dsl/kernels/index.ts`. */
+const texts: Readonly<Record<KernelName, readonly [file: string, exportName: string]>> = {
+  indexer_logits: ["indexer_logits.ts", "indexerLogits"],
+  paged_indexer_logits: ["paged_indexer_logits.ts", "pagedIndexerLogits"],
+  topk: ["topk.ts", "topK"],
+  sparse_mla: ["sparse_mla.ts", "sparseMla"],
+  sparse_mla_decode: ["sparse_mla_decode.ts", "sparseMlaDecode"],
+  sparse_mla_combine: ["sparse_mla_decode.ts", "sparseMlaCombine"],
+};
+
+export function textOf(name: KernelName): KernelText {
+  const [file, exportName] = texts[name];
+  return { file: join(root, "dsl/kernels", file), exportName, name, factory: true };
+}
+
+/** Kernels in anybody's file. One without kernels is a UsageError. */
+export function textsIn(path: string): KernelText[] {
+  const file = resolve(path);
+  const found = listKernels(file).map(({ exportName, factory }) => ({ file, exportName, factory }));
+  if (found.length === 0)
+    throw new UsageError(`${path} exports no kernel`, 'export const mine = kernel("mine", { … }), or a function of a spec that returns one');
+  return found;
+}
+
+/** Jobs for the kernels of `dsl/kernels` that each spec has. */
+export const jobsOfSpecs = (specs: readonly Dsa[], targets: readonly string[]): Job[] =>
+  specs.flatMap((spec) => kernelsOf(spec).flatMap((name) => targets.map((target): Job => ({ ...textOf(name), spec, target }))));
+
+/** Jobs for the kernels of other files; factories get each of the specs. */
+export const jobsOfFiles = (files: readonly string[], specs: readonly Dsa[], targets: readonly string[]): Job[] =>
+  files.flatMap(textsIn).flatMap((text) =>
+    (text.factory ? specs : [undefined]).flatMap((spec) => targets.map((target): Job => ({ ...text, target, ...(spec && { spec }) }))),
+  );
+
+/** Compiles one job. Mistakes in the kernel's text are a CompileError. */
+export function compileJob({ file, exportName, name, spec, target }: Job): Promise<Compiled> {
+  return compile({
+    file,
+    exportName,
+    target: targetNamed(target),
+    ...(name && { name }),
+    ...(spec && { spec, specName: spec.name, sources: [join(root, "dsl/kernels/spec.ts")] }),
+  });
+}
+
+export const describeJob = ({ name, file, exportName, spec, target }: Job): string =>
+  [name ?? `${basename(file)} ${exportName}`, ...(spec ? [spec.name] : []), target].join(" · ");
+
+export const quoteKernels = (texts: readonly KernelText[]): string => quoteAll(texts.map((t) => t.name ?? t.exportName));

@@ -1,0 +1,81 @@
+#!/usr/bin/env node
+/**
+ * Starts every command from a bare clone: checks Node, installs what is missing, then runs the TypeScript CLI in this process,
+ * or with `--exec NAME args…` a tool of node_modules/.bin.
+ */
+import { spawn } from "node:child_process";
+import { existsSync, statSync } from "node:fs";
+import { constants } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const args = process.argv.slice(2);
+
+requireNode(20, 19);
+if (!isInstalled()) await install();
+if (args[0] === "--exec") await exec(args[1], args.slice(2));
+else await runCommand();
+
+function requireNode(major, minor) {
+  const [ownMajor, ownMinor] = process.versions.node.split(".").map(Number);
+  if (ownMajor > major || (ownMajor === major && ownMinor >= minor)) return;
+  console.error(`tokensieve needs Node ${major}.${minor} or later; this is Node ${process.versions.node} (${process.execPath})`);
+  console.error("  try: install a current Node from https://nodejs.org, or `nvm install 22`");
+  process.exit(2);
+}
+
+/** npm writes node_modules/.package-lock.json last, so an interrupted install counts as none. */
+function isInstalled() {
+  const installed = join(root, "node_modules/.package-lock.json");
+  return existsSync(installed) && statSync(installed).mtimeMs >= statSync(join(root, "package-lock.json")).mtimeMs;
+}
+
+async function install() {
+  console.error("tokensieve: installing the packages of package-lock.json (npm ci) …");
+  const start = performance.now();
+  const npm = process.env.npm_execpath; // under `npm run`: the npm that the user chose
+  const ci = ["ci", "--no-audit", "--no-fund", "--loglevel=error"];
+  const output = [];
+  const code = await finish(spawn(npm ? process.execPath : "npm", npm ? [npm, ...ci] : ci, { cwd: root, stdio: ["ignore", "pipe", "pipe"] }), output);
+  if (code !== 0) {
+    console.error(`${Buffer.concat(output).toString().trim()}\nnpm ci failed with exit code ${code}`);
+    console.error("  try: see that this machine reaches the npm registry (`npm ping`) and that node_modules is writable");
+    process.exit(code);
+  }
+  console.error(`tokensieve: installed in ${((performance.now() - start) / 1000).toFixed(0)} s`);
+}
+
+async function exec(name, toolArgs) {
+  const tool = join(root, "node_modules/.bin", name ?? "");
+  if (!name || !existsSync(tool)) {
+    console.error(`no installed package has a command "${name ?? ""}"\n  try: \`npm ci\``);
+    process.exit(2);
+  }
+  process.exitCode = await finish(spawn(tool, toolArgs, { cwd: root, stdio: "inherit" }));
+}
+
+async function runCommand() {
+  const { register } = await import("tsx/esm/api");
+  register();
+  const { main } = await import("../compiler/cli/main.ts");
+  process.exitCode = await main(args);
+}
+
+/** The exit code of a child: its own, or 128 and the number of the signal that ended it. Signals to this process are passed on. */
+function finish(child, output = []) {
+  for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk) => output.push(chunk));
+  // Ctrl-C in a terminal reaches the child by itself, and tools take a second one as "stop at once"
+  const forward = (signal) => signal === "SIGINT" && process.stdin.isTTY ? undefined : child.kill(signal);
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, forward);
+  return new Promise((resolve) => {
+    child.on("error", (error) => {
+      output.push(Buffer.from(error.message));
+      resolve(127);
+    });
+    child.on("close", (code, signal) => {
+      for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.off(signal, forward);
+      resolve(code ?? 128 + constants.signals[signal]);
+    });
+  });
+}
