@@ -114,7 +114,7 @@ function layOut(where: string, arg: Arg, dims: DimValues): Axis[] {
     const stride = pitch === undefined ? packed : pitch * unit;
     if (stride < packed && size > 1) {
       const least = `${packed / unit} ${arg.kind === "tensor" ? "elements" : "bytes"}`;
-      throw new RangeError(`${where}: "${pitches[name]}" is ${pitch}, but axis "${name}" needs at least ${least} from one index to the next.`);
+      throw new RangeError(`${where}: "${pitches[name]}" is ${pitch}, but axis "${name}" needs at least ${least} from index to index.`);
     }
     axes.unshift({ name, size, stride });
     packed = stride * size;

@@ -74,11 +74,11 @@ function tuned<T extends Tune>(kernelName: string, tune: T, changes: Partial<T>)
 }
 
 /** All combinations of the grid's places; the last dimension varies fastest. */
-function* places<G extends Grid>(grid: G): Generator<At<G>> {
+function places<G extends Grid>(grid: G): At<G>[] {
   let partial: Record<string, number | Range>[] = [{}];
   for (const [name, dimension] of Object.entries(grid)) {
     const steps = [...dimension];
     partial = partial.flatMap((at) => steps.map((step) => ({ ...at, [name]: step })));
   }
-  yield* partial as At<G>[];
+  return partial as At<G>[];
 }

@@ -103,7 +103,8 @@ export function mask<const T extends readonly AnyTile[]>(
   tiles: T & Covered<T>,
   predicate: (...x: Numbers<T>) => boolean,
 ): Tile<"bool", AxesOf<T[number]>> {
-  return elementwise("mask", tiles, predicate as (...x: number[]) => unknown as Lambda, "bool");
+  const truth = predicate as unknown as Lambda; // a Float64Array stores true as 1
+  return elementwise("mask", tiles, truth, "bool");
 }
 
 function elementwise<D extends TileType, A extends string>(operation: string, tiles: readonly AnyTile[], f: Lambda, dtype: D): Tile<D, A> {

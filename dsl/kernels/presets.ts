@@ -45,8 +45,8 @@ const glm52: Dsa = { ...glm5, name: "glm-5.2" };
 /**
  * DeepSeek-V4 Flash, the layers that select among 4x compressed entries. Source: huggingface/transformers, `models/deepseek_v4`
  * (head_dim 512, 64 heads, 64 x 128 indexer, index_topk 512, sinks, scale 512^-0.5 without an mscale).
- * The 64 RoPE columns lie inside the 512, and all 512 are values: hence dRope 0. The model's own index keys are FP4 (MXFP4) by default;
- * e4m3 here is the dtype of engines that serve it without FP4. The 128-token window that it always attends is the caller's: append
+ * The 64 RoPE columns lie inside the 512, and all 512 are values: hence dRope 0. The model's own index keys are FP4 (MXFP4) by default,
+ * which this language does not have: they are e4m3 here. The 128-token window that it always attends is the caller's: append
  * its slots to the selected ones.
  */
 const v4Flash: Dsa = { ...common, name: "v4-flash", topK: 512, indexerHeads: 64, heads: 64, dRope: 0, smScale: 512 ** -0.5, sink: true };

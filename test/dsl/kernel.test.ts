@@ -163,7 +163,7 @@ describe("bad calls get one clear error", () => {
     [
       "pitch below the row",
       () => increment.run({ x, y }, { Q: 2, xPitch: 2 }),
-      'increment: argument "x": "xPitch" is 2, but axis "q" needs at least 3 elements from one index to the next.',
+      'increment: argument "x": "xPitch" is 2, but axis "q" needs at least 3 elements from index to index.',
     ],
     [
       "unknown tune number",

@@ -67,12 +67,17 @@ export function views(): void {
   expectTypeOf(q.tile({ q: 3 })).toEqualTypeOf<View<"bf16", "h" | "c">>();
   expectTypeOf(q.tile({ q: { axis: "q", start: 0, size: 2 }, h: 0 })).toEqualTypeOf<View<"bf16", "q" | "c">>();
   expectTypeOf(load(q.tile({}))).toEqualTypeOf<Tile<"bf16", "q" | "h" | "c">>();
+  // @ts-expect-error one axis too many: axis sets are invariant
+  const more: View<"bf16", "q" | "h" | "c"> = q.tile({ q: 0 });
+  // @ts-expect-error one axis too few
+  const fewer: View<"bf16", "h"> = q.tile({ q: 0 });
   // @ts-expect-error no axis x
   q.tile({ x: 0 });
   // @ts-expect-error no axis x beside a good one
   q.tile({ q: 0, x: 0 });
   // @ts-expect-error the range is of another axis
   q.tile({ q: { axis: "h", start: 0, size: 1 } });
+  return void [more, fewer];
 }
 
 export function elementwise(): void {
