@@ -8,8 +8,8 @@ import { conditional, literalTo, toExpr } from "./scalar.ts";
 import type { Expression, Statement } from "./syntax.ts";
 import { sameAxes } from "./tile_ops.ts";
 import {
-  axisNames, type Binding, type BlocksRef, describeValue, isScalar, isTile, kind, leavesOf, type Naming, replaceLeaves, scalarRef, type Scope,
-  type TileRef, type Value,
+  type Binding, type BlocksRef, describeTile, describeValue, isScalar, isTile, kind, leavesOf, type Naming, replaceLeaves, scalarRef, type Scope,
+  sized, type TileRef, type Value,
 } from "./value.ts";
 
 const isNumber = (value: Value): boolean => typeof value === "number" || typeof value === "boolean" || isScalar(value);
@@ -17,8 +17,13 @@ const tileRef = (tile: TileValue): TileRef => ({ [kind]: "Tile", tile });
 const variableOf = ({ name, type }: ScalarValue): Value => scalarRef({ kind: "Var", type, name });
 
 /** Whether two values are known to be the same without running anything. */
-const same = (a: Value, b: Value): boolean =>
-  Object.is(a, b) || (isTile(a) && isTile(b) && a.tile === b.tile) || (isScalar(a) && isScalar(b) && JSON.stringify(a.expr) === JSON.stringify(b.expr));
+function same(a: Value, b: Value): boolean {
+  if (isTile(a) && isTile(b)) return a.tile === b.tile;
+  if (!isScalar(a) || !isScalar(b)) return Object.is(a, b);
+  const [x, y] = [a.expr, b.expr];
+  if (x.kind === "Var" && y.kind === "Var") return x.name === y.name;
+  return x === y || (x.kind === "Const" && y.kind === "Const" && x.type === y.type && Object.is(x.value, y.value));
+}
 
 // ---- Branches --------------------------------------------------------------------------------------------------------------------------
 
@@ -40,7 +45,7 @@ export function branch(ev: Evaluator, cond: Expr, s: Extract<Statement, { kind: 
   const join = joiner(ev, cond, then, otherwise, s.span);
   const joined = [...new Set([...then.changed.keys(), ...otherwise.changed.keys()])].map((binding): readonly [Binding, Value] => {
     const [a, b] = [then, otherwise].map((way) => (way.changed.has(binding) ? way.changed.get(binding) : binding.value));
-    return [binding, join.value(binding.name, a, b)];
+    return [binding, join.value(binding.label, a, b)];
   });
   join.finish();
   for (const [binding, value] of joined) ev.assign(binding, value);
@@ -113,10 +118,9 @@ function joinLeaves(name: string, a: Value, b: Value, span: Span, leaf: (name: s
 
 /** A variable keeps its axes and its dtype. */
 function keepShape(ev: Evaluator, name: string, construct: string, a: TileValue, b: TileValue, span: Span): void {
-  const notes = [a, b].map((t) => ({ span: ev.build.spanOf(t), text: `a ${t.dtype} tile with axes ${axisNames(t.axes)}` }));
+  const notes = [a, b].map((t) => ({ span: ev.build.spanOf(t), text: describeTile(t) }));
   if (a.dtype !== b.dtype) throw diagnostic("E-DTYPE-05", span, { name, construct, a: a.dtype, b: b.dtype }, notes);
-  const sized = (t: TileValue) => t.axes.map((x) => `${x.name} ${x.extent}`).join(", ") || "none";
-  if (!sameAxes(a.axes, b.axes)) throw diagnostic("E-AXIS-12", span, { name, construct, a: sized(a), b: sized(b) }, notes);
+  if (!sameAxes(a.axes, b.axes)) throw diagnostic("E-AXIS-12", span, { name, construct, a: sized(a.axes), b: sized(b.axes) }, notes);
 }
 
 // ---- Loops -----------------------------------------------------------------------------------------------------------------------------
@@ -148,7 +152,7 @@ export function loop(ev: Evaluator, of: BlocksRef, s: Extract<Statement, { kind:
 function slotsOf(ev: Evaluator, s: Extract<Statement, { kind: "ForOf" }>, scope: Scope): readonly Slot[] {
   const bindings = new Set([...assignedNames(s.body)].flatMap((name) => ev.find(scope, name)?.binding ?? []));
   return [...bindings].sort((a, b) => a.id - b.id).flatMap((binding) =>
-    leavesOf(binding.value).flatMap(({ path, value }) => (isTile(value) || isNumber(value) ? [{ binding, path, name: `${binding.name}${path}`, init: value }] : [])),
+    leavesOf(binding.value).flatMap(({ path, value }) => (isTile(value) || isNumber(value) ? [{ binding, path, name: `${binding.label}${path}`, init: value }] : [])),
   );
 }
 

@@ -90,7 +90,7 @@ export class Evaluator {
     return { ...scope, bindings: new Map(), parent: scope };
   }
   declare(scope: Scope, name: string, value: Value, mutable: boolean, span: Span): void {
-    scope.bindings.set(name, { id: this.bindings++, name, value, mutable, span });
+    scope.bindings.set(name, { id: this.bindings++, label: this.nameOf(scope, name).base, value, mutable, span });
   }
   find(scope: Scope, name: string): { readonly binding: Binding; readonly frame: Frame } | undefined {
     for (let s: Scope | undefined = scope; s; s = s.parent) {
@@ -418,7 +418,7 @@ export class Evaluator {
   apply(closure: Closure, args: readonly Value[], naming: Naming, span: Span): Value {
     const { fn } = closure;
     if (this.active.includes(fn)) throw diagnostic("E-SUBSET-03", span, { name: closure.name || "this function" }, [{ span: fn.span, text: "defined here" }]);
-    const prefix = labelOf(naming, closure.name || "call");
+    const prefix = closure.name === "" ? naming.base : labelOf(naming, closure.name);
     const scope: Scope = { ...this.child(closure.scope), frame: { prefix, result: { base: prefix, direct: true } } };
     return this.inFunction(fn, args, scope);
   }
@@ -469,19 +469,19 @@ export class Evaluator {
       if ("scalarName" in f) return this.apply(this.modules.scalarFn(String(f.scalarName), site.span), args, naming, site.span);
       throw diagnostic("E-SUBSET-07", site.args[runtime] ?? site.span, { what: `the arguments of ${name}` });
     }
-    const plain = args.map((a) => this.toFunction(a, site.span));
+    const plain = args.map((a) => this.toFunction(a, naming, site.span));
     try {
       return f.apply(self, plain) as Value;
     } catch (error) {
       if (error instanceof Error && error.name === "CompileError") throw error;
-      throw diagnostic("E-FRONT-07", site.span, { callee: name, reason: error instanceof Error ? error.message : String(error) });
+      throw diagnostic("E-FRONT-07", site.span, { reason: error instanceof Error ? error.message : String(error) });
     }
   }
 
   /** A closure as a JavaScript function, for `[…].map(f)`. */
-  private toFunction(value: Value, span: Span): Value {
+  private toFunction(value: Value, naming: Naming, span: Span): Value {
     const ref = refOf(value);
-    return ref?.[kind] === "Closure" ? (...args: readonly Value[]) => this.apply(ref, args, noName, span) : value;
+    return ref?.[kind] === "Closure" ? (...args: readonly Value[]) => this.apply(ref, args, naming, span) : value;
   }
 
   /** The body of a lambda over the elements of tiles. */

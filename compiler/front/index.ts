@@ -1,13 +1,13 @@
 /** The front end: any kernel file to Tile IR. */
 import { resolve } from "node:path";
-import { diagnostic } from "../diagnostics.ts";
+import { CompileError, diagnostic } from "../diagnostics.ts";
 import type { TileKernel } from "../ir/tile.ts";
 import { Evaluator } from "./evaluate.ts";
 import { displayPath, readModule, typeErrors } from "./read.ts";
 import type { Expression } from "./syntax.ts";
 import { describeValue, kind, refOf } from "./value.ts";
 
-export { refresh, sourceText } from "./read.ts";
+export { overlay, preload, refresh, sourceText } from "./read.ts";
 
 export interface ReadOptions {
   /** Path of the kernel's file. */
@@ -26,23 +26,36 @@ export interface ReadOptions {
   readonly skipTypes?: boolean;
 }
 
-/** Reads one kernel. Mistakes in its text are a CompileError. */
+/**
+ * Reads one kernel. Mistakes in its text are a CompileError: the compiler's own, which says more about tiles than types can, before
+ * TypeScript's.
+ */
 export async function readKernel(options: ReadOptions): Promise<TileKernel> {
   const file = resolve(options.file);
-  const module = readModule(file);
-  const [typeError] = options.skipTypes ? [] : typeErrors(file);
-  if (typeError) throw typeError;
-  const exportName = options.exportName ?? onlyKernel(file);
-  const ev = new Evaluator(options.tune ?? {}, (options.sources ?? []).map((f) => resolve(f)));
-  const value = ev.exported(module, exportName);
-  const ref = refOf(value);
-  const start = { file: displayPath(file), line: 1, column: 1, length: 1 };
-  if (ref?.[kind] === "Closure" && ref.fn.params.length > 0 && options.spec === undefined) throw diagnostic("E-FRONT-04", ref.fn.span, { name: exportName });
-  const made = ref?.[kind] === "Closure" ? refOf(ev.apply(ref, [options.spec], { base: exportName, direct: true }, ref.fn.span)) : ref;
-  if (made?.[kind] !== "Kernel") {
-    throw diagnostic("E-FRONT-03", ref?.[kind] === "Closure" ? ref.fn.span : start, { name: exportName, found: describeValue(made ?? value) });
+  const typeError = (): CompileError | undefined => (options.skipTypes ? undefined : typeErrors(file)[0]);
+  try {
+    const kernel = evaluateKernel(file, options);
+    const wrong = typeError();
+    if (wrong) throw wrong;
+    return kernel;
+  } catch (error) {
+    throw error instanceof CompileError ? error : (typeError() ?? error);
   }
-  return { ...made.kernel, name: options.name ?? made.kernel.name, spec: options.spec };
+}
+
+function evaluateKernel(file: string, { exportName = onlyKernel(file), spec, tune = {}, name, sources = [] }: ReadOptions): TileKernel {
+  const ev = new Evaluator(tune, sources.map((f) => resolve(f)));
+  const value = ev.exported(readModule(file), exportName);
+  const ref = refOf(value);
+  const factory = ref?.[kind] === "Closure" ? ref : undefined;
+  if (factory && factory.fn.params.length > 0 && spec === undefined) throw diagnostic("E-FRONT-04", factory.fn.span, { name: exportName });
+  const made = factory ? ev.apply(factory, [spec], { base: exportName, direct: true }, factory.fn.span) : value;
+  const kernel = refOf(made);
+  if (kernel?.[kind] !== "Kernel") {
+    const start = { file: displayPath(file), line: 1, column: 1, length: 1 };
+    throw diagnostic("E-FRONT-03", factory?.fn.span ?? start, { name: exportName, found: factory ? `a function that returns ${describeValue(made)}` : describeValue(made) });
+  }
+  return { ...kernel.kernel, name: name ?? kernel.kernel.name, spec };
 }
 
 export interface KernelExport {

@@ -59,8 +59,8 @@ function readGrid(ev: Evaluator, places: Value, span: Span, grid: GridDim[]): Re
       const ref = refOf(value);
       if (ref?.[kind] !== "Blocks") throw diagnostic("E-DIM-04", span, { what: `${describeValue(value)} as "${key}"` });
       const index = ev.build.scalar(key, "i32", span);
-      const lo = toHost(ref.lo, span);
-      const hi = toHost(ref.hi, span);
+      const lo = toHost(ref.lo, ref.span);
+      const hi = toHost(ref.hi, ref.span);
       grid.push({ index, lo, step: ref.step, count: countOf(lo, hi, ref.step) });
       const position = scalarRef({ kind: "Var", type: "i32", name: index.name });
       return [key, ref.axis === undefined ? position : { axis: ref.axis, start: position, size: ref.step }];

@@ -9,7 +9,7 @@ import type { Axis, Coord, ReduceFn, TileOp, TileType, TileValue, TileView } fro
 import { type Builder, locOf } from "./builder.ts";
 import { literalTo, toExpr } from "./scalar.ts";
 import {
-  axisNames, computeType, describeValue, isPlainObject, isTile, kind, type Naming, labelOf, refOf, scalarRef, type AppendRef,
+  axisNames, computeType, describeTile, describeValue, isPlainObject, isTile, kind, type Naming, labelOf, refOf, scalarRef, sized, type AppendRef,
   type BlocksRef, type GlobalRef, type HistogramRef, type ScalarRef, type TileRef, type Value, type ViewRef,
 } from "./value.ts";
 
@@ -93,13 +93,13 @@ function rangeOf(call: Call, value: Value, i: number): { readonly axis: Axis; re
 /** An i32 expression. */
 function integer(value: Value, span: Span): Expr {
   const e = toExpr(value, span);
-  if (e.type === "f32") throw diagnostic("E-DTYPE-06", span, { op: "a position", type: "f32", instead: "use div(a, b) for integer division" });
+  if (e.type === "f32") throw diagnostic("E-DTYPE-08", span, { type: e.type });
   return literalTo("i32", e, span);
 }
 
 const definedAt = (call: Call, tile: TileValue): Note => ({
   span: call.build.spanOf(tile),
-  text: `${tile.label} is a ${tile.dtype} tile with axes ${tile.axes.map((a) => `${a.name} ${a.extent}`).join(", ") || "none"}`,
+  text: `${tile.label} is ${describeTile(tile)}`,
 });
 
 // ---- Checks of axes --------------------------------------------------------------------------------------------------------------------
@@ -121,8 +121,6 @@ function checkExtents(call: Call, tiles: readonly TileValue[]): void {
 
 export const sameAxes = (a: readonly Axis[], b: readonly Axis[]): boolean =>
   a.length === b.length && a.every((x) => b.some((y) => x.name === y.name && x.extent === y.extent));
-
-const sized = (axes: readonly Axis[]): string => axes.map((a) => `${a.name} ${a.extent}`).join(", ") || "none";
 
 function checkTarget(call: Call, i: number, tile: TileValue, target: readonly Axis[]): void {
   if (sameAxes(tile.axes, target)) return;
@@ -373,10 +371,10 @@ function append(call: Call): AppendRef {
 function blocks(call: Call): BlocksRef {
   const axis = staticArg<string>(call, call.args[0], "string", 0, "the axis of blocks");
   const step = countArg(call, call.args[3], 3, "the step of blocks");
-  return { [kind]: "Blocks", axis, lo: integer(call.args[1], call.argSpan(1)), hi: integer(call.args[2], call.argSpan(2)), step };
+  return { [kind]: "Blocks", axis, lo: integer(call.args[1], call.argSpan(1)), hi: integer(call.args[2], call.argSpan(2)), step, span: call.span };
 }
 
-const each = (call: Call): BlocksRef => ({ [kind]: "Blocks", axis: undefined, lo: int(0), hi: integer(call.args[0], call.argSpan(0)), step: 1 });
+const each = (call: Call): BlocksRef => ({ [kind]: "Blocks", axis: undefined, lo: int(0), hi: integer(call.args[0], call.argSpan(0)), step: 1, span: call.span });
 
 /** The operations of the language that make or use IR values, by name. */
 export const operations: Readonly<Record<string, (call: Call) => Value>> = {

@@ -60,6 +60,7 @@ export interface BlocksRef {
   readonly lo: Expr;
   readonly hi: Expr;
   readonly step: number;
+  readonly span: Span;
 }
 export interface HistogramRef {
   readonly [kind]: "Histogram";
@@ -91,6 +92,12 @@ export const scalarRef = (expr: Expr): ScalarRef => ({ [kind]: "Scalar", expr })
 /** The type that elements of a dtype are computed in. */
 export const computeType = (dtype: TileType): ScalarType => (dtype === "i32" || dtype === "u32" || dtype === "bool" ? dtype : "f32");
 
+/** `[h 16, c 576]`. */
+export const sized = (axes: readonly Axis[]): string => `[${axes.map((a) => `${a.name} ${a.extent}`).join(", ")}]`;
+
+/** `an f32 tile [h 16]`. */
+export const describeTile = ({ dtype, axes }: TileValue): string => `${/^[efi]/.test(dtype) ? "an" : "a"} ${dtype} tile ${sized(axes)}`;
+
 export const axisNames = (axes: readonly (Axis | { readonly name: string })[]): string =>
   axes.length === 0 ? "none" : axes.map((a) => a.name).join(", ");
 
@@ -105,7 +112,7 @@ export function describeValue(value: Value): string {
   }
   switch (ref[kind]) {
     case "Tile":
-      return `a ${ref.tile.dtype} tile with axes ${axisNames(ref.tile.axes)}`;
+      return describeTile(ref.tile);
     case "Scalar":
       return "a run-time number";
     case "Closure":
@@ -131,7 +138,8 @@ export function describeValue(value: Value): string {
 export interface Binding {
   /** Counts up in order of declaration. */
   readonly id: number;
-  readonly name: string;
+  /** What values of the variable are called. */
+  readonly label: string;
   value: Value;
   readonly mutable: boolean;
   readonly span: Span;

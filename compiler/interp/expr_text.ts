@@ -4,7 +4,8 @@
  */
 import { scalarFunctions } from "../../dsl/math.ts";
 import { round } from "../../dsl/dtype.ts";
-import { childrenOf, type Expr } from "../ir/expr.ts";
+import type { Expr } from "../ir/expr.ts";
+import { sharedNodes } from "../ir/shared_nodes.ts";
 
 /** What the text calls: pass `library.values` under `library.names` to `new Function`. */
 export const library = {
@@ -20,25 +21,8 @@ export interface ExprText {
 
 /** `variable` gives the text of a variable. */
 export function exprText(root: Expr, variable: (name: string) => string): ExprText {
-  const uses = new Map<Expr, number>();
-  const count = (e: Expr): void => {
-    const n = (uses.get(e) ?? 0) + 1;
-    uses.set(e, n);
-    if (n === 1) childrenOf(e).forEach(count);
-  };
-  count(root);
-  const lines: string[] = [];
   const named = new Map<Expr, string>();
-  const text = (e: Expr): string => {
-    const known = named.get(e);
-    if (known !== undefined) return known;
-    const value = node(e);
-    if (uses.get(e) === 1 || e.kind === "Var" || e.kind === "Const") return value;
-    const name = `shared${named.size}`;
-    named.set(e, name);
-    lines.push(`const ${name} = ${value};`);
-    return name;
-  };
+  const text = (e: Expr): string => named.get(e) ?? node(e);
   const node = (e: Expr): string => {
     switch (e.kind) {
       case "Const":
@@ -61,8 +45,13 @@ export function exprText(root: Expr, variable: (name: string) => string): ExprTe
         throw new TypeError(`${e.kind} does not occur in Tile IR`);
     }
   };
-  const value = text(root);
-  return { lines, value };
+  const lines: string[] = [];
+  for (const e of sharedNodes(root)) {
+    const name = `shared${named.size}`;
+    lines.push(`const ${name} = ${node(e)};`);
+    named.set(e, name);
+  }
+  return { lines, value: text(root) };
 }
 
 /** A result of integer type, wrapped to 32 bits. */

@@ -1,6 +1,7 @@
 /** Tile IR as text: for traces, `explain` and golden tests. */
 import type { Expr } from "./expr.ts";
 import type { AxisSize, HostExpr, Param } from "./manifest.ts";
+import { sharedNodes } from "./shared_nodes.ts";
 import type { Axis, GridDim, Loc, TileKernel, TileOp, TileStmt, TileValue, TileView } from "./tile.ts";
 
 /** Column at which source lines stand. */
@@ -128,9 +129,26 @@ export function printOp(op: TileOp): string {
   }
 }
 
-/** An expression in TypeScript's syntax; conversions and roundings as calls of the type. */
-export function printExpr(e: Expr): string {
-  const inner = (x: Expr): string => (x.kind === "Binary" || x.kind === "Select" ? `(${printExpr(x)})` : printExpr(x));
+/** Shared parts of an expression that are longer than this get a name. */
+const longPart = 40;
+
+/** An expression in TypeScript's syntax, conversions and roundings as calls of the type; long parts that occur twice stand before it. */
+export function printExpr(root: Expr): string {
+  const named = new Map<Expr, string>();
+  const lines: string[] = [];
+  for (const e of sharedNodes(root)) {
+    const text = printNode(e, named);
+    if (text.length <= longPart) continue;
+    lines.push(`$${named.size} = ${text}; `);
+    named.set(e, `$${named.size}`);
+  }
+  const value = named.get(root) ?? printNode(root, named);
+  return lines.length === 0 ? value : `{ ${lines.join("")}${value} }`;
+}
+
+function printNode(e: Expr, named: ReadonlyMap<Expr, string>): string {
+  const print = (x: Expr): string => named.get(x) ?? printNode(x, named);
+  const inner = (x: Expr): string => (!named.has(x) && (x.kind === "Binary" || x.kind === "Select") ? `(${print(x)})` : print(x));
   switch (e.kind) {
     case "Const":
       return e.type === "bool" ? String(e.value !== 0) : `${Object.is(e.value, -0) ? "-0" : e.value}${e.type === "u32" ? "u" : e.type === "f32" && Number.isInteger(e.value) ? "f" : ""}`;
@@ -143,17 +161,17 @@ export function printExpr(e: Expr): string {
     case "Select":
       return `${inner(e.cond)} ? ${inner(e.then)} : ${inner(e.otherwise)}`;
     case "Call":
-      return `${e.fn}(${e.args.map(printExpr).join(", ")})`;
+      return `${e.fn}(${e.args.map(print).join(", ")})`;
     case "Convert":
-      return `${e.type}(${printExpr(e.a)})`;
+      return `${e.type}(${print(e.a)})`;
     case "Round":
-      return `${e.dtype}(${printExpr(e.a)})`;
+      return `${e.dtype}(${print(e.a)})`;
     case "Reg":
-      return `${e.array}[${printExpr(e.index)}]`;
+      return `${e.array}[${print(e.index)}]`;
     case "Shared":
-      return `${e.buffer}[${printExpr(e.index)}]`;
+      return `${e.buffer}[${print(e.index)}]`;
     case "GlobalElement":
-      return printElement(e);
+      return printElement(e, print);
     case "BlockIndex":
       return "blockIndex";
     case "ThreadIndex":
@@ -161,7 +179,7 @@ export function printExpr(e: Expr): string {
   }
 }
 
-function printElement({ param, field, coords, guard, fill }: Extract<Expr, { kind: "GlobalElement" }>): string {
-  const element = `${param}${field === "" ? "" : `.${field}`}[${coords.map(printExpr).join(", ")}]`;
-  return guard && fill ? `(${printExpr(guard)} ? ${element} : ${printExpr(fill)})` : element;
+function printElement({ param, field, coords, guard, fill }: Extract<Expr, { kind: "GlobalElement" }>, print: (e: Expr) => string): string {
+  const element = `${param}${field === "" ? "" : `.${field}`}[${coords.map(print).join(", ")}]`;
+  return guard && fill ? `(${print(guard)} ? ${element} : ${print(fill)})` : element;
 }
