@@ -1,6 +1,7 @@
 /**
- * Puts a barrier between a write to shared memory and any later access of another thread to the same buffer, and between a
- * read and a later write. What is loaded asynchronously is waited for first. Loops are walked until what is pending settles.
+ * Puts a barrier between a write to shared memory, or to an output that the kernel also reads, and any later access of another
+ * thread to it, and between a read and a later write. What is loaded asynchronously is waited for first. Loops are walked
+ * until what is pending settles.
  */
 import { childrenOf, type Expr } from "../ir/expr.ts";
 import type { Instruction } from "../ir/instruction.ts";
@@ -25,7 +26,8 @@ const meets = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean => [...a
 const same = (a: Access, b: Access): boolean => (["reads", "writes", "asynchronous", "atomics"] as const).every((k) => a[k].size === b[k].size && [...a[k]].every((x) => b[k].has(x)));
 
 export function insertBarriers(kernel: LoopKernel, instructions: ReadonlyMap<string, Instruction>): LoopKernel {
-  const accessOf = (s: LoopStmt): Access => accesses(s, instructions);
+  const outputs = new Set(kernel.params.filter((p) => p.access !== "in").map((p) => p.name));
+  const accessOf = (s: LoopStmt): Access => accesses(s, instructions, outputs);
 
   function walk(list: readonly LoopStmt[], entry: Access): { body: LoopStmt[]; exit: Access } {
     let pending = entry;
@@ -84,7 +86,8 @@ function conflict(before: Access, now: Access): boolean {
   return afterWrite || afterAtomic || afterRead;
 }
 
-function accesses(s: LoopStmt, instructions: ReadonlyMap<string, Instruction>): Access {
+/** Buffers and outputs that a statement touches, those of nested statements included. */
+function accesses(s: LoopStmt, instructions: ReadonlyMap<string, Instruction>, outputs: ReadonlySet<string>): Access {
   const reads = new Set<string>();
   const writes = new Set<string>();
   const asynchronous = new Set<string>();
@@ -92,6 +95,7 @@ function accesses(s: LoopStmt, instructions: ReadonlyMap<string, Instruction>): 
   const expr = (e: Expr | undefined): void => {
     if (!e) return;
     if (e.kind === "Shared") reads.add(e.buffer);
+    if (e.kind === "GlobalElement" && outputs.has(e.param)) reads.add(e.param);
     childrenOf(e).forEach(expr);
   };
   const visit = (s: LoopStmt): void => {
@@ -99,6 +103,8 @@ function accesses(s: LoopStmt, instructions: ReadonlyMap<string, Instruction>): 
     if (s.kind === "For") s.body.forEach(visit);
     else if (s.kind === "If") [...s.then, ...s.otherwise].forEach(visit);
     else if (s.kind === "StoreShared") writes.add(s.buffer);
+    else if (s.kind === "StoreGlobal") writes.add(s.param);
+    else if (s.kind === "LoadGlobal" && outputs.has(s.param)) reads.add(s.param);
     else if (s.kind === "AtomicAdd") atomics.add(s.buffer);
     else if (s.kind === "Call") {
       const record = instructions.get(s.instruction);
