@@ -1,7 +1,10 @@
 /** The executions that are held to the reference. Each takes exactly the same bytes, and says what its arithmetic promises. */
+import { runLoop } from "../compiler/interp/loop.ts";
 import { interpretTile } from "../compiler/interp/tile.ts";
+import type { LoopKernel } from "../compiler/ir/loop.ts";
 import type { Manifest } from "../compiler/ir/manifest.ts";
 import type { TileKernel } from "../compiler/ir/tile.ts";
+import type { Target } from "../compiler/target.ts";
 import type { Kernel } from "../dsl/index.ts";
 import { cudaAccuracy, f32Accumulator, roundedAccuracy, tensorCoreAccumulator, wgslAccuracy, type AnyOrder, type ScalarAccuracy } from "../reference/index.ts";
 import { type Device, type DeviceBuffer, DeviceError, type Executable } from "../targets/device.ts";
@@ -77,6 +80,20 @@ export function tileExecutor(kernel: TileKernel): Executor {
     arithmetic: rounded,
     budget: 1e6,
     run: async (buffers, dims) => inPlace(buffers, outputs, (copies) => interpretTile(kernel, copies, dims)),
+  };
+}
+
+/** Loop IR on the simulated machine, which also tells races, reads of what nobody wrote, and stores out of range. */
+export function loopExecutor(kernel: LoopKernel, target: Pick<Target, "name" | "instructions">, tune: Dims): Executor {
+  const outputs = outputsOf(kernel);
+  const instructions = [...target.instructions.values()];
+  return {
+    target: `loop ${target.name}`,
+    device: "CPU",
+    tune,
+    arithmetic: arithmeticOf(target.name),
+    budget: 2e4,
+    run: async (buffers, dims) => inPlace(buffers, outputs, (copies) => runLoop(kernel, instructions, copies, dims)),
   };
 }
 
