@@ -19,9 +19,11 @@ export class Lowering {
   /** Statements of the kernel's start: coordinates of the thread under each layout. */
   readonly prologue: LoopStmt[] = [];
   private out: LoopStmt[] = [];
-  private readonly taken = new Set<string>();
+  /** Names of the open scopes, outermost first; a closed scope's names are free again. */
+  private readonly scopes: Set<string>[] = [new Set()];
+  private depth = 0;
   private readonly arrays = new Map<string, string>();
-  private readonly threadCoords = new Map<string, Expr>();
+  private readonly threadTerms = new Map<string, Expr>();
   private readonly dimMultiples: ReadonlyMap<string, number>;
   private at: Loc | undefined;
 
@@ -29,10 +31,10 @@ export class Lowering {
     this.plan = plan;
     this.machine = machine;
     this.facts = new Facts(plan.threads);
-    for (const name of authorsNames(plan.kernel)) this.taken.add(name);
+    for (const name of authorsNames(plan.kernel)) this.scopes[0]!.add(name);
     this.dimMultiples = dimMultiples(plan.kernel);
     for (const [name, multiple] of this.dimMultiples) {
-      this.taken.add(name);
+      this.scopes[0]!.add(name);
       this.facts.learn(name, { min: 0, multiple });
     }
   }
@@ -40,21 +42,31 @@ export class Lowering {
   emit(...statements: LoopStmt[]): void {
     this.out.push(...statements);
   }
-  /** Collects what `write` emits. */
+  /** Collects what `write` emits, as a scope of its own. */
   block(write: () => void): LoopStmt[] {
     const outer = this.out;
     this.out = [];
+    this.scopes.push(new Set());
+    this.depth++;
     write();
+    this.depth--;
+    this.scopes.pop();
     const inner = this.out;
     this.out = outer;
     return inner;
   }
-  /** Runs `write` with what it emits added to another list. */
-  into<T>(list: LoopStmt[], write: () => T): T {
-    const outer = this.out;
-    this.out = list;
+  /** A place in the current scope, before what is emitted next, for statements that turn up later. */
+  hoist(): Hoist {
+    return { statements: [], depth: this.depth };
+  }
+  /** Runs `write` with what it emits, and the names it takes, in an outer place. */
+  into<T>(place: Hoist, write: () => T): T {
+    const [out, depth] = [this.out, this.depth];
+    this.out = place.statements;
+    this.depth = place.depth;
     const result = write();
-    this.out = outer;
+    this.out = out;
+    this.depth = depth;
     return result;
   }
   /** Notes the TypeScript statement that comes next. */
@@ -64,21 +76,31 @@ export class Lowering {
     this.emit({ kind: "Source", loc });
   }
 
-  /** A name not used before, near the wish. */
+  /** A name that no open scope has, near the wish. */
   name(wish: string): string {
     const base = wish.replace(/[^A-Za-z0-9_]/g, "_").replace(/^(?=[0-9])/, "_");
     let name = base;
-    for (let i = 2; this.taken.has(name); i++) name = `${base}_${i}`;
-    this.taken.add(name);
+    for (let i = 2; this.scopes.some((scope) => scope.has(name)); i++) name = `${base}_${i}`;
+    this.scopes[this.depth]!.add(name);
+    this.facts.learn(name, {});
     return name;
   }
   /** Binds an expression to a fresh immutable scalar, unless it is already as short as a name. */
   bind(wish: string, value: Expr): Expr {
-    if (value.kind === "Const" || value.kind === "Var" || value.kind === "Reg") return value;
+    if (value.kind === "Const" || value.kind === "Var" || value.kind === "Reg" || value.kind === "ThreadIndex") return value;
     const name = this.name(wish);
     this.emit({ kind: "Let", name, value });
     this.facts.learn(name, this.facts.of(value));
     return variable(value.type, name);
+  }
+  /** Binds an expression of the thread index once, at the kernel's start. */
+  once(wish: string, value: Expr): Expr {
+    const key = JSON.stringify(value);
+    const known = this.threadTerms.get(key);
+    if (known) return known;
+    const result = this.into({ statements: this.prologue, depth: 0 }, () => this.bind(wish, value));
+    this.threadTerms.set(key, result);
+    return result;
   }
   array(wish: string, type: ScalarType, size: number): string {
     const name = this.name(wish);
@@ -88,16 +110,18 @@ export class Lowering {
   /** An unrolled loop of constant length; `write` gets the index. */
   unrolled(wish: string, size: number, write: (index: Expr) => void): void {
     if (size === 1) return write(int(0));
-    const name = this.name(wish);
-    this.facts.learn(name, { min: 0, max: size - 1 });
-    this.emit({ kind: "For", name, lo: int(0), hi: int(size), step: 1, unroll: true, body: this.block(() => write(variable("i32", name))) });
+    this.repeated(wish, size, write, true);
   }
   /** A loop of constant length that stays a loop. */
   repeated(wish: string, size: number, write: (index: Expr) => void, unroll = false): void {
     if (size === 1) return write(int(0));
-    const name = this.name(wish);
-    this.facts.learn(name, { min: 0, max: size - 1 });
-    this.emit({ kind: "For", name, lo: int(0), hi: int(size), step: 1, unroll, body: this.block(() => write(variable("i32", name))) });
+    let name = "";
+    const body = this.block(() => {
+      name = this.name(wish);
+      this.facts.learn(name, { min: 0, max: size - 1 });
+      write(variable("i32", name));
+    });
+    this.emit({ kind: "For", name, lo: int(0), hi: int(size), step: 1, unroll, body });
   }
   when(cond: Expr, write: () => void, uniform = false): void {
     if (cond.kind === "Const") {
@@ -124,14 +148,15 @@ export class Lowering {
     const label = this.plan.registers.get(v.id) ?? v.label;
     const known = this.arrays.get(label);
     if (known !== undefined) return known;
-    const name = this.name(label.replace(/_[0-9]+$/, "")); // loop versions of one variable
-    this.prologue.push({ kind: "Array", name, type, size });
-    this.arrays.set(label, name);
-    return name;
+    return this.into({ statements: this.prologue, depth: 0 }, () => {
+      const name = this.array(label.replace(/_[0-9]+$/, ""), type, size); // loop versions of one variable
+      this.arrays.set(label, name);
+      return name;
+    });
   }
 
   sharedBuffer(wish: string, dtype: DType, elements: number, note: string): string {
-    const name = this.name(wish);
+    const name = this.into({ statements: this.prologue, depth: 0 }, () => this.name(wish));
     this.namedBuffer(name, dtype, elements, note);
     return name;
   }
@@ -175,14 +200,8 @@ export class Lowering {
       below *= d.size;
     }
     if (coord.kind === "Const") return coord;
-    const key = JSON.stringify(coord);
-    const known = this.threadCoords.get(key);
-    if (known) return known;
-    const name = this.name(`${axis}_of_thread`);
-    this.prologue.push({ kind: "Let", name, value: coord });
-    this.facts.learn(name, { min: 0, max: most, multiple: this.facts.of(coord).multiple });
-    const result = variable("i32", name);
-    this.threadCoords.set(key, result);
+    const result = this.once(`${axis}_of_thread`, coord);
+    if (result.kind === "Var") this.facts.learn(result.name, { min: 0, max: most, multiple: this.facts.of(coord).multiple });
     return result;
   }
   /** True in the one thread of each group of copies that may store. */
@@ -205,6 +224,12 @@ export class Lowering {
   hostMultiple(e: HostExpr): number {
     return hostMultiple(e, this.dimMultiples);
   }
+}
+
+/** A place for statements in an outer scope. */
+export interface Hoist {
+  readonly statements: LoopStmt[];
+  readonly depth: number;
 }
 
 /** Names that the author gave to params and scalars: generated names keep clear of them. */

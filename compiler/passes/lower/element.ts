@@ -3,10 +3,9 @@ import { byteSize, type DType } from "../../../dsl/dtype.ts";
 import { add, and, binary, childrenOf, constant, convert, int, mul, sub, substitute, withChildren, type Expr } from "../../ir/expr.ts";
 import { project, renameAxes, sameLayout, type Layout } from "../../ir/layout.ts";
 import { computeType } from "../../ir/plan.ts";
-import type { LoopStmt } from "../../ir/loop.ts";
 import type { TileOp, TileValue, TileView } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
-import { hostExpr, type Lowering } from "./context.ts";
+import { hostExpr, type Hoist, type Lowering } from "./context.ts";
 
 /** A position in the iteration space of some work. */
 export interface Cursor {
@@ -29,7 +28,7 @@ export interface Vector {
   readonly loaded: Map<number, string>;
   readonly common: Map<number, Expr>;
   /** Statements that stand before those of all lanes. */
-  readonly before: LoopStmt[];
+  readonly before: Hoist;
 }
 
 export const isTrue: Expr = constant("bool", 1);

@@ -3,7 +3,6 @@ import { byteSize } from "../../../dsl/dtype.ts";
 import { diagnostic } from "../../diagnostics.ts";
 import { add, and, binary, convert, int, mul, type Expr } from "../../ir/expr.ts";
 import { covered, registerCount, type Layout } from "../../ir/layout.ts";
-import type { LoopStmt } from "../../ir/loop.ts";
 import { computeType, type PlanStmt, type Stage } from "../../ir/plan.ts";
 import type { TileOp, TileValue } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
@@ -15,9 +14,15 @@ export function compute(ctx: Lowering, s: Extract<PlanStmt, { kind: "Compute" }>
   ctx.source(s.value.loc);
   const array = ctx.declareRegisters(s.value, computeType(s.value.dtype), registerCount(s.layout));
   const axes = axisNames(s.value);
+  if (s.op.kind === "Full") return fill(ctx, array, registerCount(s.layout), convert(computeType(s.value.dtype), s.op.value));
   overRegistersWide(ctx, s.layout, s.value.axes, (at) =>
     ctx.emit({ kind: "SetRegister", array, index: registerIndex(s.layout, at.digits!, axes), value: evaluate(ctx, s.value, s.op, at) }),
   );
+}
+
+/** The same value in all registers. */
+export function fill(ctx: Lowering, array: string, registers: number, value: Expr): void {
+  ctx.unrolled("r", registers, (index) => ctx.emit({ kind: "SetRegister", array, index, value }));
 }
 
 export function move(ctx: Lowering, s: Extract<PlanStmt, { kind: "Move" }>): void {
@@ -39,12 +44,14 @@ function stageRegisters(ctx: Lowering, value: TileValue, stage: Stage): void {
   const place = ctx.place(value);
   const layout = place.kind === "Stored" ? place.layout! : undefined!;
   const buffer = stageBuffer(ctx, value);
-  const lastAxis = stage.axes.at(-1)?.name;
+  const last = stage.axes.at(-1);
+  const startsAt = (width: number): boolean => stage.axes.every((a) => (a === last ? a.extent : a.stride) % width === 0);
   ctx.when(ctx.firstCopy(layout), () =>
     overVectors(ctx, layout, value.axes, (lanes) => {
-      const together = lanes.length > 1 && lanes[0]!.vector!.axis === lastAxis && stage.axes.at(-1)!.extent % lanes.length === 0;
-      const groups = together ? [lanes] : lanes.map((at) => [at]);
-      for (const group of groups) {
+      let width = lanes[0]?.vector?.axis === last?.name ? lanes.length : 1;
+      while (!startsAt(width)) width /= 2;
+      for (let lane = 0; lane < lanes.length; lane += width) {
+        const group = lanes.slice(lane, lane + width);
         const at = group[0]!;
         const values = group.map((lane) => stored(element(ctx, value, lane)));
         const index = stage.axes.reduce<Expr>((sum, a) => add(sum, mul(at.coords.get(a.name)!, int(a.stride))), int(0));
@@ -76,13 +83,13 @@ function stageByOp(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage): v
       });
       const first = new Map(coords).set(inner.name, start);
       if (copyRun(ctx, value, op, stage, buffer, first, width)) return;
-      const shared = { axis: inner.name, width, start, loaded: new Map<number, string>(), common: new Map<number, Expr>(), before: [] as LoopStmt[] };
+      const shared = { axis: inner.name, width, start, loaded: new Map<number, string>(), common: new Map<number, Expr>(), before: ctx.hoist() };
       const body = ctx.block(() => {
         const lane = (i: number): Cursor => ({ coords: new Map(coords).set(inner.name, add(start, int(i))), vector: { ...shared, lane: int(i) } });
         const values = Array.from({ length: width }, (_, i) => stored(evaluate(ctx, value, op, lane(i))));
         ctx.emit({ kind: "StoreShared", buffer, index: stageIndexAt(stage, first), values });
       });
-      ctx.emit(...shared.before, ...body);
+      ctx.emit(...shared.before.statements, ...body);
     };
     if (total % threads === 0) write();
     else ctx.when(binary("<", run, int(total)), write);
@@ -94,9 +101,8 @@ const stageIndexAt = (stage: Stage, coords: ReadonlyMap<string, Expr>): Expr => 
 /** Elements that one thread writes at once: sixteen bytes where every row starts at a multiple of them, else one word. */
 function runWidth(stage: Stage, inner: number): number {
   const size = byteSize(stage.dtype);
-  const rowStride = stage.axes.at(-2)?.stride ?? inner;
   const wide = 16 / size;
-  if (inner % wide === 0 && rowStride % wide === 0) return Math.min(wide, 8);
+  if (inner % wide === 0 && stage.axes.slice(0, -1).every((outer) => outer.stride % wide === 0)) return Math.min(wide, 8);
   return Math.max(1, 4 / size);
 }
 

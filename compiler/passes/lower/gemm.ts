@@ -6,6 +6,7 @@ import type { TileValue } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
 import { thread, type Lowering } from "./context.ts";
 import { element, registerIndex, stageBuffer } from "./element.ts";
+import { fill } from "./elementwise.ts";
 import { coordsAt, overDigits, overRegistersWide, slowestFirst } from "./work.ts";
 
 type Gemm = Extract<PlanStmt, { kind: "Gemm" }>;
@@ -16,10 +17,9 @@ export function gemm(ctx: Lowering, s: Gemm): void {
   const names = axisNames(s.value);
   const sharesAcc = s.op.acc && ctx.plan.registers.get(s.op.acc.id) === ctx.plan.registers.get(s.value.id) && ctx.place(s.op.acc).kind === "Stored";
   const array = ctx.declareRegisters(s.value, "f32", registerCount(layout));
-  if (!sharesAcc)
-    overRegistersWide(ctx, layout, s.value.axes, (at) =>
-      ctx.emit({ kind: "SetRegister", array, index: registerIndex(layout, at.digits!, names), value: s.op.acc ? element(ctx, s.op.acc, at) : { kind: "Const", type: "f32", value: 0 } }),
-    );
+  const { acc } = s.op;
+  if (!acc) fill(ctx, array, registerCount(layout), { kind: "Const", type: "f32", value: 0 });
+  else if (!sharesAcc) overRegistersWide(ctx, layout, s.value.axes, (at) => ctx.emit({ kind: "SetRegister", array, index: registerIndex(layout, at.digits!, names), value: element(ctx, acc, at) }));
   if (s.plan.atom === "fma") multiplyAdd(ctx, s, array);
   else tensorCores(ctx, s, array, s.plan.atom);
 }
@@ -98,14 +98,14 @@ function resolve(ctx: Lowering, v: TileValue): Operand {
   throw new Error(`lower: the operand "${v.label}" of a tensor-core product is not staged`);
 }
 
-/** Value of each slot of a product's row or column index. */
+/** Value of each slot (or of several that follow each other) of a product's row or column index. */
 type Slots = Readonly<Record<string, Expr>>;
 
 /** Position along each axis, from the values of the slots that its digits belong to. */
 function coordsOf(digits: readonly PlacedDigit[], slots: Slots): Map<string, Expr> {
   const coords = new Map<string, Expr>();
   for (const [name, value] of Object.entries(slots)) {
-    const own = merged(digits.filter((d) => d.slot === name));
+    const own = merged(digits.filter((d) => name.split(" ").includes(d.slot)));
     const size = own.reduce((n, d) => n * d.size, 1);
     let below = 1;
     for (const d of own) {
@@ -135,11 +135,11 @@ const slotSize = (digits: readonly PlacedDigit[], slot: string): number => digit
 function tensorCores(ctx: Lowering, s: Gemm, array: string, atom: Exclude<GemmPlan["atom"], "fma">): void {
   const { op, plan } = s;
   const { rows, columns } = plan;
-  const lane = ctx.bind("lane", binary("%", thread, int(32)));
+  const lane = ctx.once("lane", binary("%", thread, int(32)));
   const warp = binary("/", thread, int(32));
   const warpRows = slotSize(rows, "warpRow");
-  const warpRow = ctx.bind("warp_row", binary("%", warp, int(warpRows)));
-  const warpColumn = ctx.bind("warp_column", binary("/", warp, int(warpRows)));
+  const warpRow = ctx.once("warp_row", binary("%", warp, int(warpRows)));
+  const warpColumn = ctx.once("warp_column", binary("/", warp, int(warpRows)));
   const rowTiles = slotSize(rows, REST);
   const columnTiles = slotSize(columns, REST);
   const depth = op.a.axes.reduce((n, a) => (op.over.includes(a.name) ? n * a.extent : n), 1);
@@ -148,9 +148,9 @@ function tensorCores(ctx: Lowering, s: Gemm, array: string, atom: Exclude<GemmPl
   const b = resolve(ctx, op.b);
   const aInner = innerIsContracted(a, op.over);
   const bInner = innerIsContracted(b, op.over);
-  const eighth = ctx.bind("lane_row", binary("%", lane, int(8)));
-  const bit3 = ctx.bind("lane_half", binary("%", binary("/", lane, int(8)), int(2)));
-  const bit4 = ctx.bind("lane_quarter", binary("/", lane, int(16)));
+  const eighth = ctx.once("lane_row", binary("%", lane, int(8)));
+  const bit3 = ctx.once("lane_half", binary("%", binary("/", lane, int(8)), int(2)));
+  const bit4 = ctx.once("lane_quarter", binary("/", lane, int(16)));
 
   ctx.repeated("k", depth / 16, (step) => {
     const k = mul(step, int(16));
@@ -165,8 +165,7 @@ function tensorCores(ctx: Lowering, s: Gemm, array: string, atom: Exclude<GemmPl
     const two = (tile: Expr, count: 1 | 2) => {
       const bRegisters = ctx.array(`${op.b.label}_fragment`, "u32", 2 * count);
       const mine = count === 2 ? add(tile, bit4) : tile;
-      const column = bInner ? { pair: binary("%", eighth, int(2)), quad: binary("/", eighth, int(2)) } : { pair: int(0), quad: int(0) };
-      const free = coordsOf(columns, { ...column, warpColumn, [REST]: mine });
+      const free = coordsOf(columns, { "pair quad": bInner ? eighth : int(0), warpColumn, [REST]: mine });
       const depthAt = add(k, add(mul(bit3, int(8)), bInner ? int(0) : eighth));
       loadMatrix(ctx, `ldmatrix.x${2 * count}${bInner ? "" : ".trans"}`, bRegisters, int(0), 2 * count, b, free, depthAt, op.over);
       ctx.unrolled("m", rowTiles, (m) =>

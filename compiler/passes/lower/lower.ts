@@ -220,10 +220,11 @@ function appendFill(ctx: Lowering, s: Extract<PlanStmt, { kind: "AppendFill" }>,
   const view = lists.views.get(s.append)!;
   const coord = view.coords.find((c) => c.kind === "Block");
   if (coord?.kind !== "Block") return;
-  const name = ctx.name("slot");
-  const slot = variable("i32", name);
-  ctx.facts.learn(name, { min: 0, max: coord.axis.extent - 1 });
+  let name = "";
   const body = ctx.block(() => {
+    name = ctx.name("slot");
+    const slot = variable("i32", name);
+    ctx.facts.learn(name, { min: 0, max: coord.axis.extent - 1 });
     const { coords, guard, lastGuard } = address(ctx, view, new Map([[coord.axis.name, slot]]), () => undefined);
     const may = and(guard, lastGuard);
     ctx.emit({ kind: "StoreGlobal", param: view.param, field: view.field, coords, values: [convert(computeType(view.dtype), s.value)], ...(may !== isTrue && { guard: may }), aligned: true });

@@ -19,7 +19,7 @@ function scanByShuffles(ctx: Lowering, fn: ReduceFn, type: Number, value: Expr):
   const { warp } = ctx.machine;
   const warps = ctx.plan.threads / warp;
   const own = ctx.bind("own", value);
-  const lane = ctx.bind("lane", binary("%", thread, int(warp)));
+  const lane = ctx.once("lane", binary("%", thread, int(warp)));
   const name = ctx.name("running");
   const running = variable(type, name);
   ctx.emit({ kind: "Variable", name, type, init: own });

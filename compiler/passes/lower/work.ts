@@ -2,9 +2,8 @@
 import { add, and, binary, int, mul, type Expr } from "../../ir/expr.ts";
 import { covered, type Digit, type Layout } from "../../ir/layout.ts";
 import type { Axis } from "../../ir/tile.ts";
-import type { LoopStmt } from "../../ir/loop.ts";
 import { isTrue, type Cursor } from "./element.ts";
-import type { Lowering } from "./context.ts";
+import type { Hoist, Lowering } from "./context.ts";
 
 /** Coordinates of a register, given a value for each register digit. */
 export function coordsAt(ctx: Lowering, layout: Layout, axes: readonly Axis[], digits: readonly Expr[]): Map<string, Expr> {
@@ -59,7 +58,7 @@ export function overRegistersWide(ctx: Lowering, layout: Layout, axes: readonly 
   overDigits(ctx, layout.registers, slowestFirst(layout).slice(0, -1), [int(0)], (slow) => {
     const cursors = lanesOf(ctx, layout, axes, vector, slow);
     const body = ctx.block(() => ctx.unrolled(vector.axis, vector.width, (lane) => write(cursors.at(lane))));
-    ctx.emit(...cursors.before, ...body);
+    ctx.emit(...cursors.before.statements, ...body);
   });
 }
 
@@ -70,14 +69,14 @@ export function overVectors(ctx: Lowering, layout: Layout, axes: readonly Axis[]
   overDigits(ctx, layout.registers, slowestFirst(layout).slice(0, -1), [int(0)], (slow) => {
     const cursors = lanesOf(ctx, layout, axes, vector, slow);
     const body = ctx.block(() => write(Array.from({ length: vector.width }, (_, lane) => cursors.at(int(lane)))));
-    ctx.emit(...cursors.before, ...body);
+    ctx.emit(...cursors.before.statements, ...body);
   });
 }
 
-function lanesOf(ctx: Lowering, layout: Layout, axes: readonly Axis[], { axis, width }: { axis: string; width: number }, slow: readonly Expr[]): { before: LoopStmt[]; at(lane: Expr): Cursor } {
+function lanesOf(ctx: Lowering, layout: Layout, axes: readonly Axis[], { axis, width }: { axis: string; width: number }, slow: readonly Expr[]): { before: Hoist; at(lane: Expr): Cursor } {
   const rest = slow.slice(1);
   const start = coordsAt(ctx, layout, axes, [int(0), ...rest]).get(axis)!;
-  const shared = { axis, width, start, loaded: new Map<number, string>(), common: new Map<number, Expr>(), before: [] as LoopStmt[] };
+  const shared = { axis, width, start, loaded: new Map<number, string>(), common: new Map<number, Expr>(), before: ctx.hoist() };
   return {
     before: shared.before,
     at: (lane) => {
