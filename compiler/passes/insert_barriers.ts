@@ -75,7 +75,9 @@ export function insertBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
     const grew = (list: readonly LoopStmt[]): boolean => list.some((x) => x.kind === "Barrier" || (x.kind === "For" && grew(x.body)) || (x.kind === "If" && (grew(x.then) || grew(x.otherwise))));
     return grew(body) || grew(walk(s.body, exit).body);
   }
-  return { ...kernel, body: walk(kernel.body, none).body };
+  const { body, exit } = walk(kernel.body, none);
+  if (exit.asynchronous.size > 0) body.push({ kind: "Call", instruction: "cpAsyncWaitAll", operands: [] }); // no thread ends before its copies
+  return { ...kernel, body };
 }
 
 /** Two writes need no order: the threads of one stage write different elements, and whatever reads stands between two stages. */
