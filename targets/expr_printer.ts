@@ -8,6 +8,12 @@ import { atom, call, divideExactly, EmitError, foldConstant, infix, type Names, 
 
 type Node<K extends Expr["kind"]> = Extract<Expr, { kind: K }>;
 
+export interface Step {
+  readonly coord: Text;
+  readonly size: number | string;
+  readonly step: HostExpr;
+}
+
 export abstract class ExprPrinter {
   protected readonly kernel: LoopKernel;
   protected readonly names: Names;
@@ -87,6 +93,9 @@ export abstract class ExprPrinter {
     return `${this.names.of("array", array)}[${this.text(index)}]`;
   }
 
+  bufferElement(buffer: string, index: Expr): string {
+    return `${this.names.of("buffer", this.buffer(buffer).name)}[${this.text(index)}]`;
+  }
   buffer(name: string): SharedBuffer {
     return this.kernel.shared.find((b) => b.name === name) ?? this.fail(`there is no shared buffer "${name}"`);
   }
@@ -127,15 +136,22 @@ export abstract class ExprPrinter {
     }
   }
 
-  /** Each axis of an access with its step in units of `unit` bytes, outermost first. */
-  protected steps(p: Param, f: Field, coords: readonly Expr[], unit: number): { readonly coord: Text; readonly size: number | string; readonly step: HostExpr }[] {
+  /**
+   * Where an element lies, in units of `unit` bytes: the coords that are not constants with their axis' size and step, outermost first,
+   * and the sum of the constant ones.
+   */
+  protected place(p: Param, f: Field, coords: readonly Expr[], unit: number): { readonly steps: Step[]; readonly constant: number } {
     const axes = [...p.axes, ...f.axes];
-    if (axes.length !== coords.length) this.fail(`"${p.name}.${f.name}" has ${axes.length} axes and is accessed with ${coords.length} coords`);
-    return axes.map(({ size, stride }, i) => ({
-      coord: this.print(coords[i]!),
-      size,
-      step: divideExactly(stride, unit) ?? this.fail(`the stride of an axis of "${p.name}" is no multiple of ${unit} bytes`),
-    }));
+    if (axes.length !== coords.length) this.fail(`"${p.name}" has ${axes.length} axes and is accessed with ${coords.length} coords`);
+    let constant = f.offset / unit;
+    const steps: Step[] = [];
+    for (const [i, { size, stride }] of axes.entries()) {
+      const coord = coords[i]!;
+      const step = divideExactly(stride, unit) ?? this.fail(`the stride of an axis of "${p.name}" is no multiple of ${unit} bytes`);
+      if (coord.kind === "Const" && typeof step === "number") constant += coord.value * step;
+      else if (coord.kind !== "Const" || coord.value !== 0) steps.push({ coord: this.print(coord), size, step });
+    }
+    return { steps, constant };
   }
 
   #oneLess(t: Text): Text {

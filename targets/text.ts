@@ -53,8 +53,9 @@ export function infix(op: BinaryOp, a: Text, b: Text): Text {
   return { code: `${side(a, left)} ${op} ${side(b, right)}`, binds: op };
 }
 
-/** a + b, printed as a - |b| when b is a negative literal. */
-export const plus = (a: Text, b: Text): Text => (/^-\d/.test(b.code) && isUnary(b) ? infix("-", a, atom(b.code.slice(1))) : infix("+", a, b));
+/** a + b, printed as a - |b| when b is a negative literal (but for -2^31, which has no positive twin). */
+export const plus = (a: Text, b: Text): Text =>
+  /^-\d/.test(b.code) && isUnary(b) && b.code !== "-2147483648" ? infix("-", a, atom(b.code.slice(1))) : infix("+", a, b);
 /** a + b of integers, which may be regrouped: a + (b + c) needs no parentheses. */
 export const plusInteger = (a: Text, b: Text): Text =>
   sums.includes(b.binds) && !b.code.startsWith("-") ? { code: `${infix("+", a, atom("")).code}${b.code}`, binds: "+" } : plus(a, b);
@@ -79,13 +80,16 @@ const word = new DataView(new ArrayBuffer(4));
 /** The bit pattern of an f32 as a hexadecimal literal. */
 export const floatBits = (x: number): string => (word.setFloat32(0, x), `0x${word.getUint32(0).toString(16).padStart(8, "0")}u`);
 
+/** WGSL refuses decimals above it, even those that round to it. */
+const largestFloat = (2 - 2 ** -23) * 2 ** 127;
+
 /** Shortest literal that reads back as the f32 nearest to x (finite), with the suffix f. */
 export function floatLiteral(x: number): string {
   const value = Math.fround(x);
   let digits = String(value);
   for (let precision = 1; precision <= 9; precision++) {
     const text = String(Number(value.toPrecision(precision)));
-    if (Math.fround(Number(text)) === value) {
+    if (Math.fround(Number(text)) === value && Math.abs(Number(text)) <= largestFloat) {
       digits = text;
       break;
     }

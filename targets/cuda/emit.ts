@@ -152,11 +152,11 @@ class CudaEmitter {
         const { dtype } = x.buffer(s.buffer);
         if ((s.values.length * byteSize(dtype)) % 4 !== 0)
           throw new EmitError(this.#kernel.name, `${s.values.length} ${dtype} elements stored to shared "${s.buffer}" are not whole words`);
-        if (s.values.length === 1) return lines.add(`${this.#names.of("buffer", s.buffer)}[${x.text(s.index)}] = ${this.#encoded(dtype, s.values[0]!)};`);
+        if (s.values.length === 1) return lines.add(`${x.bufferElement(s.buffer, s.index)} = ${this.#encoded(dtype, s.values[0]!)};`);
         return lines.add(...this.#vectorStore(x.sharedPointer(s.buffer, s.index), dtype, s.values));
       }
       case "AtomicAdd":
-        return lines.add(`atomicAdd(&${this.#names.of("buffer", s.buffer)}[${x.text(s.index)}], ${x.print(s.value).code});`);
+        return lines.add(`atomicAdd(&${x.bufferElement(s.buffer, s.index)}, ${x.print(s.value).code});`);
       case "Barrier":
         return lines.add("__syncthreads();");
       case "Call":

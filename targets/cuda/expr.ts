@@ -111,7 +111,7 @@ export class CudaExprs extends ExprPrinter {
     return call(roundName(e.dtype), this.print(e.a));
   }
   protected shared(e: Node<"Shared">): Text {
-    return this.decode(this.buffer(e.buffer).dtype, atom(`${this.names.of("buffer", e.buffer)}[${this.text(e.index)}]`));
+    return this.decode(this.buffer(e.buffer).dtype, atom(this.bufferElement(e.buffer, e.index)));
   }
   protected globalElement(e: Node<"GlobalElement">): Text {
     const value = this.decode(this.field(e.param, e.field).dtype, atom(this.element(e.param, e.field, e.coords)));
@@ -149,13 +149,12 @@ export class CudaExprs extends ExprPrinter {
    * from the first run-time size or stride outwards the products are 64 bits wide.
    */
   #offset(p: Param, f: Field, coords: readonly Expr[]): Text {
-    const unit = isRecord(p) ? 1 : byteSize(f.dtype);
-    let small = true;
+    const { steps, constant } = this.place(p, f, coords, isRecord(p) ? 1 : byteSize(f.dtype));
     const wide: Text[] = [];
-    const narrow: Text[] = f.offset === 0 ? [] : [atom(String(f.offset / unit))];
-    for (const { coord, size, step } of this.steps(p, f, coords, unit).reverse()) {
+    const narrow: Text[] = constant === 0 ? [] : [atom(String(constant))];
+    let small = true;
+    for (const { coord, size, step } of steps.reverse()) {
       small &&= typeof size === "number" && typeof step === "number" && size * step < 2 ** 31;
-      if (coord.code === "0") continue;
       if (step === 1) narrow.unshift(coord);
       else if (small) narrow.unshift(infix("*", coord, this.host(step)));
       else wide.unshift(infix("*", prefix("(i64)", coord), this.host(step, (t) => prefix("(i64)", t))));

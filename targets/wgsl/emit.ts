@@ -201,7 +201,7 @@ class WgslEmitter {
       case "StoreShared":
         return this.#storeShared(s);
       case "AtomicAdd":
-        return lines.add(`atomicAdd(&${this.#names.of("buffer", s.buffer)}[${x.text(s.index)}], ${x.print(s.value).code});`);
+        return lines.add(`atomicAdd(&${x.bufferElement(s.buffer, s.index)}, ${x.print(s.value).code});`);
       case "Barrier":
         this.#requireTogether("a barrier");
         if (this.#readsWritten) lines.add("storageBarrier();");
@@ -360,7 +360,7 @@ class WgslEmitter {
       const word = infix(">>", x.print(s.index), atom(`${Math.log2(perWord)}u`));
       return this.#lines.add(...this.#packed(dtype, s.values).map((value, w) => `${name}[${w === 0 ? word.code : plus(word, atom(String(w))).code}] = ${value};`));
     }
-    const element = (e: number) => `${name}[${x.text(binary("+", s.index, int(e)))}]`;
+    const element = (e: number) => x.bufferElement(s.buffer, binary("+", s.index, int(e)));
     const value = (v: Expr) => x.as(computeType(dtype), v).code;
     this.#lines.add(...s.values.map((v, e) => (this.#atomics.has(s.buffer) ? `atomicStore(&${element(e)}, ${value(v)});` : `${element(e)} = ${value(v)};`)));
   }

@@ -48,10 +48,9 @@ export class WgslExprs extends ExprPrinter {
   offset(param: string, field: string, coords: readonly Expr[]): Text {
     const p = this.param(param);
     const f = this.field(param, field);
-    const terms = this.steps(p, f, coords, isWords(p) ? 1 : 4)
-      .filter(({ coord }) => coord.code !== "0")
-      .map(({ coord, step }) => (step === 1 ? coord : infix("*", coord, this.host(step))));
-    if (f.offset !== 0) terms.push(atom(String(f.offset)));
+    const { steps, constant } = this.place(p, f, coords, isWords(p) ? 1 : 4);
+    const terms = steps.map(({ coord, step }) => (step === 1 ? coord : infix("*", coord, this.host(step))));
+    if (constant !== 0) terms.push(atom(String(constant)));
     return terms.length > 0 ? terms.reduce(plusInteger) : atom("0");
   }
   /** What `offset` grows by from one element to the next along the last axis. */
@@ -121,8 +120,8 @@ export class WgslExprs extends ExprPrinter {
   protected shared(e: Node<"Shared">): Text {
     const { dtype } = this.buffer(e.buffer);
     const name = this.names.of("buffer", e.buffer);
-    if (this.#atomics.has(e.buffer)) return atom(`atomicLoad(&${name}[${this.text(e.index)}])`);
-    if (!isNarrow(dtype)) return atom(`${name}[${this.text(e.index)}]`);
+    if (this.#atomics.has(e.buffer)) return atom(`atomicLoad(&${this.bufferElement(e.buffer, e.index)})`);
+    if (!isNarrow(dtype)) return atom(this.bufferElement(e.buffer, e.index));
     const bits = 8 * byteSize(dtype);
     const perWord = 32 / bits;
     this.#sink.need(decodeName(dtype));

@@ -1,0 +1,94 @@
+// codec_ue8m0, a test
+
+@group(0) @binding(0) var<storage, read> codes: array<u32>;  // ue8m0
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> value: array<f32>;
+@group(0) @binding(3) var<storage, read_write> encoded: array<u32>;  // ue8m0
+@group(0) @binding(4) var<storage, read_write> rounded: array<f32>;
+@group(0) @binding(5) var<uniform> dims: Dims;
+struct Dims {
+  N: i32,
+}
+
+// WGSL has no constant for infinity and NaN, and rejects their bits in constant expressions
+fn floatFromBits(bits: u32) -> f32 { return bitcast<f32>(bits); }
+fn decodeUe8m0(code: u32) -> f32 {
+  if (code == 0u) { return floatFromBits(0x00400000u); }  // 2^-127 is subnormal
+  return bitcast<f32>(select(code << 23u, 0x7fc00000u, code == 0xffu));
+}
+fn codes_ue8m0_or(inside: bool, at: i32, fill: f32) -> f32 {
+  if (inside) { return decodeUe8m0(extractBits(codes[u32(at) >> 2u], (u32(at) & 3u) * 8u, 8u)); }
+  return fill;
+}
+fn x_or(inside: bool, at: i32, fill: f32) -> f32 {
+  if (inside) { return x[at]; }
+  return fill;
+}
+fn encodeUe8m0(x: f32) -> u32 {
+  let bits = bitcast<u32>(x);
+  if (bits << 1u == 0u) { return 0u; }
+  if (bits > 0x7f800000u) { return 0xffu; }  // NaN or negative
+  if (bits <= 0x00400000u) { return 0u; }
+  return min((bits + 0x7fffffu) >> 23u, 254u);  // the next power of two
+}
+fn packUe8m0(a: f32, b: f32, c: f32, d: f32) -> u32 { return encodeUe8m0(a) | (encodeUe8m0(b) << 8u) | (encodeUe8m0(c) << 16u) | (encodeUe8m0(d) << 24u); }
+fn encoded_store(word: u32, codes: u32, count: i32) {
+  if (count >= 4) {
+    encoded[word] = codes;
+  } else if (count > 0) {  // the last word of a row: one thread owns it, so it may read, merge and write
+    encoded[word] = insertBits(encoded[word], codes, 0u, u32(count) * 8u);
+  }
+}
+fn roundUe8m0(x: f32) -> f32 { return decodeUe8m0(encodeUe8m0(x)); }
+
+@compute @workgroup_size(64)
+fn codec_ue8m0(
+    @builtin(workgroup_id) workgroupId: vec3u,
+    @builtin(num_workgroups) workgroupCount: vec3u,
+    @builtin(local_invocation_index) localIndex: u32) {
+  let block = i32(workgroupId.x + workgroupId.y * workgroupCount.x);
+  if (block >= (dims.N + 255) / 256) { return; }
+  let thread = i32(localIndex);
+
+  // kernels.ts:52  const line52 = written(52);
+  let i = block * 256 + thread * 4;
+  let left = dims.N - i;
+  var value_regs: array<f32, 4>;
+  var x_regs: array<f32, 4>;
+  {
+    if (left >= 4) {
+      let word = u32(i) >> 2u;
+      value_regs[0] = decodeUe8m0(codes[word] & 0xffu); value_regs[1] = decodeUe8m0((codes[word] >> 8u) & 0xffu);
+      value_regs[2] = decodeUe8m0((codes[word] >> 16u) & 0xffu); value_regs[3] = decodeUe8m0(codes[word] >> 24u);
+    } else {
+      let at = i;
+      for (var e = 0; e < 4; e++) {
+        value_regs[e] = codes_ue8m0_or(e < left, at + e, 0.0f);
+      }
+    }
+  }
+  {
+    let at = i;
+    for (var e = 0; e < 4; e++) {
+      x_regs[e] = x_or(e < left, at + e, 0.0f);
+    }
+  }
+
+  // kernels.ts:53  const line53 = written(53);
+  {
+    if (left > 0) { value[i] = value_regs[0]; }
+    if (left > 1) { value[i + 1] = value_regs[1]; }
+    if (left > 2) { value[i + 2] = value_regs[2]; }
+    if (left > 3) { value[i + 3] = value_regs[3]; }
+  }
+  {
+    let word = u32(i) >> 2u;
+    encoded_store(word, packUe8m0(x_regs[0], x_regs[1], x_regs[2], x_regs[3]), left);
+  }
+  {
+    if (left > 0) { rounded[i] = roundUe8m0(x_regs[0]); }
+    if (left > 1) { rounded[i + 1] = roundUe8m0(x_regs[1]); }
+    if (left > 2) { rounded[i + 2] = roundUe8m0(x_regs[2]); }
+    if (left > 3) { rounded[i + 3] = roundUe8m0(x_regs[3]); }
+  }
+}
