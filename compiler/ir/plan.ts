@@ -46,8 +46,11 @@ export type Place =
 export type PlanStmt =
   /** Element-wise into registers. */
   | { readonly kind: "Compute"; readonly value: TileValue; readonly op: TileOp; readonly layout: Layout }
-  /** Into shared memory: `op` element by element, or, without it, from the value's registers. */
-  | { readonly kind: "Stage"; readonly value: TileValue; readonly op?: TileOp; readonly stage: Stage }
+  /**
+   * Into shared memory: `op` element by element, or, without it, from the value's registers. With a layout, `op` reads registers
+   * under it; without one, consecutive threads take consecutive runs.
+   */
+  | { readonly kind: "Stage"; readonly value: TileValue; readonly op?: TileOp; readonly layout?: Layout; readonly stage: Stage }
   | { readonly kind: "Gemm"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Gemm" }>; readonly plan: GemmPlan }
   | { readonly kind: "Reduce"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Reduce" }>; readonly plan: ReducePlan; readonly layout: Layout }
   | { readonly kind: "Scan"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Scan" }>; readonly layout: Layout }

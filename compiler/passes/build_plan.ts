@@ -1,7 +1,8 @@
 /** Turns the Tile program into the Plan: one statement per stored value, stages where other threads read, moves where loops carry. */
 import type { Layout } from "../ir/layout.ts";
 import type { Place, Plan, PlanStmt } from "../ir/plan.ts";
-import type { TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
+import type { Carried, TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
+import { definedTiles, inputsOf } from "../ir/walk.ts";
 import type { Layouts } from "./infer_layouts.ts";
 import type { Placement } from "./place_values.ts";
 import type { StagedTile } from "./plan_stages.ts";
@@ -9,6 +10,7 @@ import type { StagedTile } from "./plan_stages.ts";
 export function buildPlan(kernel: TileKernel, placement: Placement, layouts: Layouts, stages: readonly StagedTile[], threads: number): Plan {
   const stageOf = new Map(stages.map((s) => [s.value.id, s.stage]));
   const places = new Map<number, Place>();
+  let nextId = Math.max(-1, ...[...definedTiles(kernel.body)].map((v) => v.id)) + 1;
   for (const [id, op] of placement.inline) places.set(id, { kind: "Inline", op });
 
   /** Records where `value` lives. A load that found no room in shared memory is inline. */
@@ -27,16 +29,44 @@ export function buildPlan(kernel: TileKernel, placement: Placement, layouts: Lay
     if (op.kind === "Gemm") out.push({ kind: "Gemm", value, op, plan: layouts.gemms.get(value.id)! });
     else if (op.kind === "Reduce") out.push({ kind: "Reduce", value, op, plan: layouts.reduces.get(value.id)!, layout: layout! });
     else if (op.kind === "Scan") out.push({ kind: "Scan", value, op, layout: layout! });
-    else if (layout) out.push({ kind: "Compute", value, op, layout });
+    else if (layout && stage && placement.onlyStaged.has(value.id)) {
+      places.set(value.id, { kind: "Stored", stage });
+      return [{ kind: "Stage", value, op, layout, stage }];
+    } else if (layout) out.push({ kind: "Compute", value, op, layout });
     else if (stage) return [{ kind: "Stage", value, op, stage }];
     if (stage) out.push({ kind: "Stage", value, stage });
     return out;
   }
   /** A loop variable or branch result takes over the value of another tile. */
-  function take(to: TileValue, from: TileValue): PlanStmt[] {
-    const layout = layouts.layouts.get(to.id)!;
+  function take(to: TileValue, from: TileValue, layout = layouts.layouts.get(to.id)!): PlanStmt[] {
     const inline = placement.inline.get(from.id);
     return [inline ? { kind: "Compute", value: to, op: inline, layout } : { kind: "Move", to, from, layout }];
+  }
+  /** Whether evaluating `from` reads `v` itself. */
+  function reads(from: TileValue, v: TileValue): boolean {
+    const inline = placement.inline.get(from.id);
+    return inline ? inputsOf(inline).some((input) => reads(input, v)) : from.id === v.id;
+  }
+  /** All next values of a loop at once: no variable is overwritten before what is read from it; where they go round in a circle, a copy is kept. */
+  function takeTogether(carried: readonly Carried<TileValue>[]): PlanStmt[] {
+    const out: PlanStmt[] = [];
+    let left = carried.map((c) => ({ to: c.param, from: c.next }));
+    while (left.length > 0) {
+      const readLater = ({ to }: { to: TileValue }) => left.filter((t) => t.to.id !== to.id && reads(t.from, to));
+      const now = left.find((t) => readLater(t).length === 0) ?? left[0]!;
+      const late = readLater(now);
+      left = left.filter((t) => t !== now).map((t) => (late.includes(t) ? { ...t, from: copyOf(t) } : t));
+      out.push(...take(now.to, now.from));
+    }
+    return out;
+
+    function copyOf({ to, from }: { to: TileValue; from: TileValue }): TileValue {
+      const copy = { ...to, id: nextId++, label: `${to.label}.next` };
+      const layout = layouts.layouts.get(to.id)!;
+      places.set(copy.id, { kind: "Stored", layout });
+      out.push(...take(copy, from, layout));
+      return copy;
+    }
   }
   const publish = (value: TileValue): PlanStmt[] => {
     const stage = stageOf.get(value.id);
@@ -50,7 +80,7 @@ export function buildPlan(kernel: TileKernel, placement: Placement, layouts: Lay
           return define(s.value, s.op);
         case "For": {
           s.tiles.forEach((c) => [c.param, c.result].forEach((v) => settle(v)));
-          const inner = [...s.tiles.flatMap((c) => publish(c.param)), ...body(s.body), ...s.tiles.flatMap((c) => take(c.param, c.next))];
+          const inner = [...s.tiles.flatMap((c) => publish(c.param)), ...body(s.body), ...takeTogether(s.tiles)];
           const loop: PlanStmt = { kind: "For", index: s.index, lo: s.lo, hi: s.hi, step: s.step, scalars: s.scalars, body: inner, loc: s.loc };
           return [...s.tiles.flatMap((c) => take(c.param, c.init)), loop, ...s.tiles.flatMap((c) => publish(c.result))];
         }

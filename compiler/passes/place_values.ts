@@ -19,6 +19,8 @@ export interface Placement {
   readonly inline: ReadonlyMap<number, TileOp>;
   /** Stored values whose elements other threads read. */
   readonly staged: ReadonlySet<number>;
+  /** Those of them that nobody reads otherwise: they need no registers. */
+  readonly onlyStaged: ReadonlySet<number>;
   readonly definitions: ReadonlyMap<number, TileOp>;
 }
 
@@ -67,6 +69,7 @@ export function placeValues(kernel: TileKernel): Placement {
 
   const inline = new Map<number, TileOp>();
   const staged = new Set<number>();
+  const onlyStaged = new Set<number>();
   // consumers before producers: what an inline view (slice, rename) is used for, its source is used for
   for (const { value, op } of order.reverse()) {
     const all = uses.get(value.id) ?? [];
@@ -77,13 +80,15 @@ export function placeValues(kernel: TileKernel): Placement {
       inline.set(value.id, op);
       const renamed = (axis: string) => (op.kind === "Rename" ? (Object.entries(op.axes).find(([, to]) => to === axis)?.[0] ?? axis) : axis);
       uses.set(op.of.id, [...(uses.get(op.of.id) ?? []), ...all.map((u) => ({ ...u, domain: u.domain.map(renamed) }))]);
-    } else if (seenByOthers) staged.add(value.id);
-    else if (op.kind === "Full" || op.kind === "Iota" || op.kind === "Counts") inline.set(value.id, op);
+    } else if (seenByOthers) {
+      staged.add(value.id);
+      if (all.every((u) => u.role === "operand" || u.role === "pick")) onlyStaged.add(value.id);
+    } else if (op.kind === "Full" || op.kind === "Iota" || op.kind === "Counts") inline.set(value.id, op);
     else if (op.kind === "Load" || op.kind === "Gather") {
       if (!written.has(op.view.param)) inline.set(value.id, op);
     } else if ((op.kind === "Map" || op.kind === "Cast") && local && (once.role === "element" || once.role === "acc")) inline.set(value.id, op);
   }
-  return { inline, staged, definitions };
+  return { inline, staged, onlyStaged, definitions };
 }
 
 const sameSet = (a: readonly string[], b: readonly string[]): boolean => a.length === b.length && a.every((x) => b.includes(x));

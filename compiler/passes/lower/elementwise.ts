@@ -33,16 +33,20 @@ export function move(ctx: Lowering, s: Extract<PlanStmt, { kind: "Move" }>): voi
 
 export function stage(ctx: Lowering, s: Extract<PlanStmt, { kind: "Stage" }>): void {
   ctx.source(s.value.loc);
-  if (s.op) stageByOp(ctx, s.value, s.op, s.stage);
-  else stageRegisters(ctx, s.value, s.stage);
+  const place = ctx.place(s.value);
+  const layout = s.layout ?? (s.op || place.kind !== "Stored" ? undefined : place.layout);
+  if (layout) stageUnder(ctx, s.value, s.op, layout, s.stage);
+  else stageByOp(ctx, s.value, s.op!, s.stage);
 }
 
-const stored = (value: Expr): Expr => (value.type === "bool" ? convert("u32", value) : value);
+/** What is written: truth values count, and the store itself rounds. */
+function stored(stage: Stage, value: Expr): Expr {
+  if (value.type === "bool") return convert("u32", value);
+  return value.kind === "Round" && value.dtype === stage.dtype ? value.a : value;
+}
 
-/** Copies a tile's registers to shared memory. */
-function stageRegisters(ctx: Lowering, value: TileValue, stage: Stage): void {
-  const place = ctx.place(value);
-  const layout = place.kind === "Stored" ? place.layout! : undefined!;
+/** Writes a tile to shared memory as it lies in registers, or computes it from registers that lie so. */
+function stageUnder(ctx: Lowering, value: TileValue, op: TileOp | undefined, layout: Layout, stage: Stage): void {
   const buffer = stageBuffer(ctx, value);
   const last = stage.axes.at(-1);
   const startsAt = (width: number): boolean => stage.axes.every((a) => (a === last ? a.extent : a.stride) % width === 0);
@@ -53,7 +57,7 @@ function stageRegisters(ctx: Lowering, value: TileValue, stage: Stage): void {
       for (let lane = 0; lane < lanes.length; lane += width) {
         const group = lanes.slice(lane, lane + width);
         const at = group[0]!;
-        const values = group.map((lane) => stored(element(ctx, value, lane)));
+        const values = group.map((lane) => stored(stage, op ? evaluate(ctx, value, op, lane) : element(ctx, value, lane)));
         const index = stage.axes.reduce<Expr>((sum, a) => add(sum, mul(at.coords.get(a.name)!, int(a.stride))), int(0));
         ctx.when(insideTile(ctx, layout, value.axes, at.coords), () => ctx.emit({ kind: "StoreShared", buffer, index, values }));
       }
@@ -86,7 +90,7 @@ function stageByOp(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage): v
       const shared = { axis: inner.name, width, start, loaded: new Map<number, string>(), common: new Map<number, Expr>(), before: ctx.hoist() };
       const body = ctx.block(() => {
         const lane = (i: number): Cursor => ({ coords: new Map(coords).set(inner.name, add(start, int(i))), vector: { ...shared, lane: int(i) } });
-        const values = Array.from({ length: width }, (_, i) => stored(evaluate(ctx, value, op, lane(i))));
+        const values = Array.from({ length: width }, (_, i) => stored(stage, evaluate(ctx, value, op, lane(i))));
         ctx.emit({ kind: "StoreShared", buffer, index: stageIndexAt(stage, first), values });
       });
       ctx.emit(...shared.before.statements, ...body);
