@@ -8,7 +8,7 @@ import { conditional, literalTo, toExpr } from "./scalar.ts";
 import type { Expression, Statement } from "./syntax.ts";
 import { sameAxes } from "./tile_ops.ts";
 import {
-  type Binding, type BlocksRef, describeTile, describeValue, isScalar, isTile, kind, leavesOf, type Naming, replaceLeaves, scalarRef, type Scope,
+  type Binding, type BlocksRef, describeTile, describeValue, isScalar, isTile, kind, type Leaf, leavesOf, type Naming, replaceLeaves, scalarRef, type Scope,
   sized, type TileRef, type Value,
 } from "./value.ts";
 
@@ -38,14 +38,14 @@ const take = (ev: Evaluator, f: () => Value): Way => {
   return { statements, ...result };
 };
 
-/** `if` on a run-time condition. Where neither way emits anything, the variables become Selects. */
+/** `if` on a run-time condition. */
 export function branch(ev: Evaluator, cond: Expr, s: Extract<Statement, { kind: "If" }>, scope: Scope): void {
   const then = take(ev, () => ev.run(s.then, ev.child(scope)));
   const otherwise = take(ev, () => ev.run(s.otherwise, ev.child(scope)));
   const join = joiner(ev, cond, then, otherwise, s.span);
   const joined = [...new Set([...then.changed.keys(), ...otherwise.changed.keys()])].map((binding): readonly [Binding, Value] => {
     const [a, b] = [then, otherwise].map((way) => (way.changed.has(binding) ? way.changed.get(binding) : binding.value));
-    return [binding, join.value(binding.label, a, b)];
+    return [binding, ev.named(join.value(binding.label, a, b), binding.label, s.span)];
   });
   join.finish();
   for (const [binding, value] of joined) ev.assign(binding, value);
@@ -61,13 +61,18 @@ export function choose(ev: Evaluator, cond: Expr, e: Extract<Expression, { kind:
   return value;
 }
 
-/** Joins what two ways leave behind: by Selects if they emitted nothing and no tiles differ, else by an If. */
+/** Joins what two ways leave behind: by Selects where they only compute numbers, else by an If. */
 function joiner(ev: Evaluator, cond: Expr, then: Way, otherwise: Way, span: Span): { value(name: string, a: Value, b: Value): Value; finish(): void } {
   type If = Extract<TileStmt, { kind: "If" }>;
   const tiles: If["tiles"][number][] = [];
   const scalars: If["scalars"][number][] = [];
   const statements = { then: [...then.statements], otherwise: [...otherwise.statements] };
-  const silent = statements.then.length + statements.otherwise.length === 0;
+  const pure = [...then.statements, ...otherwise.statements];
+  const silent = pure.every((s) => s.kind === "Let");
+  if (silent) {
+    for (const s of pure) ev.build.emit(s);
+    statements.then = statements.otherwise = [];
+  }
 
   const held = (side: "then" | "otherwise", expr: Expr, name: string): ScalarValue => {
     const { result, statements: added } = ev.build.capture(() => ev.build.hold(expr, name, span));
@@ -84,7 +89,7 @@ function joiner(ev: Evaluator, cond: Expr, then: Way, otherwise: Way, span: Span
     }
     if (!isNumber(a) || !isNumber(b)) throw diagnostic("E-SUBSET-10", span, { name, a: describeValue(a), b: describeValue(b), construct: "branch" });
     const chosen = conditional(cond, toExpr(a, span), toExpr(b, span), span);
-    if (silent || chosen.kind !== "Select") return ev.emitting ? ev.build.name(chosen, name, span) : scalarRef(chosen);
+    if (silent || chosen.kind !== "Select") return scalarRef(chosen);
     const parts = { then: held("then", chosen.then, name), otherwise: held("otherwise", chosen.otherwise, name) };
     const result = ev.build.scalar(name, chosen.type, span);
     scalars.push({ result, ...parts });
@@ -184,6 +189,8 @@ function readLoop(
   const unchanged = slots.filter((_, i) => same(nexts[i], refOfValue(params[i]!)));
   if (unchanged.length > 0) return { again: slots.filter((slot) => !unchanged.includes(slot)), emit: () => undefined };
 
+  for (const [binding, after] of body.result.changed) checkCarried(binding, after, slots, s.span);
+
   const tiles: Carried<TileValue>[] = [];
   const scalars: Carried<ScalarValue>[] = [];
   const statements = [...body.statements];
@@ -191,11 +198,6 @@ function readLoop(
   slots.forEach((slot, i) => {
     const param = params[i]!;
     const next = nexts[i];
-    if (isTile(slot.init) !== isTile(next) || (!isTile(next) && !isNumber(next))) {
-      throw diagnostic("E-SUBSET-10", s.span, { name: slot.name, a: describeValue(slot.init), b: describeValue(next), construct: "number of iterations" }, [
-        { span: slot.binding.span, text: "declared here" },
-      ]);
-    }
     if (isTile(slot.init) && isTile(next) && "id" in param) {
       keepShape(ev, slot.name, "loop", slot.init.tile, next.tile, s.span);
       tiles.push({ param, init: slot.init.tile, next: next.tile, result: build.tile(slot.name, param.dtype, param.axes, build.spanOf(param)) });
@@ -223,6 +225,21 @@ function readLoop(
       writeSlots(ev, slots, results);
     },
   };
+}
+
+/** A variable keeps its parts in a loop, and only tiles and numbers among them change. */
+function checkCarried(binding: Binding, after: Value, slots: readonly Slot[], span: Span): void {
+  const [as, bs] = [leavesOf(binding.value), leavesOf(after)];
+  const fits = (a: Leaf, b: Leaf | undefined): boolean => {
+    if (a.path !== b?.path) return false;
+    if (!slots.some((slot) => slot.binding === binding && slot.path === a.path)) return same(a.value, b.value);
+    return isTile(a.value) ? isTile(b.value) : isNumber(b.value);
+  };
+  const wrong = as.findIndex((a, i) => !fits(a, bs[i]));
+  if (wrong < 0 && as.length === bs.length) return;
+  const [a, b] = wrong < 0 ? [binding.value, after] : [as[wrong]?.value, bs[wrong]?.value];
+  const details = { name: `${binding.label}${as[wrong]?.path ?? ""}`, a: describeValue(a), b: describeValue(b), construct: "number of iterations" };
+  throw diagnostic("E-SUBSET-10", span, details, [{ span: binding.span, text: "declared here" }]);
 }
 
 const refOfValue = (value: TileValue | ScalarValue): Value => ("id" in value ? tileRef(value) : variableOf(value));

@@ -60,10 +60,6 @@ export class Evaluator {
 
   // ---- Modes -----------------------------------------------------------------------------------------------------------------------------
 
-  get emitting(): boolean {
-    return this.refusal === undefined;
-  }
-
   /** Runs `f` where operations may emit (undefined) or are refused. */
   withRefusal<T>(refusal: Evaluator["refusal"], f: () => T): T {
     const outer = this.refusal;
@@ -128,8 +124,8 @@ export class Evaluator {
   private nameOf = (scope: Scope, name: string): Naming => ({ base: scope.frame.prefix === "" ? name : `${scope.frame.prefix}.${name}`, direct: true });
 
   /** Run-time numbers keep the author's name: they become a Let of it. */
-  private named(value: Value, naming: Naming, span: Span): Value {
-    return isScalar(value) && this.emitting ? this.build.name(value.expr, naming.base, span) : value;
+  named(value: Value, label: string, span: Span): Value {
+    return isScalar(value) && !this.refusal ? this.build.name(value.expr, label, span) : value;
   }
 
   bind(pattern: Pattern, value: Value, scope: Scope, mutable: boolean): void {
@@ -180,13 +176,13 @@ export class Evaluator {
         case "Declare": {
           const naming = s.pattern.kind === "NamePattern" ? this.nameOf(scope, s.pattern.name) : noName;
           const value = this.evaluate(s.init, scope, naming);
-          this.bind(s.pattern, this.named(value, naming, s.init.span), scope, s.mutable);
+          this.bind(s.pattern, this.named(value, naming.base, s.init.span), scope, s.mutable);
           break;
         }
         case "Assign": {
           const binding = this.assignable(scope, s.name, s.span);
           const naming = this.nameOf(scope, s.name);
-          this.assign(binding, this.named(this.evaluate(s.value, scope, naming), naming, s.span));
+          this.assign(binding, this.named(this.evaluate(s.value, scope, naming), naming.base, s.span));
           break;
         }
         case "Expression":
@@ -213,6 +209,7 @@ export class Evaluator {
           if (ref?.[kind] === "Blocks") {
             const returned = findReturn(s.body);
             if (returned) throw diagnostic("E-SUBSET-02", returned, {});
+            if (this.refusal) throw this.refusal("a loop over run-time blocks", s.span);
             loop(this, ref, s, scope);
           } else rest = this.unroll(of, s, scope, next);
           break;

@@ -12,15 +12,17 @@ import { describeValue, isScalar, type Value } from "./value.ts";
 
 const fits = (type: ScalarType, value: number): boolean => {
   if (type === "f32") return true;
-  if (!Number.isInteger(value) || Object.is(value, -0)) return false;
-  return type === "i32" ? value === (value | 0) : type === "u32" && value === value >>> 0;
+  return value === (type === "i32" ? value | 0 : value >>> 0);
 };
+
+/** The type of a literal that nothing else decides; integers have no -0. */
+const literalType = (value: number): ScalarType => (Object.is(value, -0) ? "f32" : ((["i32", "u32"] as const).find((type) => fits(type, value)) ?? "f32"));
 
 /** A number or truth value known when compiling, or a run-time scalar, as an expression; other values are an error. */
 export function toExpr(value: Value, span: Span): Expr {
   if (isScalar(value)) return value.expr;
   if (typeof value === "boolean") return constant("bool", Number(value));
-  if (typeof value === "number") return constant((["i32", "u32"] as const).find((type) => fits(type, value)) ?? "f32", value);
+  if (typeof value === "number") return constant(literalType(value), value);
   throw diagnostic("E-SUBSET-06", span, { what: describeValue(value) });
 }
 
@@ -32,7 +34,7 @@ function retype(e: Expr, type: ScalarType, span: Span): Expr {
   if (e.kind === "Select") return select(e.cond, retype(e.then, type, span), retype(e.otherwise, type, span));
   if (!isConst(e)) return convert(type, e);
   if (!fits(type, e.value)) throw diagnostic("E-DTYPE-03", span, { value: e.value, type });
-  return constant(type, e.value);
+  return constant(type, type === "f32" ? e.value : e.value + 0); // -0 + 0 is 0
 }
 
 /** Conversion where the author asked for it, or where the meaning leaves no choice. */
@@ -95,6 +97,7 @@ export function binaryExpr(op: BinaryOperator, a: Expr, b: Expr, span: Span): Ex
     case "!==":
       return equality(op, a, b, span);
     case "/": {
+      if (isLiteral(a) && isLiteral(b)) return binary(op, retype(a, "f32", span), retype(b, "f32", span));
       const [x, y] = unify(op, asNumber(a), asNumber(b), span);
       if (x.type !== "f32") throw diagnostic("E-DTYPE-02", span, { type: x.type });
       return binary(op, x, y);

@@ -59,11 +59,13 @@ const cases: readonly Case[] = [
   { code: "E-SUBSET-03", text: `const half = (t) => half(map([t], (v) => v / 2));\n${inKernel("store(a.y.tile({ n }), half(load(a.x.tile({ n }))));")}` },
   { code: "E-SUBSET-04", body: "let total = 0;\nconst count = () => { total += 1; };\ncount();" },
   { code: "E-SUBSET-05", body: "const x = load(a.x.tile({ n }));\nconst y = map([x], (v) => v - scalar(max(x, \"c\")));" },
+  { code: "E-SUBSET-05", body: "const y = map([load(a.x.tile({ n }))], (v) => {\nlet s = v;\nfor (const i of each(n)) s += i;\nreturn s;\n});", name: "loop" },
   { code: "E-SUBSET-06", body: "const x = load(a.x.tile({ n }));\nconst y = x * 2;" },
   { code: "E-SUBSET-07", body: "const part = slice(load(a.x.tile({ n })), \"c\", 0, n);" },
   { code: "E-SUBSET-08", body: "for (let i = 0; i < n; i++) store(a.y.tile({ n: i }), full({ c: 6 }, 1));" },
   { code: "E-SUBSET-09", body: "for (const x of load(a.x.tile({ n }))) {}" },
   { code: "E-SUBSET-10", body: "let best = 0;\nif (n > 2) best = load(a.x.tile({ n }));" },
+  { code: "E-SUBSET-10", body: "let last;\nfor (const i of each(n)) last = load(a.x.tile({ n: i }));\nstore(a.y.tile({ n }), last);", name: "loop" },
   { code: "E-SUBSET-11", body: "const y = map([load(a.x.tile({ n }))], (v) => { const twice = v * 2; });" },
   { code: "E-SUBSET-12", body: "const total = 0;\ntotal += n;" },
 
