@@ -39,7 +39,7 @@ const round = (d: Narrow): Helper =>
   helper(inline(`float ${roundName(d)}(float x)`, `return ${decodeName(d)}(${encodeName(d)}(x));`), decodeName(d), encodeName(d));
 const pack = (d: Narrow): Helper => {
   const codes = ["a", "b", "c", "d"].map((x, i) => `${encodeName(d)}(${x})${i === 0 ? "" : ` << ${8 * i}`}`);
-  return helper(inline(`u32 ${packName(d)}(float a, float b, float c, float d)`, `return ${codes.join(" | ")};`), encodeName(d));
+  return helper(inline(`u32 ${packName(d)}(float a, float b, float c, float d)`, `return ${codes.slice(0, 2).join(" | ")}`, `    | ${codes.slice(2).join(" | ")};`), encodeName(d));
 };
 
 /** Integer rounding of an f32 to a format with `mantissa` bits and smallest normal exponent `least` (biased as f32), largest code `max`. */

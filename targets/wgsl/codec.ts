@@ -36,7 +36,8 @@ const pack = (d: Narrow): Helper => {
   const elements = d === "f16" || d === "bf16" ? ["a", "b"] : ["a", "b", "c", "d"];
   const bits = 32 / elements.length;
   const codes = elements.map((x, i) => (i === 0 ? `${encodeName(d)}(${x})` : `(${encodeName(d)}(${x}) << ${i * bits}u)`));
-  return helper(fn(`${packName(d)}(${elements.map((e) => `${e}: f32`).join(", ")}) -> u32`, `return ${codes.join(" | ")};`), encodeName(d));
+  const lines = elements.length === 2 ? [`return ${codes.join(" | ")};`] : [`return ${codes.slice(0, 2).join(" | ")}`, `    | ${codes.slice(2).join(" | ")};`];
+  return helper(fn(`${packName(d)}(${elements.map((e) => `${e}: f32`).join(", ")}) -> u32`, ...lines), encodeName(d));
 };
 
 interface Minifloat {

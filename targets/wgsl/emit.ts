@@ -58,7 +58,7 @@ class WgslEmitter {
   readonly #helpers = new Map<string, string>();
   readonly #accessors = new Map<string, string>();
   readonly #broadcasts = new Map<ScalarType, string>();
-  readonly #temporaries: Record<"at" | "valid" | "word" | "e" | "chosen", string>;
+  readonly #temporaries: Record<"inside" | "at" | "fill" | "word" | "codes" | "count" | "valid" | "e" | "chosen", string>;
   /** All threads of the block are here. */
   #together = true;
   /** The statement is the only one of its block, so what it declares needs no braces of its own. */
@@ -70,12 +70,14 @@ class WgslEmitter {
     this.#names = new Names([...wgslWords, ...Object.keys(wgslHelpers), wgslEntry(kernel)]);
     nameKernel(kernel, this.#names);
     const fresh = (name: string) => this.#names.fresh(name);
-    this.#temporaries = { at: fresh("at"), valid: fresh("valid"), word: fresh("word"), e: fresh("e"), chosen: fresh("chosen") };
+    const accessorLocals = { inside: fresh("inside"), at: fresh("at"), fill: fresh("fill"), word: fresh("word"), codes: fresh("codes"), count: fresh("count") };
+    this.#temporaries = { ...accessorLocals, valid: fresh("valid"), e: fresh("e"), chosen: fresh("chosen") };
     this.#uniformity = analyseUniformity(kernel);
     this.#atomics = atomicBuffers(kernel);
     this.#readsWritten = readsWritten(kernel);
     for (const type of carriedTypes(kernel, this.#uniformity)) this.#broadcasts.set(type, fresh(`broadcast_${type}`));
     const sink = {
+      locals: accessorLocals,
       need: (name: string) => this.#need(name),
       accessor: (name: string, define: (id: string) => string) => this.#accessor(name, define),
     };
@@ -341,12 +343,27 @@ class WgslEmitter {
       };
       return s.guard ? lines.block(`if (${x.text(s.guard)}) {`, all) : this.#scope(all);
     }
-    const merge = this.#accessor(`${name}_store`, (id) => mergeHelper(id, name, dtype));
+    const merge = this.#accessor(`${name}_store`, (id) => this.#mergeHelper(id, name, dtype));
     this.#scope(() => {
       const bound = this.#bound(s);
       address();
       words.forEach((value, w) => lines.add(`${merge}(${index(w)}, ${value}, ${w === 0 ? bound.code : infix("-", bound, atom(String(w * perWord))).code});`));
     });
+  }
+
+  /** Stores a word of which `count` elements exist. */
+  #mergeHelper(id: string, param: string, dtype: DType): string {
+    const { word, codes, count } = this.#temporaries;
+    const bits = 8 * byteSize(dtype);
+    return [
+      `fn ${id}(${word}: u32, ${codes}: u32, ${count}: i32) {`,
+      `  if (${count} >= ${32 / bits}) {`,
+      `    ${param}[${word}] = ${codes};`,
+      `  } else if (${count} > 0) {  // the last word of a row: one thread owns it, so it may read, merge and write`,
+      `    ${param}[${word}] = insertBits(${param}[${word}], ${codes}, 0u, u32(${count}) * ${bits}u);`,
+      "  }",
+      "}",
+    ].join("\n");
   }
 
   #storeShared(s: Stmt<"StoreShared">): void {
@@ -429,16 +446,3 @@ function readsWritten(kernel: LoopKernel): boolean {
 }
 
 const along = (coords: readonly Expr[], e: number): Expr[] => coords.map((c, i) => (i === coords.length - 1 ? binary("+", c, int(e)) : c));
-
-function mergeHelper(id: string, param: string, dtype: DType): string {
-  const bits = 8 * byteSize(dtype);
-  return [
-    `fn ${id}(word: u32, codes: u32, count: i32) {`,
-    `  if (count >= ${32 / bits}) {`,
-    `    ${param}[word] = codes;`,
-    "  } else if (count > 0) {  // the last word of a row: one thread owns it, so it may read, merge and write",
-    `    ${param}[word] = insertBits(${param}[word], codes, 0u, u32(count) * ${bits}u);`,
-    "  }",
-    "}",
-  ].join("\n");
-}

@@ -29,6 +29,8 @@ const functions: Record<string, string> = {
 
 /** Where helper functions of one file are collected. */
 export interface HelperSink {
+  /** Names of the parameters of accessors; they must not hide what the kernel declares. */
+  readonly locals: Readonly<Record<"inside" | "at" | "fill" | "word" | "codes" | "count", string>>;
   /** One of wgsl/codec.ts. */
   need(helper: string): void;
   /** An accessor of the kernel's own: `define` writes it under the identifier that it gets. */
@@ -70,11 +72,12 @@ export class WgslExprs extends ExprPrinter {
     const name = this.names.of("param", param);
     if (!guarded && !isWords(p)) return atom(`${name}[${offset.code}]`);
     const type = computeType(dtype);
-    const value = isWords(p) ? this.#fromBytes(name, dtype) : `${name}[at]`;
+    const { inside, at, fill } = this.#sink.locals;
+    const value = isWords(p) ? this.#fromBytes(name, dtype) : `${name}[${at}]`;
     const base = isWords(p) ? `${name}_${dtype}` : name;
-    if (!guarded) return call(this.#sink.accessor(base, (id) => `fn ${id}(at: i32) -> ${type} { return ${value}; }`), offset);
+    if (!guarded) return call(this.#sink.accessor(base, (id) => `fn ${id}(${at}: i32) -> ${type} { return ${value}; }`), offset);
     const accessor = this.#sink.accessor(`${base}_or`, (id) =>
-      [`fn ${id}(inside: bool, at: i32, fill: ${type}) -> ${type} {`, `  if (inside) { return ${value}; }`, "  return fill;", "}"].join("\n"),
+      [`fn ${id}(${inside}: bool, ${at}: i32, ${fill}: ${type}) -> ${type} {`, `  if (${inside}) { return ${value}; }`, `  return ${fill};`, "}"].join("\n"),
     );
     return call(accessor, guarded.inside, offset, guarded.fill);
   }
@@ -125,10 +128,9 @@ export class WgslExprs extends ExprPrinter {
     const bits = 8 * byteSize(dtype);
     const perWord = 32 / bits;
     this.#sink.need(decodeName(dtype));
-    const accessor = this.#sink.accessor(
-      `${name}_at`,
-      (id) => `fn ${id}(at: i32) -> f32 { return ${decodeName(dtype)}(extractBits(${name}[at >> ${Math.log2(perWord)}u], u32(at & ${perWord - 1}) * ${bits}u, ${bits}u)); }`,
-    );
+    const { at } = this.#sink.locals;
+    const code = `extractBits(${name}[${at} >> ${Math.log2(perWord)}u], u32(${at} & ${perWord - 1}) * ${bits}u, ${bits}u)`;
+    const accessor = this.#sink.accessor(`${name}_at`, (id) => `fn ${id}(${at}: i32) -> f32 { return ${decodeName(dtype)}(${code}); }`);
     return call(accessor, this.print(e.index));
   }
   protected globalElement(e: Node<"GlobalElement">): Text {
@@ -157,14 +159,15 @@ export class WgslExprs extends ExprPrinter {
     return call("i32", bits);
   }
 
-  /** The element at byte `at` of an array of words. */
+  /** The element at a byte of an array of words. */
   #fromBytes(name: string, dtype: DType): string {
-    const word = `${name}[u32(at) >> 2u]`;
+    const { at } = this.#sink.locals;
+    const word = `${name}[u32(${at}) >> 2u]`;
     if (dtype === "u32") return word;
     if (!isNarrow(dtype)) return `bitcast<${dtype}>(${word})`;
     this.#sink.need(decodeName(dtype));
     const bits = 8 * byteSize(dtype);
-    return `${decodeName(dtype)}(extractBits(${word}, (u32(at) & ${4 - bits / 8}u) * 8u, ${bits}u))`;
+    return `${decodeName(dtype)}(extractBits(${word}, (u32(${at}) & ${4 - bits / 8}u) * 8u, ${bits}u))`;
   }
 }
 

@@ -135,6 +135,15 @@ it("names keep clear of reserved words, builtins and each other", async () => {
 });
 const select3 = (e: Expr): Expr => ({ kind: "Select", type: "f32", cond: binary("<", thread, int(3)), then: e, otherwise: f32(0) });
 
+it("helpers do not hide the params that they serve", async () => {
+  const names = ["inside", "at", "fill", "word", "codes", "count"];
+  const kernel = kernelOf(
+    names.map((param): LoopStmt => ({ kind: "StoreGlobal", param, field: "", coords: [block, mul(thread, int(2))], values: [f32(1), element(param, [block, thread])], limit: i32("R"), aligned: true })),
+    { params: names.map((name) => tensor("inout", name, "bf16", { r: "R", c: 64 })) },
+  );
+  expect(await tint(emit(kernel))).toBe("");
+});
+
 it("features become directives", async () => {
   const text = emitWgsl(rowCentre, { header: ["h"], sourceLine, enabledFeatures: ["shader-f16", "subgroups"] });
   expect(text).toMatch(/^\/\/ h\n\nenable f16;\nenable subgroups;\n\n@group/);

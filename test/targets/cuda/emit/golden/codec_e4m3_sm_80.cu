@@ -20,7 +20,10 @@ __device__ inline u32 encodeE4m3(float x) {
   }
   return sign | code;
 }
-__device__ inline u32 packE4m3(float a, float b, float c, float d) { return encodeE4m3(a) | encodeE4m3(b) << 8 | encodeE4m3(c) << 16 | encodeE4m3(d) << 24; }
+__device__ inline u32 packE4m3(float a, float b, float c, float d) {
+  return encodeE4m3(a) | encodeE4m3(b) << 8
+      | encodeE4m3(c) << 16 | encodeE4m3(d) << 24;
+}
 __device__ inline float roundE4m3(float x) { return decodeE4m3(encodeE4m3(x)); }
 
 extern "C" __global__ void __launch_bounds__(64, 1) codec_e4m3(

@@ -13,7 +13,10 @@ __device__ inline u32 encodeUe8m0(float x) {
   if (x <= __uint_as_float(0x00400000u)) return 0u;
   return min((bits + 0x7fffffu) >> 23, 254u);  // the next power of two
 }
-__device__ inline u32 packUe8m0(float a, float b, float c, float d) { return encodeUe8m0(a) | encodeUe8m0(b) << 8 | encodeUe8m0(c) << 16 | encodeUe8m0(d) << 24; }
+__device__ inline u32 packUe8m0(float a, float b, float c, float d) {
+  return encodeUe8m0(a) | encodeUe8m0(b) << 8
+      | encodeUe8m0(c) << 16 | encodeUe8m0(d) << 24;
+}
 __device__ inline float roundUe8m0(float x) { return decodeUe8m0(encodeUe8m0(x)); }
 
 extern "C" __global__ void __launch_bounds__(64, 1) codec_ue8m0(

@@ -25,11 +25,11 @@ fn encodeBf16(x: f32) -> u32 {
   return (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;
 }
 fn packBf16(a: f32, b: f32) -> u32 { return encodeBf16(a) | (encodeBf16(b) << 16u); }
-fn encoded_store(word: u32, codes: u32, count: i32) {
+fn encoded_store(word: u32, codes_2: u32, count: i32) {
   if (count >= 2) {
-    encoded[word] = codes;
+    encoded[word] = codes_2;
   } else if (count > 0) {  // the last word of a row: one thread owns it, so it may read, merge and write
-    encoded[word] = insertBits(encoded[word], codes, 0u, u32(count) * 16u);
+    encoded[word] = insertBits(encoded[word], codes_2, 0u, u32(count) * 16u);
   }
 }
 fn roundBf16(x: f32) -> f32 { return decodeBf16(encodeBf16(x)); }

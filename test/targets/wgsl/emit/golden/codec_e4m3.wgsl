@@ -40,12 +40,15 @@ fn encodeE4m3(x: f32) -> u32 {
   let code = ((magnitude + 0x7ffffu + ((magnitude >> 20u) & 1u)) >> 20u) - 0x3c0u;
   return sign | min(code, 0x7eu);
 }
-fn packE4m3(a: f32, b: f32, c: f32, d: f32) -> u32 { return encodeE4m3(a) | (encodeE4m3(b) << 8u) | (encodeE4m3(c) << 16u) | (encodeE4m3(d) << 24u); }
-fn encoded_store(word: u32, codes: u32, count: i32) {
+fn packE4m3(a: f32, b: f32, c: f32, d: f32) -> u32 {
+  return encodeE4m3(a) | (encodeE4m3(b) << 8u)
+      | (encodeE4m3(c) << 16u) | (encodeE4m3(d) << 24u);
+}
+fn encoded_store(word: u32, codes_2: u32, count: i32) {
   if (count >= 4) {
-    encoded[word] = codes;
+    encoded[word] = codes_2;
   } else if (count > 0) {  // the last word of a row: one thread owns it, so it may read, merge and write
-    encoded[word] = insertBits(encoded[word], codes, 0u, u32(count) * 8u);
+    encoded[word] = insertBits(encoded[word], codes_2, 0u, u32(count) * 8u);
   }
 }
 fn roundE4m3(x: f32) -> f32 { return decodeE4m3(encodeE4m3(x)); }

@@ -38,12 +38,15 @@ fn encodeE5m2(x: f32) -> u32 {
   let code = ((magnitude + 0xfffffu + ((magnitude >> 21u) & 1u)) >> 21u) - 0x1c0u;
   return sign | min(code, 0x7bu);
 }
-fn packE5m2(a: f32, b: f32, c: f32, d: f32) -> u32 { return encodeE5m2(a) | (encodeE5m2(b) << 8u) | (encodeE5m2(c) << 16u) | (encodeE5m2(d) << 24u); }
-fn encoded_store(word: u32, codes: u32, count: i32) {
+fn packE5m2(a: f32, b: f32, c: f32, d: f32) -> u32 {
+  return encodeE5m2(a) | (encodeE5m2(b) << 8u)
+      | (encodeE5m2(c) << 16u) | (encodeE5m2(d) << 24u);
+}
+fn encoded_store(word: u32, codes_2: u32, count: i32) {
   if (count >= 4) {
-    encoded[word] = codes;
+    encoded[word] = codes_2;
   } else if (count > 0) {  // the last word of a row: one thread owns it, so it may read, merge and write
-    encoded[word] = insertBits(encoded[word], codes, 0u, u32(count) * 8u);
+    encoded[word] = insertBits(encoded[word], codes_2, 0u, u32(count) * 8u);
   }
 }
 fn roundE5m2(x: f32) -> f32 { return decodeE5m2(encodeE5m2(x)); }

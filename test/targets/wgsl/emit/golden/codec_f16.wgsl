@@ -39,11 +39,11 @@ fn encodeF16(x: f32) -> u32 {
   return sign | min(code, 0x7c00u);
 }
 fn packF16(a: f32, b: f32) -> u32 { return encodeF16(a) | (encodeF16(b) << 16u); }
-fn encoded_store(word: u32, codes: u32, count: i32) {
+fn encoded_store(word: u32, codes_2: u32, count: i32) {
   if (count >= 2) {
-    encoded[word] = codes;
+    encoded[word] = codes_2;
   } else if (count > 0) {  // the last word of a row: one thread owns it, so it may read, merge and write
-    encoded[word] = insertBits(encoded[word], codes, 0u, u32(count) * 16u);
+    encoded[word] = insertBits(encoded[word], codes_2, 0u, u32(count) * 16u);
   }
 }
 fn roundF16(x: f32) -> f32 { return decodeF16(encodeF16(x)); }

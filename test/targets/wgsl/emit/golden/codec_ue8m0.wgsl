@@ -31,12 +31,15 @@ fn encodeUe8m0(x: f32) -> u32 {
   if (bits <= 0x00400000u) { return 0u; }
   return min((bits + 0x7fffffu) >> 23u, 254u);  // the next power of two
 }
-fn packUe8m0(a: f32, b: f32, c: f32, d: f32) -> u32 { return encodeUe8m0(a) | (encodeUe8m0(b) << 8u) | (encodeUe8m0(c) << 16u) | (encodeUe8m0(d) << 24u); }
-fn encoded_store(word: u32, codes: u32, count: i32) {
+fn packUe8m0(a: f32, b: f32, c: f32, d: f32) -> u32 {
+  return encodeUe8m0(a) | (encodeUe8m0(b) << 8u)
+      | (encodeUe8m0(c) << 16u) | (encodeUe8m0(d) << 24u);
+}
+fn encoded_store(word: u32, codes_2: u32, count: i32) {
   if (count >= 4) {
-    encoded[word] = codes;
+    encoded[word] = codes_2;
   } else if (count > 0) {  // the last word of a row: one thread owns it, so it may read, merge and write
-    encoded[word] = insertBits(encoded[word], codes, 0u, u32(count) * 8u);
+    encoded[word] = insertBits(encoded[word], codes_2, 0u, u32(count) * 8u);
   }
 }
 fn roundUe8m0(x: f32) -> f32 { return decodeUe8m0(encodeUe8m0(x)); }
