@@ -18,7 +18,7 @@ export function readsOfPlan(plan: Plan, s: PlanStmt): readonly Read[] {
     case "Compute":
       return readsOfOp(plan, s.op, s.layout);
     case "Stage":
-      return s.op ? readsOfOp(plan, s.op) : [{ value: s.value, from: "registers" }];
+      return s.op ? readsOfOp(plan, s.op, s.layout) : [{ value: s.value, from: "registers" }];
     case "Gemm":
       return [...read(s.op.a), ...read(s.op.b), ...(s.op.acc ? read(s.op.acc, s.plan.layout) : [])];
     case "Reduce":
