@@ -87,7 +87,8 @@ const stmtRules: { readonly [K in TileStmt["kind"]]: (s: Extract<TileStmt, { kin
 
 /** What is in reach of a statement. */
 interface Scope {
-  readonly tiles: Set<TileValue>;
+  /** By id. */
+  readonly tiles: Map<number, TileValue>;
   readonly scalars: Map<string, ScalarType>;
   /** Histograms and appends. */
   readonly collectives: Set<string>;
@@ -106,7 +107,7 @@ export function verifyTile(kernel: TileKernel, pass: string): void {
     names.add(name);
   };
 
-  const scope: Scope = { tiles: new Set(), scalars: new Map(), collectives: new Set() };
+  const scope: Scope = { tiles: new Map(), scalars: new Map(), collectives: new Set() };
   const defineScalar = (scalar: ScalarValue, into: Scope): void => {
     once(scalar.name, scalar.name);
     into.scalars.set(scalar.name, scalar.type);
@@ -117,10 +118,13 @@ export function verifyTile(kernel: TileKernel, pass: string): void {
     require(new Set(tile.axes.map((a) => a.name)).size === tile.axes.length, tile.label, "an axis occurs twice");
     require(tile.axes.every((a) => Number.isInteger(a.extent) && a.extent > 0), tile.label, "an extent is not a positive integer");
     ids.add(tile.id);
-    into.tiles.add(tile);
+    into.tiles.set(tile.id, tile);
   };
   const usesTiles = (tiles: readonly TileValue[], from: Scope, where: string): void => {
-    for (const tile of tiles) require(from.tiles.has(tile), where, `tile ${tile.label} is not defined here`);
+    for (const tile of tiles) {
+      const known = from.tiles.get(tile.id);
+      require(known?.dtype === tile.dtype && same(known.axes, tile.axes), where, `tile ${tile.label} is not defined here`);
+    }
   };
   const usesScalars = (scalars: readonly ScalarValue[], from: Scope, where: string): void => {
     for (const { name, type } of scalars) require(from.scalars.get(name) === type, where, `scalar ${name} is not defined here as ${type}`);
@@ -128,7 +132,7 @@ export function verifyTile(kernel: TileKernel, pass: string): void {
   const usesExprs = (exprs: readonly Expr[], from: Scope, where: string, params: ReadonlyMap<string, ScalarType> = new Map()): void => {
     for (const e of exprs) require(complaintOf(e, (name) => params.get(name) ?? from.scalars.get(name)), where, "");
   };
-  const inner = (from: Scope): Scope => ({ tiles: new Set(from.tiles), scalars: new Map(from.scalars), collectives: new Set(from.collectives) });
+  const inner = (from: Scope): Scope => ({ tiles: new Map(from.tiles), scalars: new Map(from.scalars), collectives: new Set(from.collectives) });
 
   function checkView(view: TileView, from: Scope, where: string): void {
     const param = kernel.params.find((p) => p.name === view.param);
