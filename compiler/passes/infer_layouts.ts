@@ -73,7 +73,7 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
     if (inline.has(value.id)) return;
     switch (op.kind) {
       case "Gemm": {
-        const plan = selectAtom(op, machine, threads);
+        const plan = selectAtom(op, machine, threads, inline);
         gemms.set(value.id, plan);
         layouts.set(value.id, project(plan.layout, axisNames(value)));
         source(op.a);

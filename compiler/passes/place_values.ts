@@ -30,6 +30,8 @@ export function placeValues(kernel: TileKernel): Placement {
   const homes = new Map<number, readonly TileStmt[]>();
   const written = new Set(kernel.params.filter((p) => p.access !== "in").map((p) => p.name));
   const order: { value: TileValue; op: TileOp }[] = [];
+  /** Tiles defined before the last addition to each histogram. */
+  const counted = new Map<string, number>();
 
   const use = (v: TileValue, role: Role, domain: readonly string[], body: readonly TileStmt[]) => {
     const list = uses.get(v.id) ?? [];
@@ -61,7 +63,10 @@ export function placeValues(kernel: TileKernel): Placement {
           use(m.then, "carry", axisNames(m.then), s.then);
           use(m.otherwise, "carry", axisNames(m.otherwise), s.otherwise);
         }
-      } else for (const v of readsOf(s)) use(v, "element", axisNames(v), body);
+      } else {
+        for (const v of readsOf(s)) use(v, "element", axisNames(v), body);
+        if (s.kind === "HistogramAdd") counted.set(s.histogram, order.length);
+      }
       bodiesOf(s).forEach(collect);
     }
   };
@@ -71,7 +76,7 @@ export function placeValues(kernel: TileKernel): Placement {
   const staged = new Set<number>();
   const onlyStaged = new Set<number>();
   // consumers before producers: what an inline view (slice, rename) is used for, its source is used for
-  for (const { value, op } of order.reverse()) {
+  for (const [place, { value, op }] of [...order.entries()].reverse()) {
     const all = uses.get(value.id) ?? [];
     const seenByOthers = all.some((u) => u.role === "operand" || u.role === "pick");
     const once = all.length === 1 ? all[0] : undefined;
@@ -83,7 +88,10 @@ export function placeValues(kernel: TileKernel): Placement {
     } else if (seenByOthers) {
       staged.add(value.id);
       if (all.every((u) => u.role === "operand" || u.role === "pick")) onlyStaged.add(value.id);
-    } else if (op.kind === "Full" || op.kind === "Iota" || op.kind === "Counts") inline.set(value.id, op);
+    } else if (op.kind === "Full" || op.kind === "Iota") inline.set(value.id, op);
+    else if (op.kind === "Counts") {
+      if (place >= (counted.get(op.histogram) ?? 0)) inline.set(value.id, op); // else later additions would show
+    }
     else if (op.kind === "Load" || op.kind === "Gather") {
       if (!written.has(op.view.param)) inline.set(value.id, op);
     } else if ((op.kind === "Map" || op.kind === "Cast") && local && (once.role === "element" || once.role === "acc")) inline.set(value.id, op);

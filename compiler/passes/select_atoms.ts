@@ -2,6 +2,7 @@
 import { assemble, distribute, vectorWidth, type PlacedDigit, type Slot } from "../ir/layout.ts";
 import type { GemmPlan, Machine } from "../ir/plan.ts";
 import type { Axis, TileOp, TileValue } from "../ir/tile.ts";
+import { axisNames } from "../ir/walk.ts";
 
 type Gemm = Extract<TileOp, { kind: "Gemm" }>;
 
@@ -17,10 +18,12 @@ export function gemmAxes(op: Gemm): { batch: Axis[]; rows: Axis[]; columns: Axis
   };
 }
 
-export function selectAtom(op: Gemm, machine: Machine, threads: number): GemmPlan {
+/** `inline`: what tiles that have no storage of their own are made of. */
+export function selectAtom(op: Gemm, machine: Machine, threads: number, inline: ReadonlyMap<number, TileOp>): GemmPlan {
   const { batch, rows, columns, depth } = gemmAxes(op);
   const atom = matrixAtom(op, machine);
-  if (atom && batch.length === 0 && depth % 16 === 0 && splits(op.a, op.over) && splits(op.b, op.over)) return tensorPlan(atom, rows, columns, threads / machine.warp, threads);
+  const readable = [op.a, op.b].every((v) => splits(v, op.over) && inRowsOfEight(v, op.over, inline)) && sameOrder(op);
+  if (atom && batch.length === 0 && depth % 16 === 0 && readable) return tensorPlan(atom, rows, columns, threads / machine.warp, threads);
   return fmaPlan([...batch, ...rows], columns, threads);
 }
 
@@ -39,6 +42,27 @@ function splits(v: TileValue, over: readonly string[]): boolean {
   const contracted = v.axes.map((a) => over.includes(a.name));
   return contracted.filter((c, i) => i > 0 && c !== contracted[i - 1]).length <= 1;
 }
+
+/** Each row is eight elements of the innermost axis from a multiple of eight on: a free axis fills whole rows, and no slice shifts them. */
+function inRowsOfEight(v: TileValue, over: readonly string[], inline: ReadonlyMap<number, TileOp>): boolean {
+  const last = v.axes.at(-1);
+  return last !== undefined && (over.includes(last.name) || last.extent % 8 === 0) && shift(v, inline) % 8 === 0;
+}
+
+/** How far slices move a tile in what is stored behind it: a divisor of the elements is enough to know. */
+function shift(v: TileValue, inline: ReadonlyMap<number, TileOp>): number {
+  const op = inline.get(v.id);
+  if (op?.kind === "Rename") return shift(op.of, inline);
+  if (op?.kind !== "Slice") return 0;
+  const at = op.of.axes.findIndex((a) => a.name === op.axis);
+  return shift(op.of, inline) + op.start * extentOf(op.of.axes.slice(at + 1));
+}
+
+/** Both operands count the contracted positions in one order. */
+const sameOrder = ({ a, b, over }: Gemm): boolean => {
+  const order = (v: TileValue): string => axisNames(v).filter((name) => over.includes(name)).join();
+  return order(a) === order(b);
+};
 
 const extentOf = (axes: readonly Axis[]): number => axes.reduce((n, a) => n * a.extent, 1);
 const powerOfTwoAtLeast = (n: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, n)));

@@ -201,8 +201,9 @@ function loadMatrix(ctx: Lowering, instruction: string, registers: string, at: E
       continue;
     }
     const coord = free.get(seen) ?? int(0);
-    const fits = ctx.facts.of(coord).max < axis.extent;
-    index = add(index, mul(fits ? coord : { kind: "Call", type: "i32", fn: "min", args: [coord, int(axis.extent - 1)] }, int(axis.stride)));
+    const last = axis.extent - (axis === o.stage.axes.at(-1) ? 8 : 1); // along the innermost axis eight elements are read
+    const fits = ctx.facts.of(coord).max <= last;
+    index = add(index, mul(fits ? coord : { kind: "Call", type: "i32", fn: "min", args: [coord, int(last)] }, int(axis.stride)));
   }
   ctx.emit({
     kind: "Call",
