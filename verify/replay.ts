@@ -1,14 +1,23 @@
-/** The command that repeats one failing case. */
+/** The commands that repeat one failing case. */
 
-/**
- * The name of a spec says how it was made, "v3.2+topK=1000": a preset and settings. `runs` is part of the command because the path
- * counts the cases from the first one on.
- */
-export function replayCommand(kernel: string, specName: string, target: string, at: { readonly seed: number; readonly path: string; readonly runs: number }): string {
-  const [preset, ...settings] = specName.split("+");
-  const words = ["npm run verify -- --kernel", kernel, "--preset", preset, ...settings.map((s) => `--set ${s}`), ...deviceWords(target)];
-  return [...words, `--runs ${at.runs} --seed ${at.seed} --path ${at.path}`].join(" ");
+/** `runs` is part of a command because the path counts the cases from the first one on. */
+export interface ReplayAt {
+  readonly seed: number;
+  readonly path: string;
+  readonly runs: number;
 }
 
+/** The name of a spec says how it was made, "v3.2+topK=1000": a preset and settings. */
+export function replayKernel(kernel: string, specName: string, target: string, at: ReplayAt): string {
+  const [preset, ...settings] = specName.split("+");
+  return command(["--kernel", kernel, "--preset", preset ?? "", ...settings.map((s) => `--set ${s}`)], target, at);
+}
+
+export const replayFile = (file: string, target: string, at: ReplayAt): string => command([file], target, at);
+
+const command = (what: readonly string[], target: string, { runs, seed, path }: ReplayAt): string =>
+  ["npm run verify --", ...what, whereToRun(target), `--runs ${runs} --seed ${seed} --path ${path}`].join(" ");
+
 /** Generated text is named by its target; everything else is an interpreter. */
-const deviceWords = (target: string): readonly string[] => (target === "wgsl" || target.startsWith("cuda:") ? ["--target", target] : ["--device interp"]);
+const whereToRun = (target: string): string =>
+  target === "wgsl" || target.startsWith("cuda:") ? `--target ${target}` : target.startsWith("loop ") ? `--device interp --target ${target.slice("loop ".length)}` : "--device interp";
