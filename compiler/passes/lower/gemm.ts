@@ -74,6 +74,8 @@ function multiplyAdd(ctx: Lowering, s: Gemm, array: string): void {
 
 /** A staged operand behind the slices and renames that the product sees. */
 interface Operand {
+  /** As the product sees it. */
+  readonly tile: TileValue;
   readonly value: TileValue;
   readonly stage: Stage;
   /** Axis names of the product, by axis of the stage. */
@@ -83,17 +85,17 @@ interface Operand {
 
 function resolve(ctx: Lowering, v: TileValue): Operand {
   const place = ctx.place(v);
-  if (place.kind === "Stored" && place.stage) return { value: v, stage: place.stage, seenAs: new Map(place.stage.axes.map((a) => [a.name, a.name])), offset: int(0) };
+  if (place.kind === "Stored" && place.stage) return { tile: v, value: v, stage: place.stage, seenAs: new Map(place.stage.axes.map((a) => [a.name, a.name])), offset: int(0) };
   if (place.kind === "Inline" && place.op.kind === "Slice") {
     const { of, axis, start } = place.op;
     const inner = resolve(ctx, of);
     const own = [...inner.seenAs].find(([, seen]) => seen === axis)![0];
-    return { ...inner, offset: add(inner.offset, int(start * inner.stage.axes.find((a) => a.name === own)!.stride)) };
+    return { ...inner, tile: v, offset: add(inner.offset, int(start * inner.stage.axes.find((a) => a.name === own)!.stride)) };
   }
   if (place.kind === "Inline" && place.op.kind === "Rename") {
     const { of, axes } = place.op;
     const inner = resolve(ctx, of);
-    return { ...inner, seenAs: new Map([...inner.seenAs].map(([own, seen]) => [own, axes[seen] ?? seen])) };
+    return { ...inner, tile: v, seenAs: new Map([...inner.seenAs].map(([own, seen]) => [own, axes[seen] ?? seen])) };
   }
   throw new Error(`lower: the operand "${v.label}" of a tensor-core product is not staged`);
 }
@@ -201,7 +203,8 @@ function loadMatrix(ctx: Lowering, instruction: string, registers: string, at: E
       continue;
     }
     const coord = free.get(seen) ?? int(0);
-    const last = axis.extent - (axis === o.stage.axes.at(-1) ? 8 : 1); // along the innermost axis eight elements are read
+    const { extent } = o.tile.axes.find((a) => a.name === seen)!;
+    const last = extent - (axis === o.stage.axes.at(-1) ? 8 : 1); // along the innermost axis eight elements are read
     const fits = ctx.facts.of(coord).max <= last;
     index = add(index, mul(fits ? coord : { kind: "Call", type: "i32", fn: "min", args: [coord, int(last)] }, int(axis.stride)));
   }
