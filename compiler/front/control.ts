@@ -4,12 +4,15 @@ import type { Expr, ScalarType } from "../ir/expr.ts";
 import type { Carried, ScalarValue, TileStmt, TileValue } from "../ir/tile.ts";
 import { locOf } from "./builder.ts";
 import type { Evaluator } from "./evaluate.ts";
+import { bind } from "./patterns.ts";
 import { conditional, literalTo, toExpr } from "./scalar.ts";
+import { type Binding, childOf, find, type Naming, type Scope } from "./scope.ts";
+import { run } from "./statements.ts";
 import type { Expression, Statement } from "./syntax.ts";
 import { sameAxes } from "./tile_ops.ts";
 import {
-  type Binding, type BlocksRef, describeTile, describeValue, isScalar, isTile, kind, type Leaf, leavesOf, type Naming, replaceLeaves, scalarRef, type Scope,
-  sized, type TileRef, type Value,
+  type BlocksRef, describeTile, describeValue, isScalar, isTile, kind, type Leaf, leavesOf, replaceLeaves, scalarRef, sized, type TileRef,
+  type Value,
 } from "./value.ts";
 
 const isNumber = (value: Value): boolean => typeof value === "number" || typeof value === "boolean" || isScalar(value);
@@ -34,21 +37,21 @@ interface Way {
 }
 
 const take = (ev: Evaluator, f: () => Value): Way => {
-  const { result, statements } = ev.build.capture(() => ev.undoing(f));
+  const { result, statements } = ev.build.capture(() => ev.variables.undoing(f));
   return { statements, ...result };
 };
 
 /** `if` on a run-time condition. */
 export function branch(ev: Evaluator, cond: Expr, s: Extract<Statement, { kind: "If" }>, scope: Scope): void {
-  const then = take(ev, () => ev.run(s.then, ev.child(scope)));
-  const otherwise = take(ev, () => ev.run(s.otherwise, ev.child(scope)));
+  const then = take(ev, () => run(ev, s.then, childOf(scope)));
+  const otherwise = take(ev, () => run(ev, s.otherwise, childOf(scope)));
   const join = joiner(ev, cond, then, otherwise, s.span);
   const joined = [...new Set([...then.changed.keys(), ...otherwise.changed.keys()])].map((binding): readonly [Binding, Value] => {
     const [a, b] = [then, otherwise].map((way) => (way.changed.has(binding) ? way.changed.get(binding) : binding.value));
     return [binding, ev.named(join.value(binding.label, a, b), binding.label, s.span)];
   });
   join.finish();
-  for (const [binding, value] of joined) ev.assign(binding, value);
+  for (const [binding, value] of joined) ev.variables.assign(binding, value);
 }
 
 /** `cond ? a : b` on a run-time condition. */
@@ -143,7 +146,7 @@ interface Slot {
  * or that a number has another type than its first value suggested, it is read again.
  */
 export function loop(ev: Evaluator, of: BlocksRef, s: Extract<Statement, { kind: "ForOf" }>, scope: Scope): void {
-  let slots = slotsOf(ev, s, scope);
+  let slots = slotsOf(s, scope);
   const types = new Map<Slot, ScalarType>();
   for (;;) {
     const mark = ev.build.mark();
@@ -154,8 +157,8 @@ export function loop(ev: Evaluator, of: BlocksRef, s: Extract<Statement, { kind:
   }
 }
 
-function slotsOf(ev: Evaluator, s: Extract<Statement, { kind: "ForOf" }>, scope: Scope): readonly Slot[] {
-  const bindings = new Set([...assignedNames(s.body)].flatMap((name) => ev.find(scope, name)?.binding ?? []));
+function slotsOf(s: Extract<Statement, { kind: "ForOf" }>, scope: Scope): readonly Slot[] {
+  const bindings = new Set([...assignedNames(s.body)].flatMap((name) => find(scope, name)?.binding ?? []));
   return [...bindings].sort((a, b) => a.id - b.id).flatMap((binding) =>
     leavesOf(binding.value).flatMap(({ path, value }) => (isTile(value) || isNumber(value) ? [{ binding, path, name: `${binding.label}${path}`, init: value }] : [])),
   );
@@ -175,13 +178,13 @@ function readLoop(
   );
   const index = build.scalar(s.pattern.kind === "NamePattern" ? s.pattern.name : (of.axis ?? "i"), "i32", s.pattern.span);
   const position = variableOf(index);
-  const inner = ev.child(scope);
+  const inner = childOf(scope);
 
   const body = build.capture(() =>
-    ev.undoing(() => {
+    ev.variables.undoing(() => {
       writeSlots(ev, slots, params.map(refOfValue));
-      ev.bind(s.pattern, of.axis === undefined ? position : { axis: of.axis, start: position, size: of.step }, inner, false);
-      ev.run(s.body, ev.child(inner));
+      bind(ev, s.pattern, of.axis === undefined ? position : { axis: of.axis, start: position, size: of.step }, inner, false);
+      run(ev, s.body, childOf(inner));
       return slots.map((slot) => leavesOf(slot.binding.value).find((l) => l.path === slot.path)?.value);
     }),
   );
@@ -247,7 +250,7 @@ const refOfValue = (value: TileValue | ScalarValue): Value => ("id" in value ? t
 function writeSlots(ev: Evaluator, slots: readonly Slot[], values: readonly Value[]): void {
   for (const binding of new Set(slots.map((slot) => slot.binding))) {
     const by = new Map(slots.flatMap((slot, i): readonly (readonly [string, Value])[] => (slot.binding === binding ? [[slot.path, values[i]]] : [])));
-    ev.assign(binding, replaceLeaves(binding.value, by));
+    ev.variables.assign(binding, replaceLeaves(binding.value, by));
   }
 }
 

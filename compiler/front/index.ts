@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { CompileError, diagnostic } from "../diagnostics.ts";
 import type { TileKernel } from "../ir/tile.ts";
+import { apply } from "./calls.ts";
 import { Evaluator } from "./evaluate.ts";
 import { displayPath, readModule, typeErrors } from "./read.ts";
 import type { Expression } from "./syntax.ts";
@@ -45,11 +46,11 @@ export async function readKernel(options: ReadOptions): Promise<TileKernel> {
 
 function evaluateKernel(file: string, { exportName = onlyKernel(file), spec, tune = {}, name, sources = [] }: ReadOptions): TileKernel {
   const ev = new Evaluator(tune, sources.map((f) => resolve(f)));
-  const value = ev.exported(readModule(file), exportName);
+  const value = ev.modules.exported(readModule(file), exportName);
   const ref = refOf(value);
   const factory = ref?.[kind] === "Closure" ? ref : undefined;
   if (factory && factory.fn.params.length > 0 && spec === undefined) throw diagnostic("E-FRONT-04", factory.fn.span, { name: exportName });
-  const made = factory ? ev.apply(factory, [spec], { base: exportName, direct: true }, factory.fn.span) : value;
+  const made = factory ? apply(ev, factory, [spec], { base: exportName, direct: true }, factory.fn.span) : value;
   const kernel = refOf(made);
   if (kernel?.[kind] !== "Kernel") {
     const start = { file: displayPath(file), line: 1, column: 1, length: 1 };

@@ -5,8 +5,10 @@ import type { Expr } from "../ir/expr.ts";
 import type { HostExpr } from "../ir/manifest.ts";
 import type { GridDim } from "../ir/tile.ts";
 import { locOf } from "./builder.ts";
+import { apply, runFunction } from "./calls.ts";
 import type { Evaluator } from "./evaluate.ts";
 import { readArguments } from "./params.ts";
+import { childOf, noName } from "./scope.ts";
 import type { Call } from "./tile_ops.ts";
 import { type Closure, describeValue, isPlainObject, kind, type KernelRef, refOf, scalarRef, type Value } from "./value.ts";
 
@@ -29,13 +31,15 @@ export function readKernelCall(ev: Evaluator, call: Call): KernelRef {
   for (const dim of dims) build.scalar(dim.name, "i32", span);
 
   const gridText = closure("grid");
-  const places = ev.apply(gridText, [globals, tune], { base: "grid", direct: true }, gridText.fn.span);
+  const places = apply(ev, gridText, [globals, tune], { base: "grid", direct: true }, gridText.fn.span);
   const grid: GridDim[] = [];
   const at = readGrid(ev, places, gridText.fn.span, grid);
 
   const bodyText = closure("body");
   const { statements } = build.capture(() =>
-    ev.withRefusal(undefined, () => ev.inFunction(bodyText.fn, [globals, tune, at], { ...ev.child(bodyText.scope), frame: { prefix: "", result: { base: "", direct: false } } })),
+    ev.withRefusal(undefined, () =>
+      runFunction(ev, bodyText.fn, [globals, tune, at], { ...childOf(bodyText.scope), frame: { prefix: "", result: noName } }),
+    ),
   );
   return { [kind]: "Kernel", kernel: { name, loc: locOf(span), spec: undefined, tune, params, dims, grid, body: statements } };
 }

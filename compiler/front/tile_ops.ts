@@ -8,8 +8,9 @@ import { type Expr, int, type ScalarType } from "../ir/expr.ts";
 import type { Axis, Coord, ReduceFn, TileOp, TileType, TileValue, TileView } from "../ir/tile.ts";
 import { type Builder, locOf } from "./builder.ts";
 import { literalTo, toExpr } from "./scalar.ts";
+import { labelOf, type Naming } from "./scope.ts";
 import {
-  axisNames, computeType, describeTile, describeValue, isPlainObject, isTile, kind, type Naming, labelOf, refOf, scalarRef, sized, type AppendRef,
+  axisNames, computeType, describeTile, describeValue, isPlainObject, isTile, kind, refOf, scalarRef, sized, type AppendRef,
   type BlocksRef, type GlobalRef, type HistogramRef, type ScalarRef, type TileRef, type Value, type ViewRef,
 } from "./value.ts";
 

@@ -6,7 +6,8 @@ import type { DType } from "../../dsl/dtype.ts";
 import type { Span } from "../diagnostics.ts";
 import type { Expr, ScalarType } from "../ir/expr.ts";
 import type { Axis, TileKernel, TileType, TileValue, TileView } from "../ir/tile.ts";
-import type { FunctionExpression, Module } from "./syntax.ts";
+import type { Scope } from "./scope.ts";
+import type { FunctionExpression } from "./syntax.ts";
 
 /** Marks a Ref; a symbol, so that no object of an author can be taken for one. */
 export const kind: unique symbol = Symbol("kind");
@@ -133,41 +134,6 @@ export function describeValue(value: Value): string {
       return `kernel "${ref.kernel.name}"`;
   }
 }
-
-/** A variable of the program. */
-export interface Binding {
-  /** Counts up in order of declaration. */
-  readonly id: number;
-  /** What values of the variable are called. */
-  readonly label: string;
-  value: Value;
-  readonly mutable: boolean;
-  readonly span: Span;
-}
-
-/** Names in reach of a piece of text. A new `frame` begins with every function call. */
-export interface Scope {
-  readonly module: Module;
-  readonly bindings: Map<string, Binding>;
-  readonly parent: Scope | undefined;
-  readonly frame: Frame;
-}
-
-export interface Frame {
-  /** Put before the names of values that the frame defines: "e0" makes `const m` "e0.m". Empty in a kernel's body. */
-  readonly prefix: string;
-  /** How the value that it returns is called. */
-  readonly result: Naming;
-}
-
-/** How the value of an expression is called: `base` itself where `direct`, else `base.<operation>`. */
-export interface Naming {
-  readonly base: string;
-  readonly direct: boolean;
-}
-export const labelOf = (naming: Naming, operation: string): string =>
-  naming.base === "" ? operation : naming.direct ? naming.base : `${naming.base}.${operation}`;
-export const within = (naming: Naming): Naming => ({ base: naming.base, direct: false });
 
 /** The part of a value at a key, with the name that it gets there. */
 export interface Leaf {

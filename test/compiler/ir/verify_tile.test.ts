@@ -35,6 +35,12 @@ const inValue = (kind: TileOp["kind"], change: (v: TileValue) => TileValue) => (
   s.kind === "Define" && s.op.kind === kind ? { ...s, value: change(s.value) } : undefined;
 const longer = (v: TileValue): TileValue => ({ ...v, axes: v.axes.map((a) => ({ ...a, extent: a.extent + 1 })) });
 
+/** The first tile with axes that a body defines. */
+function definedBefore(body: readonly TileStmt[], end: number): TileValue {
+  for (const s of body.slice(0, end)) if (s.kind === "Define" && s.value.axes.length > 0) return s.value;
+  throw new Error("there is none");
+}
+
 const faults: readonly (readonly [string, string, (s: TileStmt) => TileStmt | undefined, RegExp])[] = [
   ["a load of another dtype", "products", inValue("Load", (v) => ({ ...v, dtype: "f16" })), /do not fit/],
   ["a load of a param that is not there", "products", inOp("Load", (op) => ({ ...op, view: { ...op.view, param: "nowhere" } })), /there is no nowhere/],
@@ -60,7 +66,7 @@ const faults: readonly (readonly [string, string, (s: TileStmt) => TileStmt | un
   ["counts of no histogram", "selection", inOp("Counts", (op) => ({ ...op, histogram: "other" })), /there is no histogram other/],
   ["an extent of 0", "branches", inValue("Load", (v) => ({ ...v, axes: [{ name: "c", extent: 0 }] })), /an extent is not a positive integer|do not fit/],
   ["a let of another type", "scalarCode", inStmt("Let", (s) => ({ ...s, expr: constant("bool", 1) })), /do not fit/],
-  ["a scalar of a tile with axes", "carried", inStmt("ToScalar", (s) => ({ ...s, of: longer(s.of) })), /is not defined here/],
+  ["a scalar of a tile with axes", "carried", inStmt("For", (s) => ({ ...s, body: s.body.map((b, i): TileStmt => (b.kind === "ToScalar" ? { ...b, of: definedBefore(s.body, i) } : b)) })), /do not fit/],
   ["a loop over f32", "carried", inStmt("For", (s) => ({ ...s, hi: constant("f32", 9) })), /do not fit/],
   ["a loop without a step", "carried", inStmt("For", (s) => ({ ...s, step: 0 })), /do not fit/],
   ["a carried tile of another dtype", "carried", inStmt("For", (s) => ({ ...s, tiles: s.tiles.map((c) => ({ ...c, result: { ...c.result, dtype: "bf16" } })) })), /do not fit/],
