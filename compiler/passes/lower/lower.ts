@@ -101,8 +101,13 @@ function statement(ctx: Lowering, s: PlanStmt, lists: Lists): void {
       return push(ctx, s, lists.views.get(s.append)!, lists.counts.get(s.append)!);
     case "AppendFill":
       return appendFill(ctx, s, lists);
-    case "AppendCount":
-      return scalar(ctx, s.scalar, variable("i32", lists.counts.get(s.append)!), "Uniform");
+    case "AppendCount": {
+      const pushed = variable("i32", lists.counts.get(s.append)!);
+      const list = lists.views.get(s.append)!.coords.find((c) => c.kind === "Block");
+      // what did not fit was dropped, but counted
+      const held: Expr = list?.kind === "Block" ? { kind: "Call", type: "i32", fn: "min", args: [pushed, int(list.axis.extent)] } : pushed;
+      return scalar(ctx, s.scalar, held, "Uniform");
+    }
   }
 }
 
