@@ -90,10 +90,24 @@ describe("expressions", () => {
     const [a, b] = [reg("v", int(0)), reg("v", int(1))];
     expect(expression(add(a, add(b, a)))).toBe("v[0] + (v[1] + v[0])");
     expect(expression(add(thread, add(i32("R"), int(-2))))).toBe("thread + R - 2");
+    expect(expression(add(thread, binary("<<", i32("R"), int(2))))).toBe("thread + (R << 2)");
+    expect(expression(add(thread, binary("%", i32("R"), int(2))))).toBe("thread + (R % 2)");
     expect(expression(mul(a, { kind: "Unary", type: "f32", op: "-", a: f32(-1) }))).toBe("v[0] * 1.0f");
     expect(expression(f32(Infinity))).toBe("__uint_as_float(0x7f800000u)");
     expect(expression(f32(-(2 ** -149)))).toBe("-1e-45f");
   });
+});
+
+it("truth values in arrays are integers: kept as predicates they spill", () => {
+  const flags: Partial<LoopKernel> = {
+    body: [
+      { kind: "Array", name: "v", type: "f32", size: 8 },
+      { kind: "Array", name: "flags", type: "bool", size: 2 },
+      { kind: "SetRegister", array: "flags", index: int(0), value: binary("<", thread, int(3)) },
+      { kind: "Let", name: "count", value: convert("i32", reg("flags", int(0), "bool")) },
+    ],
+  };
+  expect(statement({ kind: "Barrier" }, flags)).toBe("int flags[2];\n  flags[0] = thread < 3;\n  const int count = flags[0];");
 });
 
 describe("names", () => {
