@@ -21,13 +21,25 @@ export const templates = {
 
   "E-FRONT-01": { message: "cannot read {file}: {reason}" },
   "E-FRONT-02": { message: "{file} has no export \"{name}\"", hint: "it exports: {exports}" },
-  "E-FRONT-03": { message: "export \"{name}\" is {found}, not a kernel or a function that returns one", hint: "export const {name} = (spec) => kernel(\"{name}\", { … })" },
+  "E-FRONT-03": {
+    message: "export \"{name}\" is {found}, not a kernel or a function that returns one",
+    hint: "export const {name} = (spec) => kernel(\"{name}\", { … })",
+  },
   "E-FRONT-04": { message: "\"{name}\" is a function of a spec, but no spec was given", hint: "pass the spec, for example a preset" },
-  "E-FRONT-05": { message: "\"{name}\" is not defined here", hint: "define or import it in this file; of JavaScript's globals a kernel may use {globals}" },
-  "E-FRONT-06": { message: "cannot import \"{name}\" from \"{module}\": {reason}", hint: "import from project files by relative path, and from the language" },
+  "E-FRONT-05": {
+    message: "\"{name}\" is not defined here",
+    hint: "define or import it in this file; of JavaScript's globals a kernel may use {globals}",
+  },
+  "E-FRONT-06": {
+    message: "cannot import \"{name}\" from \"{module}\": {reason}",
+    hint: "import from project files by relative path, and from the language",
+  },
   "E-FRONT-07": { message: "{reason}" },
   "E-FRONT-08": { message: "{message}" },
-  "E-FRONT-09": { message: "no source found for the scalar function \"{name}\" that the spec holds", hint: "define it with scalarFn(\"{name}\", …) in the kernel's file, in one that it imports, or in one listed in `sources`" },
+  "E-FRONT-09": {
+    message: "no source found for the scalar function \"{name}\" that the spec holds",
+    hint: "define it with scalarFn(\"{name}\", …) in the kernel's file, in one that it imports, or in one listed in `sources`",
+  },
   "E-FRONT-10": { message: "kernel \"{kernel}\" has no tune number \"{name}\"", hint: "it has: {known}" },
   "E-FRONT-11": { message: "cannot read \"{property}\" of {of}" },
   "E-FRONT-12": { message: "{what} is not callable" },
@@ -36,13 +48,25 @@ export const templates = {
   "E-SUBSET-01": { message: "{what} is not part of the kernel language", hint: "{instead}" },
   "E-SUBSET-02": { message: "early return under a run-time condition", hint: "put the rest of the body into the if or its else" },
   "E-SUBSET-03": { message: "\"{name}\" calls itself", hint: "kernels have no call stack: write a loop" },
-  "E-SUBSET-04": { message: "a helper assigns \"{name}\", a variable of its surroundings", hint: "return the new value and assign it in the caller" },
+  "E-SUBSET-04": {
+    message: "a helper assigns \"{name}\", a variable of its surroundings",
+    hint: "return the new value and assign it in the caller",
+  },
   "E-SUBSET-05": { message: "{op} inside scalar code", hint: "compute it before and pass the tile as an input of map" },
-  "E-SUBSET-06": { message: "{what} where a number is needed", hint: "work on tile elements with map; make a tile without axes a number with scalar" },
+  "E-SUBSET-06": {
+    message: "{what} where a number is needed",
+    hint: "work on tile elements with map; make a tile without axes a number with scalar",
+  },
   "E-SUBSET-07": { message: "{what} must be known when compiling", hint: "use literals, spec fields and fixed sizes here" },
-  "E-SUBSET-08": { message: "this loop runs {times}, which a static loop cannot", hint: "for (const b of blocks(axis, lo, hi, step)) or for (const i of each(n))" },
+  "E-SUBSET-08": {
+    message: "this loop runs {times}, which a static loop cannot",
+    hint: "for (const b of blocks(axis, lo, hi, step)) or for (const i of each(n))",
+  },
   "E-SUBSET-09": { message: "for … of over {what}", hint: "loop over blocks(…), each(…) or an array known when compiling" },
-  "E-SUBSET-10": { message: "\"{name}\" would be {a} or {b}, depending on a run-time {construct}", hint: "keep a number a number and a tile a tile" },
+  "E-SUBSET-10": {
+    message: "\"{name}\" would be {a} or {b}, depending on a run-time {construct}",
+    hint: "keep a number a number and a tile a tile",
+  },
   "E-SUBSET-11": { message: "{fn} returns {what}, not a number" },
   "E-SUBSET-12": { message: "\"{name}\" cannot be assigned", hint: "declare it with let" },
 
@@ -57,7 +81,10 @@ export const templates = {
   "E-AXIS-09": { message: "{op}: the result would have axis \"{axis}\" twice", hint: "rename one of them" },
   "E-AXIS-10": { message: "{op} needs exactly one axis, here are {axes}" },
   "E-AXIS-11": { message: "slice: positions {lo} to {hi} are not within the {extent} of axis \"{axis}\"" },
-  "E-AXIS-12": { message: "\"{name}\" enters the {construct} with axes {a} and would leave it with {b}", hint: "a variable keeps its axes" },
+  "E-AXIS-12": {
+    message: "\"{name}\" enters the {construct} with axes {a} and would leave it with {b}",
+    hint: "a variable keeps its axes",
+  },
   "E-AXIS-13": { message: "gather: axis \"{axis}\" is picked and selected", hint: "leave \"{axis}\" out of tile({ … })" },
 
   "E-DTYPE-01": { message: "{op} mixes i32 and u32", hint: "`x >>> 0` makes a u32, `x | 0` an i32" },
@@ -75,7 +102,10 @@ export const templates = {
   "E-DIM-04": { message: "grid returns {what}", hint: "return { name: each(count), other: blocks(axis, lo, hi, step) }" },
   "E-DIM-05": { message: "\"{name}\" is an input and cannot be written" },
   "E-DIM-06": { message: "{what} is {found}, not a positive integer" },
-  "E-DIM-07": { message: "\"{name}\" is an output and cannot be read", hint: "blocks write it in any order: keep the tile that was stored" },
+  "E-DIM-07": {
+    message: "\"{name}\" is an output and cannot be read",
+    hint: "blocks write it in any order: keep the tile that was stored",
+  },
 
   "E-STORE-01": {
     message: "{target} writes {granule} bytes at a time, and this store to \"{param}\" ({dtype}) does not fill them",
@@ -91,7 +121,9 @@ export type Code = keyof typeof templates;
 type Slots<S> = S extends `${string}{${infer Name}}${infer Rest}` ? (Name extends `${string} ${string}` ? never : Name) | Slots<Rest> : never;
 type HintOf<T> = T extends { readonly hint: infer H } ? H : "";
 /** The values that a code's message and hint ask for. */
-export type Details<C extends Code> = Readonly<Record<Slots<(typeof templates)[C]["message"]> | Slots<HintOf<(typeof templates)[C]>>, string | number>>;
+export type Details<C extends Code> = Readonly<
+  Record<Slots<(typeof templates)[C]["message"]> | Slots<HintOf<(typeof templates)[C]>>, string | number>
+>;
 
 export interface Note {
   readonly span: Span;

@@ -64,8 +64,15 @@ export function choose(ev: Evaluator, cond: Expr, e: Extract<Expression, { kind:
   return value;
 }
 
+interface Joiner {
+  /** The value of `name` after both ways. */
+  value(name: string, a: Value, b: Value): Value;
+  /** Emits the If, once all values are joined. */
+  finish(): void;
+}
+
 /** Joins what two ways leave behind: by Selects where they only compute numbers, else by an If. */
-function joiner(ev: Evaluator, cond: Expr, then: Way, otherwise: Way, span: Span): { value(name: string, a: Value, b: Value): Value; finish(): void } {
+function joiner(ev: Evaluator, cond: Expr, then: Way, otherwise: Way, span: Span): Joiner {
   type If = Extract<TileStmt, { kind: "If" }>;
   const tiles: If["tiles"][number][] = [];
   const scalars: If["scalars"][number][] = [];
@@ -111,7 +118,9 @@ function joiner(ev: Evaluator, cond: Expr, then: Way, otherwise: Way, span: Span
 export function selectValue(name: string, cond: Expr, a: Value, b: Value, span: Span): Value {
   return joinLeaves(name, a, b, span, (leaf, x, y) => {
     if (same(x, y)) return x;
-    if (!isNumber(x) || !isNumber(y)) throw diagnostic("E-SUBSET-10", span, { name: leaf, a: describeValue(x), b: describeValue(y), construct: "condition" });
+    if (!isNumber(x) || !isNumber(y)) {
+      throw diagnostic("E-SUBSET-10", span, { name: leaf, a: describeValue(x), b: describeValue(y), construct: "condition" });
+    }
     return scalarRef(conditional(cond, toExpr(x, span), toExpr(y, span), span));
   });
 }
@@ -159,9 +168,11 @@ export function loop(ev: Evaluator, of: BlocksRef, s: Extract<Statement, { kind:
 
 function slotsOf(s: Extract<Statement, { kind: "ForOf" }>, scope: Scope): readonly Slot[] {
   const bindings = new Set([...assignedNames(s.body)].flatMap((name) => find(scope, name)?.binding ?? []));
-  return [...bindings].sort((a, b) => a.id - b.id).flatMap((binding) =>
-    leavesOf(binding.value).flatMap(({ path, value }) => (isTile(value) || isNumber(value) ? [{ binding, path, name: `${binding.label}${path}`, init: value }] : [])),
-  );
+  const ordered = [...bindings].sort((a, b) => a.id - b.id);
+  return ordered.flatMap((binding) => {
+    const parts = leavesOf(binding.value).filter(({ value }) => isTile(value) || isNumber(value));
+    return parts.map(({ path, value }) => ({ binding, path, name: `${binding.label}${path}`, init: value }));
+  });
 }
 
 function readLoop(
@@ -174,7 +185,9 @@ function readLoop(
   };
   const held = build.capture(() => slots.map((slot) => (isTile(slot.init) ? undefined : build.hold(initial(slot), slot.name, slot.binding.span))));
   const params = slots.map((slot, i) =>
-    isTile(slot.init) ? build.tile(slot.name, slot.init.tile.dtype, slot.init.tile.axes, build.spanOf(slot.init.tile)) : build.scalar(slot.name, held.result[i]!.type, slot.binding.span),
+    isTile(slot.init)
+      ? build.tile(slot.name, slot.init.tile.dtype, slot.init.tile.axes, build.spanOf(slot.init.tile))
+      : build.scalar(slot.name, held.result[i]!.type, slot.binding.span),
   );
   const index = build.scalar(s.pattern.kind === "NamePattern" ? s.pattern.name : (of.axis ?? "i"), "i32", s.pattern.span);
   const position = variableOf(index);
@@ -260,7 +273,8 @@ function carriedType(slot: Slot, now: ScalarType, next: Expr, span: Span): Scala
   const literal = !isScalar(slot.init);
   if (next.type === "f32" || now === "f32") return "f32";
   if (literal || now === "bool") return next.type === "bool" ? now : next.type;
-  throw diagnostic("E-DTYPE-05", span, { name: slot.name, construct: "loop", a: now, b: next.type }, [{ span: slot.binding.span, text: "declared here" }]);
+  const notes = [{ span: slot.binding.span, text: "declared here" }];
+  throw diagnostic("E-DTYPE-05", span, { name: slot.name, construct: "loop", a: now, b: next.type }, notes);
 }
 
 /** Names that statements assign, nested functions aside. */

@@ -54,7 +54,8 @@ function evaluateKernel(file: string, { exportName = onlyKernel(file), spec, tun
   const kernel = refOf(made);
   if (kernel?.[kind] !== "Kernel") {
     const start = { file: displayPath(file), line: 1, column: 1, length: 1 };
-    throw diagnostic("E-FRONT-03", factory?.fn.span ?? start, { name: exportName, found: factory ? `a function that returns ${describeValue(made)}` : describeValue(made) });
+    const found = factory ? `a function that returns ${describeValue(made)}` : describeValue(made);
+    throw diagnostic("E-FRONT-03", factory?.fn.span ?? start, { name: exportName, found });
   }
   return { ...kernel.kernel, name: name ?? kernel.kernel.name, spec };
 }

@@ -17,14 +17,15 @@ const form = "kernel(\"name\", { args: { … }, tune: { … }, grid: (a, tune) =
 export function readKernelCall(ev: Evaluator, call: Call): KernelRef {
   const { build, span } = call;
   const [name, text] = call.args;
-  if (typeof name !== "string") throw diagnostic("E-FRONT-13", call.argSpan(0), { callee: "kernel", what: describeValue(name), form });
-  if (!isPlainObject(text)) throw diagnostic("E-FRONT-13", call.argSpan(1), { callee: "kernel", what: describeValue(text), form });
+  const wrong = (i: number, what: string) => diagnostic("E-FRONT-13", call.argSpan(i), { callee: "kernel", what, form });
+  if (typeof name !== "string") throw wrong(0, describeValue(name));
+  if (!isPlainObject(text)) throw wrong(1, describeValue(text));
   const closure = (key: "grid" | "body"): Closure => {
     const ref = refOf(text[key]);
     if (ref?.[kind] === "Closure") return ref;
-    throw diagnostic("E-FRONT-13", call.argSpan(1), { callee: "kernel", what: `${describeValue(text[key])} as ${key}`, form });
+    throw wrong(1, `${describeValue(text[key])} as ${key}`);
   };
-  if (!isPlainObject(text["args"])) throw diagnostic("E-FRONT-13", call.argSpan(1), { callee: "kernel", what: `${describeValue(text["args"])} as args`, form });
+  if (!isPlainObject(text["args"])) throw wrong(1, `${describeValue(text["args"])} as args`);
 
   const tune = tuned(ev, name, text["tune"], span);
   const { params, dims, globals } = readArguments(text["args"] as Args, call.argSpan(1));
@@ -50,7 +51,8 @@ function tuned(ev: Evaluator, kernel: string, given: Value, span: Span): Readonl
   if (unknown !== undefined) throw diagnostic("E-FRONT-10", span, { kernel, name: unknown, known: Object.keys(tune).join(", ") || "none" });
   const numbers = { ...tune, ...ev.tune };
   for (const [key, value] of Object.entries(numbers)) {
-    if (!Number.isInteger(value) || Number(value) <= 0) throw diagnostic("E-DIM-06", span, { what: `tune number "${key}"`, found: describeValue(value) });
+    if (Number.isInteger(value) && Number(value) > 0) continue;
+    throw diagnostic("E-DIM-06", span, { what: `tune number "${key}"`, found: describeValue(value) });
   }
   return numbers as Readonly<Record<string, number>>;
 }

@@ -81,8 +81,10 @@ export function createModules(sources: readonly string[], evaluate: (module: Mod
     throw diagnostic("E-FRONT-02", span, { file: displayPath(module.file), name, exports: [...module.exports.keys()].join(", ") || "nothing" });
   }
 
-  const hasExport = (module: Module, name: string): boolean =>
-    module.exports.has(name) || module.starExports.some((s) => !languageFile(importedFile(module.file, s)) && hasExport(readModule(importedFile(module.file, s)), name));
+  function hasExport(module: Module, name: string): boolean {
+    const files = module.starExports.map((star) => importedFile(module.file, star)).filter((file) => !languageFile(file));
+    return module.exports.has(name) || files.some((file) => hasExport(readModule(file), name));
+  }
 
   function scalarFn(name: string, span: Span): Closure {
     for (const file of reachable(reached)) {
@@ -111,5 +113,7 @@ function reachable(from: Iterable<string>): ReadonlySet<string> {
 }
 
 /** Names of the language that make or take run-time values are operations; the rest is plain JavaScript. */
-const operationOf = (name: string, value: Value): Value =>
-  name in operations || isScalarFunction(name) || name === "kernel" || name === "scalarFn" ? ({ [kind]: "Operation", name } satisfies Operation) : value;
+function operationOf(name: string, value: Value): Value {
+  const isOperation = name in operations || isScalarFunction(name) || name === "kernel" || name === "scalarFn";
+  return isOperation ? ({ [kind]: "Operation", name } satisfies Operation) : value;
+}

@@ -38,8 +38,7 @@ function toParam(name: string, arg: TensorArg | RecordArg, dims: Map<string, Dim
   // pitches of tensors count elements, those of records bytes
   const unit = arg.kind === "tensor" ? byteSize(arg.dtype) : 1;
   const item = arg.kind === "tensor" ? unit : arg.bytes;
-  const outermost = Object.keys(arg.dims)[0];
-  const pitches: Readonly<Record<string, string>> = arg.kind === "tensor" ? arg.pitch : arg.pitch && outermost !== undefined ? { [outermost]: arg.pitch } : {};
+  const pitches = pitchesOf(arg);
   const axes: AxisSize[] = [];
   let packed: HostExpr = item / unit; // in units
   let bytes: HostExpr = item;
@@ -55,8 +54,18 @@ function toParam(name: string, arg: TensorArg | RecordArg, dims: Map<string, Dim
     bytes = dense ? times(size, bytes) : plus(times(steps, stride), bytes);
     packed = times(size, step);
   }
-  const fields = arg.kind === "tensor" ? [{ name: "", dtype: arg.dtype, offset: 0, axes: [] }] : Object.entries(arg.fields).map(([field, part]) => toField(field, part));
+  const fields =
+    arg.kind === "tensor"
+      ? [{ name: "", dtype: arg.dtype, offset: 0, axes: [] }]
+      : Object.entries(arg.fields).map(([field, part]) => toField(field, part));
   return { name, access: arg.access, axes, fields, bytes };
+}
+
+/** Dims that are strides of an argument, by axis: any of a tensor, the outermost of a record. */
+function pitchesOf(arg: TensorArg | RecordArg): Readonly<Record<string, string>> {
+  if (arg.kind === "tensor") return arg.pitch;
+  const [outermost] = Object.keys(arg.dims);
+  return arg.pitch === undefined || outermost === undefined ? {} : { [outermost]: arg.pitch };
 }
 
 function toField(name: string, part: RecordArg["fields"][string]): Field {
@@ -80,7 +89,8 @@ function globalsOf(param: Param, arg: TensorArg | RecordArg): Value {
     axes: [...param.axes, ...field.axes].map(({ axis, size }) => ({ name: axis, size })),
   });
   if (arg.kind === "tensor") return global(param.fields[0]!);
-  return { ...Object.fromEntries(param.fields.map((f) => [f.name, global(f)])), size: sizesOf(param.axes.map(({ axis, size }) => ({ name: axis, size }))) };
+  const size = sizesOf(param.axes.map(({ axis, size }) => ({ name: axis, size })));
+  return { ...Object.fromEntries(param.fields.map((f) => [f.name, global(f)])), size };
 }
 
 /** `global.size`: numbers, or dims as run-time numbers. */

@@ -230,13 +230,16 @@ function reader(source: ts.SourceFile): Reader {
     if (ts.isPropertyAccessExpression(node)) {
       return { kind: "Member", of: expression(node.expression), property: node.name.text, optional: node.questionDotToken !== undefined, span: at };
     }
-    if (ts.isElementAccessExpression(node)) return { kind: "Element", of: expression(node.expression), index: expression(node.argumentExpression), span: at };
+    if (ts.isElementAccessExpression(node)) {
+      return { kind: "Element", of: expression(node.expression), index: expression(node.argumentExpression), span: at };
+    }
     if (ts.isCallExpression(node)) return { kind: "Call", callee: expression(node.expression), args: node.arguments.map(item), span: at };
     if (ts.isArrowFunction(node) || ts.isFunctionExpression(node)) return func(node, name);
     if (ts.isObjectLiteralExpression(node)) return { kind: "Object", members: node.properties.map(member), span: at };
     if (ts.isArrayLiteralExpression(node)) return { kind: "Array", items: node.elements.map(item), span: at };
     if (ts.isConditionalExpression(node)) {
-      return { kind: "Conditional", cond: expression(node.condition), then: expression(node.whenTrue), otherwise: expression(node.whenFalse), span: at };
+      const [cond, then, otherwise] = [node.condition, node.whenTrue, node.whenFalse].map((e) => expression(e)) as [Expression, Expression, Expression];
+      return { kind: "Conditional", cond, then, otherwise, span: at };
     }
     if (ts.isTemplateExpression(node)) {
       return {
@@ -256,7 +259,9 @@ function reader(source: ts.SourceFile): Reader {
       if (op) return { kind: "Binary", op, a: expression(node.left), b: expression(node.right), span: at };
       if (kind === ts.SyntaxKind.EqualsEqualsToken) return unsupported(node, "==", "write ===");
       if (kind === ts.SyntaxKind.ExclamationEqualsToken) return unsupported(node, "!=", "write !==");
-      if (kind === ts.SyntaxKind.EqualsToken || compoundOperators.has(kind)) return unsupported(node, "an assignment inside an expression", "make it a statement of its own");
+      if (kind === ts.SyntaxKind.EqualsToken || compoundOperators.has(kind)) {
+        return unsupported(node, "an assignment inside an expression", "make it a statement of its own");
+      }
     }
     return unsupported(node, describe(node), "write it with the forms that the kernels in dsl/kernels use");
   }
@@ -273,11 +278,14 @@ function reader(source: ts.SourceFile): Reader {
     if (ts.isMethodDeclaration(node)) return { kind: "Property", key, value: func(node, name) };
     return { kind: "Property", key, value: unsupported(node, "a getter or setter", "use a plain property") };
   }
-  const literalKey = (node: ts.PropertyName): Expression => ({ kind: "Literal", value: "text" in node ? node.text : node.getText(source), span: span(node) });
+  const literalKey = (node: ts.PropertyName): Expression =>
+    ({ kind: "Literal", value: "text" in node ? node.text : node.getText(source), span: span(node) });
 
   function func(node: FunctionNode, name: string): FunctionExpression | Unsupported {
     if (node.asteriskToken) return unsupported(node, "a generator function", "return an array, or loop over blocks(…)");
-    if (node.modifiers?.some((m) => m.kind === ts.SyntaxKind.AsyncKeyword)) return unsupported(node, "an async function", "kernels have nothing to wait for");
+    if (node.modifiers?.some((m) => m.kind === ts.SyntaxKind.AsyncKeyword)) {
+      return unsupported(node, "an async function", "kernels have nothing to wait for");
+    }
     const { body } = node;
     if (!body) return unsupported(node, "a function without a body", "give it one");
     return {
@@ -325,7 +333,8 @@ function reader(source: ts.SourceFile): Reader {
     if (ts.isExpressionStatement(node)) return [effect(node.expression)];
     if (ts.isBlock(node)) return [{ kind: "Block", body: block(node), span: at }];
     if (ts.isIfStatement(node)) {
-      return [{ kind: "If", cond: expression(node.expression), then: block(node.thenStatement), otherwise: node.elseStatement ? block(node.elseStatement) : [], span: at }];
+      const otherwise = node.elseStatement ? block(node.elseStatement) : [];
+      return [{ kind: "If", cond: expression(node.expression), then: block(node.thenStatement), otherwise, span: at }];
     }
     if (ts.isReturnStatement(node)) return [{ kind: "Return", value: node.expression ? expression(node.expression) : nothing(node), span: at }];
     if (ts.isThrowStatement(node)) {
@@ -335,11 +344,13 @@ function reader(source: ts.SourceFile): Reader {
     }
     if (ts.isForOfStatement(node) && ts.isVariableDeclarationList(node.initializer) && !node.awaitModifier) {
       const [d] = node.initializer.declarations;
-      if (d) return [{ kind: "ForOf", pattern: pattern(d.name), of: expression(node.expression), body: block(node.statement), span: span(node.expression) }];
+      const of = expression(node.expression);
+      if (d) return [{ kind: "ForOf", pattern: pattern(d.name), of, body: block(node.statement), span: of.span }];
     }
     if (ts.isForStatement(node) && node.condition && node.initializer && ts.isVariableDeclarationList(node.initializer)) {
       const update = node.incrementor ? [effect(node.incrementor)] : [];
-      return [{ kind: "For", init: declarations(node.initializer), cond: expression(node.condition), update, body: block(node.statement), span: span(node.condition) }];
+      const [init, cond] = [declarations(node.initializer), expression(node.condition)];
+      return [{ kind: "For", init, cond, update, body: block(node.statement), span: cond.span }];
     }
     if (ts.isEmptyStatement(node) || ts.isTypeAliasDeclaration(node) || ts.isInterfaceDeclaration(node)) return [];
     return [unsupported(node, describe(node), "loop with for … of over blocks(…), each(…) or a static array, branch with if")];
@@ -351,15 +362,18 @@ function reader(source: ts.SourceFile): Reader {
     if (ts.isBinaryExpression(node)) {
       const op = compoundOperators.get(node.operatorToken.kind);
       if (op || node.operatorToken.kind === ts.SyntaxKind.EqualsToken) {
-        if (!ts.isIdentifier(node.left)) return unsupported(node, "an assignment to anything but a variable", "assign a new object or tile to a let variable");
-        const value = expression(node.right);
-        return { kind: "Assign", name: node.left.text, value: op ? { kind: "Binary", op, a: expression(node.left), b: value, span: at } : value, span: at };
+        if (!ts.isIdentifier(node.left)) {
+          return unsupported(node, "an assignment to anything but a variable", "assign a new object or tile to a let variable");
+        }
+        const right = expression(node.right);
+        const value: Expression = op ? { kind: "Binary", op, a: expression(node.left), b: right, span: at } : right;
+        return { kind: "Assign", name: node.left.text, value, span: at };
       }
     }
     if ((ts.isPostfixUnaryExpression(node) || ts.isPrefixUnaryExpression(node)) && ts.isIdentifier(node.operand)) {
       const op = node.operator === ts.SyntaxKind.PlusPlusToken ? "+" : node.operator === ts.SyntaxKind.MinusMinusToken ? "-" : undefined;
-      const one: Expression = { kind: "Literal", value: 1, span: at };
-      if (op) return { kind: "Assign", name: node.operand.text, value: { kind: "Binary", op, a: expression(node.operand), b: one, span: at }, span: at };
+      const [a, b]: readonly [Expression, Expression] = [expression(node.operand), { kind: "Literal", value: 1, span: at }];
+      if (op) return { kind: "Assign", name: node.operand.text, value: { kind: "Binary", op, a, b, span: at }, span: at };
     }
     return { kind: "Expression", value: expression(node), span: at };
   }

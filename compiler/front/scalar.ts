@@ -16,7 +16,10 @@ const fits = (type: ScalarType, value: number): boolean => {
 };
 
 /** The type of a literal that nothing else decides; integers have no -0. */
-const literalType = (value: number): ScalarType => (Object.is(value, -0) ? "f32" : ((["i32", "u32"] as const).find((type) => fits(type, value)) ?? "f32"));
+function literalType(value: number): ScalarType {
+  if (Object.is(value, -0)) return "f32";
+  return fits("i32", value) ? "i32" : fits("u32", value) ? "u32" : "f32";
+}
 
 /** A number or truth value known when compiling, or a run-time scalar, as an expression; other values are an error. */
 export function toExpr(value: Value, span: Span): Expr {
@@ -27,7 +30,8 @@ export function toExpr(value: Value, span: Span): Expr {
 }
 
 /** Of literals alone, so that it may still take another type. */
-const isLiteral = (e: Expr): boolean => (e.kind === "Const" && e.type !== "bool") || (e.kind === "Select" && isLiteral(e.then) && isLiteral(e.otherwise));
+const isLiteral = (e: Expr): boolean =>
+  (e.kind === "Const" && e.type !== "bool") || (e.kind === "Select" && isLiteral(e.then) && isLiteral(e.otherwise));
 
 /** A literal in another type. */
 function retype(e: Expr, type: ScalarType, span: Span): Expr {
@@ -45,7 +49,8 @@ export function convertTo(type: ScalarType, e: Expr): Expr {
 }
 
 /** As `convertTo`, but a literal that the type cannot hold is an error. */
-export const literalTo = (type: ScalarType, e: Expr, span: Span): Expr => (isLiteral(e) && type !== "bool" ? retype(e, type, span) : convertTo(type, e));
+export const literalTo = (type: ScalarType, e: Expr, span: Span): Expr =>
+  isLiteral(e) && type !== "bool" ? retype(e, type, span) : convertTo(type, e);
 
 /** What a condition makes of a number. */
 export function truthy(e: Expr): Expr {
@@ -68,7 +73,9 @@ export function unify(op: string, a: Expr, b: Expr, span: Span): readonly [Expr,
 /** The operand of a bit operator, as i32. */
 const bits = (e: Expr): Expr => (isConst(e) ? constant("i32", e.value | 0) : convertTo("i32", e));
 
-const comparisons = { "<": "<", "<=": "<=", ">": ">", ">=": ">=", "===": "==", "!==": "!=" } as const satisfies Partial<Record<BinaryOperator, BinaryOp>>;
+const comparisons = {
+  "<": "<", "<=": "<=", ">": ">", ">=": ">=", "===": "==", "!==": "!=",
+} as const satisfies Partial<Record<BinaryOperator, BinaryOp>>;
 
 /** `a op b`, at least one of them known at run time only. */
 export function binaryExpr(op: BinaryOperator, a: Expr, b: Expr, span: Span): Expr {
@@ -127,7 +134,8 @@ function bitwise(op: "&" | "|" | "^", a: Expr, b: Expr): Expr {
 
 const shiftCount = (e: Expr): Expr => (isConst(e) ? constant("u32", e.value & 31) : e.type === "u32" ? e : bits(e));
 
-const compare = (op: keyof typeof comparisons, a: Expr, b: Expr, span: Span): Expr => binary(comparisons[op], ...unify(op, asNumber(a), asNumber(b), span));
+const compare = (op: keyof typeof comparisons, a: Expr, b: Expr, span: Span): Expr =>
+  binary(comparisons[op], ...unify(op, asNumber(a), asNumber(b), span));
 
 /** A truth value compared with 0 or 1 is itself or its opposite. */
 function equality(op: "===" | "!==", a: Expr, b: Expr, span: Span): Expr {

@@ -68,7 +68,13 @@ export type Statement =
   | { readonly kind: "Declare"; readonly mutable: boolean; readonly pattern: Pattern; readonly init: Expression; readonly span: Span }
   | { readonly kind: "Assign"; readonly name: string; readonly value: Expression; readonly span: Span }
   | { readonly kind: "Expression"; readonly value: Expression; readonly span: Span }
-  | { readonly kind: "If"; readonly cond: Expression; readonly then: readonly Statement[]; readonly otherwise: readonly Statement[]; readonly span: Span }
+  | {
+      readonly kind: "If";
+      readonly cond: Expression;
+      readonly then: readonly Statement[];
+      readonly otherwise: readonly Statement[];
+      readonly span: Span;
+    }
   | { readonly kind: "ForOf"; readonly pattern: Pattern; readonly of: Expression; readonly body: readonly Statement[]; readonly span: Span }
   | {
       readonly kind: "For";

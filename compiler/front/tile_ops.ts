@@ -3,7 +3,7 @@
  * The checks repeat what the types say in the editor, with the place and the other end.
  */
 import { dtypes, isFloat, type DType } from "../../dsl/dtype.ts";
-import { diagnostic, type Note, type Span } from "../diagnostics.ts";
+import { type CompileError, diagnostic, type Note, type Span } from "../diagnostics.ts";
 import { type Expr, int, type ScalarType } from "../ir/expr.ts";
 import type { Axis, Coord, ReduceFn, TileOp, TileType, TileValue, TileView } from "../ir/tile.ts";
 import { type Builder, locOf } from "./builder.ts";
@@ -33,22 +33,26 @@ export interface Call {
 
 const isDtype = (x: Value): x is DType => dtypes.some((d) => d === x);
 
+/** Argument i is not what the operation takes. */
+const wrongArg = (call: Call, i: number, value: Value, form: string, callee = call.name): CompileError =>
+  diagnostic("E-FRONT-13", call.argSpan(i), { callee, what: describeValue(value), form });
+
 function tileArg(call: Call, i: number): TileValue {
   const value = call.args[i];
   if (isTile(value)) return value.tile;
-  throw diagnostic("E-FRONT-13", call.argSpan(i), { callee: call.name, what: describeValue(value), form: "give it a tile, what load, map or gemm return" });
+  throw wrongArg(call, i, value, "give it a tile, what load, map or gemm return");
 }
 
 function viewArg(call: Call, i: number): ViewRef {
   const ref = refOf(call.args[i]);
   if (ref?.[kind] === "View") return ref;
-  throw diagnostic("E-FRONT-13", call.argSpan(i), { callee: call.name, what: describeValue(call.args[i]), form: "give it a view: argument.tile({ … })" });
+  throw wrongArg(call, i, call.args[i], "give it a view: argument.tile({ … })");
 }
 
 function staticArg<T extends string | number>(call: Call, value: Value, type: "string" | "number", i: number, what: string): T {
   if (typeof value === type) return value as T;
   if (refOf(value)) throw diagnostic("E-SUBSET-07", call.argSpan(i), { what });
-  throw diagnostic("E-FRONT-13", call.argSpan(i), { callee: call.name, what: describeValue(value), form: `${what} is a ${type}` });
+  throw wrongArg(call, i, value, `${what} is a ${type}`);
 }
 
 function countArg(call: Call, value: Value, i: number, what: string): number {
@@ -79,12 +83,13 @@ function axesArg(call: Call, i: number, tiles: readonly TileValue[]): readonly s
 }
 
 /** A value of a dtype, as an expression in the type that the dtype is computed in. */
-const valueArg = (call: Call, i: number, dtype: TileType): Expr => literalTo(computeType(dtype), toExpr(call.args[i] ?? 0, call.argSpan(i)), call.argSpan(i));
+const valueArg = (call: Call, i: number, dtype: TileType): Expr =>
+  literalTo(computeType(dtype), toExpr(call.args[i] ?? 0, call.argSpan(i)), call.argSpan(i));
 
 /** `{ axis, start, size }`, what blocks(…) yields and authors build themselves. */
 function rangeOf(call: Call, value: Value, i: number): { readonly axis: Axis; readonly start: Expr } {
   if (!isPlainObject(value) || !("axis" in value && "start" in value && "size" in value)) {
-    throw diagnostic("E-FRONT-13", call.argSpan(i), { callee: call.name, what: describeValue(value), form: "give it a range: { axis, start, size }" });
+    throw wrongArg(call, i, value, "give it a range: { axis, start, size }");
   }
   const name = staticArg<string>(call, value["axis"], "string", i, "a range's axis");
   const extent = countArg(call, value["size"], i, "a range's size");
@@ -148,7 +153,7 @@ const reducedType = (dtype: TileType): DType => (dtype === "bool" ? "i32" : isFl
 export function tileOfGlobal(call: Call, global: GlobalRef): ViewRef {
   const selection = call.args[0];
   if (!isPlainObject(selection)) {
-    throw diagnostic("E-FRONT-13", call.argSpan(0), { callee: `${global.name}.tile`, what: describeValue(selection), form: `${global.name}.tile({ axis: index or range })` });
+    throw wrongArg(call, 0, selection, `${global.name}.tile({ axis: index or range })`, `${global.name}.tile`);
   }
   const unknown = Object.keys(selection).find((key) => !global.axes.some((a) => a.name === key));
   if (unknown !== undefined) throw diagnostic("E-AXIS-06", call.argSpan(0), { name: global.name, axis: unknown, axes: axisNames(global.axes) });
@@ -213,20 +218,21 @@ function gather(call: Call): TileRef {
   const { global } = ref;
   const indices = call.args[1];
   if (!isPlainObject(indices) || Object.keys(indices).length === 0) {
-    throw diagnostic("E-FRONT-13", call.argSpan(1), { callee: "gather", what: describeValue(indices), form: "gather(view, { axis: indexTile })" });
+    throw wrongArg(call, 1, indices, "gather(view, { axis: indexTile })");
   }
   const picks = Object.entries(indices).map(([axis, value]) => {
     const coord = global.axes.findIndex((a) => a.name === axis);
     if (coord < 0) throw diagnostic("E-AXIS-06", call.argSpan(1), { name: global.name, axis, axes: axisNames(global.axes) });
     if (ref.selected[coord]) throw diagnostic("E-AXIS-13", call.argSpan(1), { axis });
-    if (!isTile(value)) throw diagnostic("E-FRONT-13", call.argSpan(1), { callee: "gather", what: describeValue(value), form: "index tiles have the dtype i32" });
+    if (!isTile(value)) throw wrongArg(call, 1, value, "index tiles have the dtype i32");
     checkDtype(call, 1, value.tile, value.tile.dtype === "i32", "i32");
     return { coord, index: value.tile };
   });
   const index = picks[0]!.index;
   for (const { index: other } of picks) {
     if (!sameAxes(index.axes, other.axes)) {
-      throw diagnostic("E-AXIS-08", call.argSpan(1), { a: sized(index.axes), b: sized(other.axes) }, [definedAt(call, index), definedAt(call, other)]);
+      const notes = [definedAt(call, index), definedAt(call, other)];
+      throw diagnostic("E-AXIS-08", call.argSpan(1), { a: sized(index.axes), b: sized(other.axes) }, notes);
     }
   }
   const view = resolveView(call, 0, ref, Object.keys(indices));
@@ -257,7 +263,7 @@ function elementwise(call: Call, dtype: TileType): TileRef {
   const list = call.args[0];
   const inputs = (Array.isArray(list) ? list : [list]).map((value: Value) => {
     if (isTile(value)) return value.tile;
-    throw diagnostic("E-FRONT-13", call.argSpan(0), { callee: call.name, what: describeValue(value), form: `${call.name}([tile, …], (x, …) => …)` });
+    throw wrongArg(call, 0, value, `${call.name}([tile, …], (x, …) => …)`);
   });
   checkExtents(call, inputs);
   const names = new Set(inputs.flatMap((t) => t.axes.map((a) => a.name)));
@@ -293,10 +299,12 @@ function slice(call: Call): TileRef {
 function rename(call: Call): TileRef {
   const of = tileArg(call, 0);
   const names = call.args[1];
-  if (!isPlainObject(names)) throw diagnostic("E-FRONT-13", call.argSpan(1), { callee: "rename", what: describeValue(names), form: "rename(tile, { old: \"new\" })" });
+  if (!isPlainObject(names)) throw wrongArg(call, 1, names, "rename(tile, { old: \"new\" })");
   const axes = Object.fromEntries(Object.entries(names).map(([old, name]) => [old, staticArg<string>(call, name, "string", 1, "an axis")]));
   const unknown = Object.keys(axes).find((old) => !of.axes.some((a) => a.name === old));
-  if (unknown !== undefined) throw diagnostic("E-AXIS-01", call.argSpan(1), { op: "rename", axis: unknown, axes: axisNames(of.axes) }, [definedAt(call, of)]);
+  if (unknown !== undefined) {
+    throw diagnostic("E-AXIS-01", call.argSpan(1), { op: "rename", axis: unknown, axes: axisNames(of.axes) }, [definedAt(call, of)]);
+  }
   const renamed = of.axes.map((a) => ({ ...a, name: axes[a.name] ?? a.name }));
   const twice = renamed.find((a, i) => renamed.findIndex((b) => b.name === a.name) !== i);
   if (twice) throw diagnostic("E-AXIS-09", call.argSpan(1), { op: "rename", axis: twice.name }, [definedAt(call, of)]);
@@ -305,7 +313,7 @@ function rename(call: Call): TileRef {
 
 function full(call: Call): TileRef {
   const shape = call.args[0];
-  if (!isPlainObject(shape)) throw diagnostic("E-FRONT-13", call.argSpan(0), { callee: "full", what: describeValue(shape), form: "full({ axis: extent }, value)" });
+  if (!isPlainObject(shape)) throw wrongArg(call, 0, shape, "full({ axis: extent }, value)");
   const axes = Object.entries(shape).map(([name, extent]) => ({ name, extent: countArg(call, extent, 0, `the extent of axis "${name}"`) }));
   const dtype = dtypeArg(call, 2, dtypes, "f32");
   return define(call, { kind: "Full", value: valueArg(call, 1, dtype) }, dtype, axes);
@@ -327,7 +335,7 @@ function scan(call: Call): TileRef {
   const [axis] = axesArg(call, 1, [of]);
   const fn = call.args[2] ?? "sum";
   if (fn !== "sum" && fn !== "max" && fn !== "min") {
-    throw diagnostic("E-FRONT-13", call.argSpan(2), { callee: "scan", what: describeValue(fn), form: "scan(tile, axis, \"sum\" | \"max\" | \"min\")" });
+    throw wrongArg(call, 2, fn, "scan(tile, axis, \"sum\" | \"max\" | \"min\")");
   }
   return define(call, { kind: "Scan", fn, of, axis: axis! }, reducedType(of.dtype), of.axes);
 }
@@ -375,7 +383,9 @@ function blocks(call: Call): BlocksRef {
   return { [kind]: "Blocks", axis, lo: integer(call.args[1], call.argSpan(1)), hi: integer(call.args[2], call.argSpan(2)), step, span: call.span };
 }
 
-const each = (call: Call): BlocksRef => ({ [kind]: "Blocks", axis: undefined, lo: int(0), hi: integer(call.args[0], call.argSpan(0)), step: 1, span: call.span });
+function each(call: Call): BlocksRef {
+  return { [kind]: "Blocks", axis: undefined, lo: int(0), hi: integer(call.args[0], call.argSpan(0)), step: 1, span: call.span };
+}
 
 /** The operations of the language that make or use IR values, by name. */
 export const operations: Readonly<Record<string, (call: Call) => Value>> = {

@@ -47,7 +47,9 @@ export function forEachRow(
 }
 
 /** Reads the elements of a block into a tile; positions outside keep what the tile holds. */
-export function readBlock(dtype: DType, view: DataView, memory: readonly MemoryAxis[], spans: readonly Span[], offset: number, out: Float64Array, at: number): void {
+export function readBlock(
+  dtype: DType, view: DataView, memory: readonly MemoryAxis[], spans: readonly Span[], offset: number, out: Float64Array, at: number,
+): void {
   const table = dtype === "f32" || dtype === "i32" || dtype === "u32" ? undefined : decodeTable(dtype);
   forEachRow(memory, spans, (byte, byteStep, to, step, count) => {
     for (let i = 0; i < count; i++, byte += byteStep, to += step) {

@@ -68,7 +68,8 @@ function bindMemory(kernel: TileKernel, buffers: Readonly<Record<string, Uint8Ar
     const bytes = buffers[p.name];
     const needed = evaluate(p.bytes, values);
     if (!bytes || bytes.byteLength < needed) {
-      throw new RangeError(`${kernel.name}: buffer "${p.name}" has ${bytes?.byteLength ?? "no"} bytes, but needs ${needed}. Check the buffer and the dims.`);
+      const has = `${kernel.name}: buffer "${p.name}" has ${bytes?.byteLength ?? "no"} bytes`;
+      throw new RangeError(`${has}, but needs ${needed}. Check the buffer and the dims.`);
     }
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     for (const f of p.fields) {
@@ -143,7 +144,9 @@ function compileStmt(s: TileStmt, cx: Context): Step {
         const [counters, kept] = [histograms.get(s.histogram)!, keep(tiles[s.keep.id]!)];
         tiles[s.bin.id]!.forEach((bin, i) => {
           if (kept[i] === 0) return;
-          if (!(bin >= 0 && bin < counters.length)) throw new RangeError(`${s.histogram}: bin ${bin} is outside the ${counters.length} bins. Exclude the element in the mask.`);
+          if (!(bin >= 0 && bin < counters.length)) {
+            throw new RangeError(`${s.histogram}: bin ${bin} is outside the ${counters.length} bins. Exclude the element in the mask.`);
+          }
           counters[bin]!++;
         });
       };

@@ -1,5 +1,5 @@
 /** Tile IR as text: for traces, `explain` and golden tests. */
-import type { Expr } from "./expr.ts";
+import type { Expr, ScalarType } from "./expr.ts";
 import type { AxisSize, HostExpr, Param } from "./manifest.ts";
 import { sharedNodes } from "./shared_nodes.ts";
 import type { Axis, GridDim, Loc, TileKernel, TileOp, TileStmt, TileValue, TileView } from "./tile.ts";
@@ -151,7 +151,7 @@ function printNode(e: Expr, named: ReadonlyMap<Expr, string>): string {
   const inner = (x: Expr): string => (!named.has(x) && (x.kind === "Binary" || x.kind === "Select") ? `(${print(x)})` : print(x));
   switch (e.kind) {
     case "Const":
-      return e.type === "bool" ? String(e.value !== 0) : `${Object.is(e.value, -0) ? "-0" : e.value}${e.type === "u32" ? "u" : e.type === "f32" && Number.isInteger(e.value) ? "f" : ""}`;
+      return printConst(e.type, e.value);
     case "Var":
       return e.name;
     case "Unary":
@@ -177,6 +177,12 @@ function printNode(e: Expr, named: ReadonlyMap<Expr, string>): string {
     case "ThreadIndex":
       return "threadIndex";
   }
+}
+
+function printConst(type: ScalarType, value: number): string {
+  if (type === "bool") return String(value !== 0);
+  const suffix = type === "u32" ? "u" : type === "f32" && Number.isInteger(value) ? "f" : "";
+  return `${Object.is(value, -0) ? "-0" : value}${suffix}`;
 }
 
 function printElement({ param, field, coords, guard, fill }: Extract<Expr, { kind: "GlobalElement" }>, print: (e: Expr) => string): string {

@@ -1,5 +1,5 @@
 /** The typing rules of scalar expressions, one line a node kind. */
-import { scalarFunctions } from "../../dsl/math.ts";
+import { type OperandType, scalarFunctions } from "../../dsl/math.ts";
 import { childrenOf, type Expr, type ScalarType } from "./expr.ts";
 
 type Rules = { readonly [K in Expr["kind"]]: (e: Extract<Expr, { kind: K }>) => boolean };
@@ -13,7 +13,7 @@ const shifts = new Set(["<<", ">>", ">>>"]);
 const bitwise = new Set(["&", "|", "^", "%"]);
 
 const rules: Rules = {
-  Const: (e) => (e.type === "f32" ? true : e.type === "bool" ? e.value === 0 || e.value === 1 : e.value === (e.type === "i32" ? e.value | 0 : e.value >>> 0)),
+  Const: ({ type, value }) => type === "f32" || (type === "bool" ? value === 0 || value === 1 : value === (type === "i32" ? value | 0 : value >>> 0)),
   Var: () => true,
   Unary: (e) => e.a.type === e.type && (e.op === "!" ? e.type === "bool" : e.op === "~" ? isInt(e.type) : e.type === "f32" || e.type === "i32"),
   Binary: (e) => {
@@ -29,8 +29,9 @@ const rules: Rules = {
     const f = functions.get(e.fn);
     const first = e.args[0]?.type;
     if (!f || f.operands.length !== e.args.length || first === undefined) return false;
-    const fits = e.args.every((a, i) => (f.operands[i] === "number" ? a.type === first && a.type !== "bool" : f.operands[i] === "integer" ? a.type === first && isInt(a.type) : a.type === f.operands[i]));
-    return fits && e.type === (f.result === "number" || f.result === "integer" ? first : f.result);
+    const fits = (type: ScalarType, wanted: OperandType | undefined): boolean =>
+      wanted === "number" ? type === first && type !== "bool" : wanted === "integer" ? type === first && isInt(type) : type === wanted;
+    return e.args.every((a, i) => fits(a.type, f.operands[i])) && e.type === (f.result === "number" || f.result === "integer" ? first : f.result);
   },
   Convert: () => true,
   Round: (e) => e.a.type === "f32",

@@ -41,15 +41,18 @@ const opRules: { readonly [K in TileOp["kind"]]: (op: Extract<TileOp, { kind: K 
   Iota: (op, v) => op.start.type === "i32" && v.dtype === "i32" && v.axes.length === 1,
   Slice: (op, v) => {
     const [whole, part] = [extentOf(op.of.axes, op.axis), extentOf(v.axes, op.axis)];
-    return whole !== undefined && part !== undefined && op.start >= 0 && op.start + part <= whole && v.dtype === op.of.dtype && same(without(v.axes, [op.axis]), without(op.of.axes, [op.axis]));
+    const inside = whole !== undefined && part !== undefined && op.start >= 0 && op.start + part <= whole;
+    return inside && v.dtype === op.of.dtype && same(without(v.axes, [op.axis]), without(op.of.axes, [op.axis]));
   },
   Rename: (op, v) => v.dtype === op.of.dtype && same(v.axes, op.of.axes.map((a) => ({ ...a, name: op.axes[a.name] ?? a.name }))),
   Cast: (op, v) => v.dtype !== "bool" && same(v.axes, op.of.axes),
   Map: (op, v) => {
     const axes = union(op.inputs.map((t) => t.axes));
-    return op.params.length === op.inputs.length && op.body.type === computed(v.dtype) && axes !== undefined && same(v.axes, axes) && op.inputs.some((t) => same(t.axes, axes));
+    const covered = axes !== undefined && same(v.axes, axes) && op.inputs.some((t) => same(t.axes, axes));
+    return covered && op.params.length === op.inputs.length && op.body.type === computed(v.dtype);
   },
-  Reduce: (op, v) => v.dtype === reduced(op.of.dtype) && op.over.every((a) => extentOf(op.of.axes, a) !== undefined) && same(v.axes, without(op.of.axes, op.over)),
+  Reduce: (op, v) =>
+    v.dtype === reduced(op.of.dtype) && op.over.every((a) => extentOf(op.of.axes, a) !== undefined) && same(v.axes, without(op.of.axes, op.over)),
   Scan: (op, v) => v.dtype === reduced(op.of.dtype) && extentOf(op.of.axes, op.axis) !== undefined && same(v.axes, op.of.axes),
   Gemm: (op, v) => {
     const axes = union([op.a.axes, op.b.axes]);
@@ -75,7 +78,8 @@ const stmtRules: { readonly [K in TileStmt["kind"]]: (s: Extract<TileStmt, { kin
     s.cond.type === "bool" &&
     s.tiles.every((m) => [m.then, m.otherwise].every((t) => t.dtype === m.result.dtype && same(t.axes, m.result.axes))) &&
     s.scalars.every((m) => m.then.type === m.result.type && m.otherwise.type === m.result.type),
-  Store: (s) => same(s.of.axes, blocksOf(s.view)) && storable(s.of.dtype, s.view.dtype) && (!s.keep || (s.keep.dtype === "bool" && same(s.keep.axes, s.of.axes))),
+  Store: (s) =>
+    same(s.of.axes, blocksOf(s.view)) && storable(s.of.dtype, s.view.dtype) && (!s.keep || (s.keep.dtype === "bool" && same(s.keep.axes, s.of.axes))),
   Histogram: (s) => Number.isInteger(s.bins) && s.bins > 0,
   HistogramAdd: (s) => (s.bin.dtype === "i32" || s.bin.dtype === "u32") && s.keep.dtype === "bool" && same(s.bin.axes, s.keep.axes),
   HistogramFind: (s) => s.want.type === "i32" && s.bin.type === "i32" && s.above.type === "i32",
@@ -230,7 +234,8 @@ export function verifyTile(kernel: TileKernel, pass: string): void {
   for (const s of kernel.body) check(s, scope);
 }
 
-const paramTypes = (op: Extract<TileOp, { kind: "Map" }>): ReadonlyMap<string, ScalarType> => new Map(op.params.map((p, i) => [p, computed(op.inputs[i]!.dtype)]));
+const paramTypes = (op: Extract<TileOp, { kind: "Map" }>): ReadonlyMap<string, ScalarType> =>
+  new Map(op.params.map((p, i) => [p, computed(op.inputs[i]!.dtype)]));
 
 /** Expressions of an op, those of its view aside. */
 function exprsOf(op: TileOp): readonly Expr[] {
