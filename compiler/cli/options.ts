@@ -18,10 +18,31 @@ export const withSpecs = (command: Command): Command =>
     .option("--preset <name>", `a published spec, repeatable: ${Object.keys(presets).join(", ")}`, checked(addPreset))
     .option("--set <key=value>", "change one field of the spec, repeatable, for example topK=1000", checked(addSetting));
 
-export const withTargets = (command: Command, fallback: readonly string[]): Command =>
+export const withTargets = (command: Command, fallback?: readonly string[]): Command =>
   command.addOption(
-    new Option("--target <names>", "comma-separated, for example cuda:sm_90a,wgsl").argParser(checked(parseTargets)).default(fallback, fallback.join(",")),
+    new Option("--target <names>", "comma-separated, for example cuda:sm_90a,wgsl").argParser(checked(parseTargets)).default(fallback, fallback?.join(",")),
   );
+
+export const withKernels = (command: Command): Command =>
+  command.option("--kernel <name>", "only this kernel, repeatable", checked((name: string, before: readonly KernelName[] = []) => [...before, kernelName(name)]));
+
+export interface DrawOptions {
+  readonly runs?: number;
+  readonly seed?: number;
+  readonly path?: string;
+}
+
+/** `--runs` and `--seed`, which choose cases. */
+export const withDraw = (command: Command): Command =>
+  command
+    .option("--runs <n>", "random cases of each kernel", checked(wholeNumber))
+    .option("--seed <n>", "seed of the cases", checked(wholeNumber));
+
+export const drawOf = ({ runs, seed, path }: DrawOptions): DrawOptions => ({
+  ...(runs !== undefined && { runs }),
+  ...(seed !== undefined && { seed }),
+  ...(path !== undefined && { path }),
+});
 
 /** The presets that were named, or `fallback`, with the settings. */
 export function specsOf({ preset: names, set }: SpecOptions, fallback: readonly string[] = Object.keys(presets)): Dsa[] {

@@ -1,18 +1,28 @@
-/** What a command tells while it works, on stderr: one line that is overwritten on a terminal, lines elsewhere. */
+/** What a command tells while it works, on stderr: one line that is overwritten on a terminal, a line for each step elsewhere. */
 
-/** Tells what is being done; on a terminal the line goes away with `done`. */
 export interface Progress {
+  /** Begins the next step. */
   step(text: string): void;
+  /** Tells how far the step is; terminals only. */
+  detail(text: string): void;
+  /** Takes the line away. */
   done(): void;
 }
 
 export function openProgress(total: number): Progress {
   let count = 0;
   const terminal = process.stderr.isTTY;
+  const show = (text: string): void => {
+    const line = `[${count}/${total}] ${text}`;
+    process.stderr.write(terminal ? `\r\x1b[K${line.slice(0, process.stderr.columns - 1)}` : `${line}\n`);
+  };
   return {
     step(text) {
-      const line = `[${++count}/${total}] ${text}`;
-      if (terminal) process.stderr.write(`\r\x1b[K${line.slice(0, process.stderr.columns - 1)}`);
+      count++;
+      show(text);
+    },
+    detail(text) {
+      if (terminal) show(text);
     },
     done() {
       if (terminal) process.stderr.write("\r\x1b[K");

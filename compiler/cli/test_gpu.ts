@@ -1,0 +1,66 @@
+/** `test-gpu`: every kernel of every preset on a GPU, through CUDA and through WebGPU. Fails, never skips, when one of them has no GPU. */
+import { type Command, Option } from "commander";
+import type { KernelName } from "../../dsl/kernels/index.ts";
+import { DeviceError } from "../../targets/device.ts";
+import { Failure } from "./failure.ts";
+import { type DrawOptions, drawOf, type SpecOptions, specsOf, withDraw, withKernels, withSpecs } from "./options.ts";
+import { openRunners } from "./runners.ts";
+import { printTable } from "./table.ts";
+import { type Outcome, passed, printOutcomes, requirePassed, runTasks, tasksOfSpecs, type Timed, writeJson } from "./verification.ts";
+
+interface TestGpuOptions extends SpecOptions, DrawOptions {
+  readonly kernel?: readonly KernelName[];
+  readonly device?: "cuda" | "webgpu";
+  readonly json?: string;
+}
+
+export const addTestGpu = (program: Command): Command =>
+  withDraw(withKernels(withSpecs(program.command("test-gpu"))))
+    .description("Hold every kernel of every preset to the reference on a GPU, through CUDA and through WebGPU. Fails when one has no GPU.")
+    .addOption(new Option("--device <kind>", "only one of the two").choices(["cuda", "webgpu"]))
+    .option("--json <file>", "write reports and times as JSON, - for stdout")
+    .action(testGpuCommand);
+
+type Time = Timed & Pick<Outcome, "kernel" | "spec" | "target" | "device">;
+
+async function testGpuCommand(options: TestGpuOptions): Promise<void> {
+  const outcomes: Outcome[] = [];
+  const times: Time[] = [];
+  const absent: string[] = [];
+  for (const choice of options.device ? [options.device] : (["cuda", "webgpu"] as const)) {
+    const opened = await openRunners(choice).catch((error: unknown) => {
+      if (error instanceof DeviceError) return error;
+      throw error;
+    });
+    if (opened instanceof DeviceError) {
+      absent.push(opened.message);
+      continue;
+    }
+    using runners = opened;
+    const only = options.kernel && { only: options.kernel };
+    const tasks = runners.all.flatMap((runner) => tasksOfSpecs(runner, specsOf(options), { scale: false, ...only }));
+    const tested = await runTasks(tasks, drawOf(options));
+    outcomes.push(...tested);
+    for (const [i, { time }] of tasks.entries()) {
+      const { kernel, spec, target, device } = tested[i]!;
+      if (time && passed(tested[i]!)) times.push({ kernel, spec, target, device, ...(await time()) });
+    }
+  }
+  if (options.json !== undefined) writeJson(options.json, { reports: outcomes, times, absent });
+  if (options.json !== "-") {
+    printOutcomes(outcomes);
+    printTimes(times);
+  }
+  if (absent.length > 0) throw new Failure(`${absent.join("\n")}\ntest-gpu did not run on all that it is for`, "`--device cuda` or `--device webgpu` on a host that has only that one");
+  if (outcomes.length === 0) throw new Failure("no kernel ran on a GPU", "--preset and --kernel name kernels that exist together");
+  requirePassed(outcomes);
+}
+
+function printTimes(times: readonly Time[]): void {
+  if (times.length === 0) return;
+  console.log("\nmicroseconds of one launch of a small case");
+  printTable(
+    ["kernel", "spec", "target", "device", "median", "least", "most", "case"],
+    times.map((t) => [t.kernel, t.spec, t.target, t.device, t.median.toFixed(1), t.min.toFixed(1), t.max.toFixed(1), JSON.stringify(t.shape)]),
+  );
+}

@@ -1,0 +1,40 @@
+/** `verify`: property tests of generated kernels. */
+import { type Command, Option } from "commander";
+import type { KernelName } from "../../dsl/kernels/index.ts";
+import { UsageError } from "./failure.ts";
+import { type DrawOptions, drawOf, type SpecOptions, specsOf, withDraw, withKernels, withSpecs, withTargets } from "./options.ts";
+import { type DeviceChoice, deviceChoices, openRunners } from "./runners.ts";
+import { printChanges, printOutcomes, requirePassed, runTasks, type Task, tasksOfFiles, tasksOfSpecs, writeJson } from "./verification.ts";
+
+interface VerifyOptions extends SpecOptions, DrawOptions {
+  readonly kernel?: readonly KernelName[];
+  readonly target?: readonly string[];
+  readonly device: DeviceChoice;
+  readonly json?: string;
+}
+
+export const addVerify = (program: Command): Command =>
+  withDraw(withKernels(withTargets(withSpecs(program.command("verify")))))
+    .description("Hold generated kernels to the reference on random cases; for FILE the oracle is the kernel's own eager run.")
+    .argument("[file...]", "kernel files; without any, the kernels of dsl/kernels")
+    .addOption(new Option("--device <kind>", "where to run; auto takes what is there").choices(deviceChoices).default("auto"))
+    .option("--path <path>", "replay one case, as the message of a failure says")
+    .option("--json <file>", "write the reports as JSON, - for stdout")
+    .action(verifyCommand);
+
+async function verifyCommand(files: readonly string[], options: VerifyOptions): Promise<void> {
+  using runners = await openRunners(options.device, options.target);
+  const specs = specsOf(options, ["v3.2"]);
+  const choice = { scale: options.set?.topK === undefined, ...(options.kernel && { only: options.kernel }) };
+  const tasks: Task[] = [];
+  for (const runner of runners.all) tasks.push(...(files.length > 0 ? await tasksOfFiles(runner, files, specs) : tasksOfSpecs(runner, specs, choice)));
+  if (tasks.length === 0) throw new UsageError(`no spec of ${specs.map((s) => s.name).join(", ")} has ${options.kernel?.join(", ")}`);
+
+  const outcomes = await runTasks(tasks, drawOf(options));
+  if (options.json !== undefined) writeJson(options.json, outcomes);
+  if (options.json !== "-") {
+    printOutcomes(outcomes);
+    printChanges(tasks);
+  }
+  requirePassed(outcomes);
+}
