@@ -15,7 +15,9 @@ interface Template {
   readonly hint?: string;
 }
 
-/** Codes and texts; `{name}` is filled in at the error's place. Groups: TYPE, FRONT (files, names), SUBSET, AXIS, DTYPE, DIM. */
+/** Codes and texts; `{name}` is filled in at the error's place. Groups of the front end: TYPE, FRONT (files and
+ * names), SUBSET, AXIS, DTYPE, DIM; of the passes: STORE, FIT.
+ */
 export const templates = {
   "E-TYPE-01": { message: "TypeScript: {message}" },
 
@@ -94,7 +96,7 @@ export const templates = {
   "E-DTYPE-05": { message: "\"{name}\" enters the {construct} as {a} and would leave it as {b}", hint: "a variable keeps its dtype" },
   "E-DTYPE-06": { message: "{op} on {type}", hint: "{instead}" },
   "E-DTYPE-07": { message: "{op}: \"{dtype}\" is not a dtype", hint: "one of: {allowed}" },
-  "E-DTYPE-08": { message: "a position is {type}, not an integer", hint: "use div(a, b) for integer division" },
+  "E-DTYPE-08": { message: "{what} is {type}, not an integer", hint: "use div(a, b) for integer division" },
 
   "E-DIM-01": { message: "axis \"{axis}\" of \"{name}\" has the run-time size {size}", hint: "select a block: {name}.tile({ {axis}: … })" },
   "E-DIM-02": { message: "dim \"{dim}\" is {a} for one argument and {b} for another", hint: "give each its own name" },

@@ -93,13 +93,13 @@ function rangeOf(call: Call, value: Value, i: number): { readonly axis: Axis; re
   }
   const name = staticArg<string>(call, value["axis"], "string", i, "a range's axis");
   const extent = countArg(call, value["size"], i, "a range's size");
-  return { axis: { name, extent }, start: integer(value["start"], call.argSpan(i)) };
+  return { axis: { name, extent }, start: integer(value["start"], call.argSpan(i), "a range's start") };
 }
 
 /** An i32 expression. */
-function integer(value: Value, span: Span): Expr {
+function integer(value: Value, span: Span, what: string): Expr {
   const e = toExpr(value, span);
-  if (e.type === "f32") throw diagnostic("E-DTYPE-08", span, { type: e.type });
+  if (e.type === "f32") throw diagnostic("E-DTYPE-08", span, { what, type: e.type });
   return literalTo("i32", e, span);
 }
 
@@ -160,7 +160,7 @@ export function tileOfGlobal(call: Call, global: GlobalRef): ViewRef {
   const selected = global.axes.map(({ name }): Coord | undefined => {
     const at = selection[name];
     if (at === undefined) return undefined;
-    if (!isPlainObject(at)) return { kind: "Index", at: integer(at, call.argSpan(0)) };
+    if (!isPlainObject(at)) return { kind: "Index", at: integer(at, call.argSpan(0), `the position along "${name}"`) };
     const { axis, start } = rangeOf(call, at, 0);
     if (axis.name !== name) throw diagnostic("E-AXIS-07", call.argSpan(0), { range: axis.name, axis: name });
     return { kind: "Block", axis, start };
@@ -380,11 +380,12 @@ function append(call: Call): AppendRef {
 function blocks(call: Call): BlocksRef {
   const axis = staticArg<string>(call, call.args[0], "string", 0, "the axis of blocks");
   const step = countArg(call, call.args[3], 3, "the step of blocks");
-  return { [kind]: "Blocks", axis, lo: integer(call.args[1], call.argSpan(1)), hi: integer(call.args[2], call.argSpan(2)), step, span: call.span };
+  const [lo, hi] = [1, 2].map((i) => integer(call.args[i], call.argSpan(i), "a bound of blocks")) as [Expr, Expr];
+  return { [kind]: "Blocks", axis, lo, hi, step, span: call.span };
 }
 
 function each(call: Call): BlocksRef {
-  return { [kind]: "Blocks", axis: undefined, lo: int(0), hi: integer(call.args[0], call.argSpan(0)), step: 1, span: call.span };
+  return { [kind]: "Blocks", axis: undefined, lo: int(0), hi: integer(call.args[0], call.argSpan(0), "the count of each"), step: 1, span: call.span };
 }
 
 /** The operations of the language that make or use IR values, by name. */
@@ -409,7 +410,7 @@ export const histogramMethods: Readonly<Record<string, (call: Call, of: Histogra
   find(call, of) {
     const part = (key: string) => call.build.scalar(call.naming.base === "" ? key : `${call.naming.base}.${key}`, "i32", call.span);
     const found = { bin: part("bin"), above: part("above") };
-    call.build.emit({ kind: "HistogramFind", histogram: of.name, want: integer(call.args[0], call.argSpan(0)), ...found, loc: locOf(call.span) });
+    call.build.emit({ kind: "HistogramFind", histogram: of.name, want: integer(call.args[0], call.argSpan(0), "the wanted count"), ...found, loc: locOf(call.span) });
     const variable = (name: string) => scalarRef({ kind: "Var", type: "i32", name });
     return { bin: variable(found.bin.name), above: variable(found.above.name) };
   },

@@ -52,3 +52,10 @@ describe("forms of the language", () => {
     fc.assert(fc.property(fc.nat(), (seed) => compare(tile, eager, {}, seed)), { numRuns: 20 });
   });
 });
+
+test("a missing dim and a short buffer are clear errors", async () => {
+  const kernel = await readKernel({ file: join(import.meta.dirname, "../front/fixtures/forms.ts"), exportName: "branches", skipTypes: true });
+  const buffers = { x: new Uint8Array(48), k: new Uint8Array(8), y: new Uint8Array(40) };
+  expect(() => interpretTile(kernel, buffers, {})).toThrow('dim "N" has no value; give it in dims');
+  expect(() => interpretTile(kernel, buffers, { N: 2 })).toThrow('branches: buffer "y" has 40 bytes, but needs 48. Check the buffer and the dims.');
+});
