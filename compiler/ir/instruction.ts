@@ -29,6 +29,8 @@ export interface Instruction {
   readonly timeline: Timeline;
   /** Threads that execute it together. */
   readonly scope: "thread" | "warp" | "block";
+  /** What each operand is; a number: that many registers. */
+  readonly operands: readonly (number | Exclude<Operand["kind"], "Registers">)[];
   /** Operands that are written, by position. */
   readonly writes: readonly number[];
   /** `lanes[l][o]` is operand o of lane l (one lane for scope "thread"). */

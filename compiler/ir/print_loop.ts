@@ -39,6 +39,9 @@ function printOperand(o: Operand): string {
   }
 }
 
+/** The first line of a statement, for messages. */
+export const printLoopStmt = (s: LoopStmt): string => printStmt(s, "", "")[0] ?? s.kind;
+
 /** `file` is the kernel's. */
 function printStmt(s: LoopStmt, indent: string, file: string): readonly string[] {
   const line = (text: string): string => indent + text;

@@ -20,6 +20,7 @@ const shuffleXor: Instruction = {
   name: "shuffleXor",
   timeline: "inOrder",
   scope: "warp",
+  operands: [1, "Value", "Value"],
   writes: [0],
   semantics(lanes) {
     const values = lanes.map((_, lane) => arg(lanes, lane, 1).value);
@@ -33,6 +34,7 @@ const shuffleUp: Instruction = {
   name: "shuffleUp",
   timeline: "inOrder",
   scope: "warp",
+  operands: [1, "Value", "Value"],
   writes: [0],
   semantics(lanes) {
     const values = lanes.map((_, lane) => arg(lanes, lane, 1).value);
@@ -58,6 +60,7 @@ const ldmatrix = (count: 2 | 4, trans: boolean): Instruction => {
     name,
     timeline: "inOrder",
     scope: "warp",
+    operands: [count, "SharedAddress"],
     writes: [0],
     semantics(lanes) {
       const rows = lanes.slice(0, 8 * count).map((_, lane) => {
@@ -103,6 +106,7 @@ const mma = (dtype: "bf16" | "f16"): Instruction => {
     name,
     timeline: "inOrder",
     scope: "warp",
+    operands: [4, 4, 2],
     writes: [0],
     semantics(lanes) {
       const a = (row: number, k: number) =>
@@ -134,6 +138,7 @@ const cpAsync16: Instruction = {
   name: "cpAsync16",
   timeline: "cpAsync",
   scope: "thread",
+  operands: ["SharedAddress", "GlobalAddress", "Value"],
   writes: [0],
   semantics(lanes) {
     const [shared, global, valid] = [arg(lanes, 0, 0), arg(lanes, 0, 1), arg(lanes, 0, 2).value];
@@ -159,6 +164,7 @@ const cpAsyncWaitAll: Instruction = {
   name: "cpAsyncWaitAll",
   timeline: "cpAsync",
   scope: "thread",
+  operands: [],
   writes: [],
   semantics() {},
   text: () => 'asm volatile("cp.async.wait_all;" ::: "memory");',

@@ -1,0 +1,101 @@
+/**
+ * No two threads meet in memory unordered: an independent, conservative check of what insertBarriers did. The program becomes a graph of
+ * accesses; along its edges flows what other threads may still be doing since the last barrier.
+ */
+import { childrenOf, type Expr } from "./expr.ts";
+import type { Instruction } from "./instruction.ts";
+import { expressionsOf, type LoopKernel, type LoopStmt } from "./loop.ts";
+import type { Fail } from "./verify_loop.ts";
+
+/** `copy`: an asynchronous write that its own thread has not waited for. */
+const modes = ["read", "write", "atomic", "copy"] as const;
+type Mode = (typeof modes)[number];
+
+interface Access {
+  readonly memory: string;
+  readonly mode: Mode;
+}
+
+interface Node {
+  readonly statement: LoopStmt;
+  readonly accesses: readonly Access[];
+  /** What it orders: "barrier" all threads, "wait" a thread's own copies. */
+  readonly orders?: "barrier" | "wait";
+  readonly next: Node[];
+  /** What may be under way before it, as "mode memory". */
+  readonly pending: Set<string>;
+}
+
+/** Two writes are in order: the threads of one stage write different elements, and whoever reads stands between two stages. */
+const harmless = new Set(["read read", "write write", "atomic atomic", "copy copy", "write copy"]);
+
+export function verifyBarriers(kernel: LoopKernel, instructions: ReadonlyMap<string, Instruction>, fail: Fail): void {
+  const nodes: Node[] = [];
+  const outputs = new Set(kernel.params.filter((p) => p.access !== "in").map((p) => p.name));
+  const exits = build(kernel.body, []);
+
+  /** Appends a list behind `before`; returns what the next statement stands behind. */
+  function build(list: readonly LoopStmt[], before: readonly Node[]): readonly Node[] {
+    return list.reduce<readonly Node[]>((last, s) => {
+      const node: Node = { statement: s, accesses: accessesOf(s), ...ordersOf(s), next: [], pending: new Set() };
+      nodes.push(node);
+      for (const n of last) n.next.push(node);
+      if (s.kind === "If") return [...build(s.then, [node]), ...build(s.otherwise, [node])];
+      if (s.kind !== "For") return [node];
+      for (const n of build(s.body, [node])) n.next.push(node);
+      return [node];
+    }, before);
+  }
+
+  function ordersOf(s: LoopStmt): Pick<Node, "orders"> {
+    if (s.kind === "Barrier") return { orders: "barrier" };
+    const record = s.kind === "Call" ? instructions.get(s.instruction) : undefined;
+    return record?.timeline === "cpAsync" && record.writes.length === 0 ? { orders: "wait" } : {};
+  }
+
+  /** What the statement itself touches, not what stands inside it. */
+  function accessesOf(s: LoopStmt): readonly Access[] {
+    const found: Access[] = [];
+    const read = (e: Expr): void => {
+      if (e.kind === "Shared") found.push({ memory: e.buffer, mode: "read" });
+      if (e.kind === "GlobalElement" && outputs.has(e.param)) found.push({ memory: e.param, mode: "read" });
+      childrenOf(e).forEach(read);
+    };
+    for (const e of expressionsOf(s)) if (e) read(e);
+    if (s.kind === "StoreShared") found.push({ memory: s.buffer, mode: "write" });
+    if (s.kind === "AtomicAdd") found.push({ memory: s.buffer, mode: "atomic" });
+    if (s.kind === "StoreGlobal") found.push({ memory: s.param, mode: "write" });
+    if (s.kind === "LoadGlobal" && outputs.has(s.param)) found.push({ memory: s.param, mode: "read" });
+    if (s.kind === "Call") {
+      const record = instructions.get(s.instruction)!;
+      s.operands.forEach((o, i) => {
+        if (o.kind === "SharedAddress") found.push({ memory: o.buffer, mode: !record.writes.includes(i) ? "read" : record.timeline === "cpAsync" ? "copy" : "write" });
+      });
+    }
+    return found;
+  }
+
+  const key = ({ mode, memory }: Access): string => `${mode} ${memory}`;
+  const after = ({ orders, pending, accesses }: Node): string[] => {
+    const all = [...pending, ...accesses.map(key)];
+    if (orders === "barrier") return all.filter((k) => k.startsWith("copy "));
+    return orders === "wait" ? all.map((k) => k.replace(/^copy /, "write ")) : all;
+  };
+  const work = new Set(nodes);
+  for (const node of work) {
+    work.delete(node);
+    for (const next of node.next) {
+      const before = next.pending.size;
+      for (const k of after(node)) next.pending.add(k);
+      if (next.pending.size > before) work.add(next);
+    }
+  }
+
+  for (const node of nodes)
+    for (const access of node.accesses) {
+      const earlier = modes.filter((mode) => node.pending.has(`${mode} ${access.memory}`) || node.accesses.some((a) => a !== access && a.memory === access.memory && a.mode === mode));
+      const clash = earlier.find((mode) => !harmless.has(`${mode} ${access.mode}`));
+      if (clash) fail(node.statement, `it may ${access.mode} ${access.memory} while another thread's ${clash} of it is under way`);
+    }
+  for (const node of exits) if (after(node).some((k) => k.startsWith("copy "))) fail(node.statement, "the program may end before its copies have arrived");
+}

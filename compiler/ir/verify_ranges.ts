@@ -1,0 +1,150 @@
+/**
+ * Indices of registers are constants once loops are unrolled, and inside their array. Indices of shared memory, and unguarded ones of
+ * params of fixed size, are inside wherever their bounds are known: for all threads at once or, where that is too coarse, for each one.
+ */
+import { childrenOf, type BinaryOp, type Expr } from "./expr.ts";
+import { anything, intervalOf, isBounded, isEmpty, meet, type Interval } from "./interval.ts";
+import { expressionsOf, type LoopKernel, type LoopStmt } from "./loop.ts";
+import type { Fail } from "./verify_loop.ts";
+
+/** What is known of a scalar: its bounds, by value or by loop, and those that the conditions around give it. */
+interface Binding {
+  readonly value: Expr | Interval;
+  readonly within: Interval;
+  /** A constant once loops are unrolled. */
+  readonly constant: boolean;
+}
+interface Scope {
+  readonly bindings: ReadonlyMap<string, Binding>;
+  /** Registers of each array. */
+  readonly sizes: ReadonlyMap<string, number>;
+  readonly thread: Interval;
+  /** Conditions of the branches around. */
+  readonly conditions: readonly Expr[];
+}
+
+export function verifyRanges(kernel: LoopKernel, fail: Fail): void {
+  const elements = new Map(kernel.shared.map((b) => [b.name, b.elements]));
+
+  function walk(list: readonly LoopStmt[], outer: Scope): void {
+    let scope = outer;
+    const bind = (name: string, value: Expr | Interval, constant: boolean): void => {
+      scope = { ...scope, bindings: new Map(scope.bindings).set(name, { value, within: anything, constant }) };
+    };
+    for (const s of list) {
+      check(s, scope);
+      if (s.kind === "Array") scope = { ...scope, sizes: new Map(scope.sizes).set(s.name, s.size) };
+      if (s.kind === "Let" || s.kind === "Uniform") bind(s.name, s.value, isConstant(s.value, scope));
+      if (s.kind === "Variable") bind(s.name, anything, false);
+      if (s.kind === "If") {
+        walk(s.then, under(s.cond, scope));
+        walk(s.otherwise, scope);
+      }
+      if (s.kind === "For") {
+        const [lo, hi] = [bounds(s.lo, scope), bounds(s.hi, scope)];
+        const last = s.unroll ? lo.lo + Math.floor((hi.hi - 1 - lo.lo) / s.step) * s.step : hi.hi - 1;
+        const index = { value: { lo: lo.lo, hi: last }, within: anything, constant: s.unroll };
+        walk(s.body, { ...scope, bindings: new Map(scope.bindings).set(s.name, index) });
+      }
+    }
+  }
+
+  function check(s: LoopStmt, scope: Scope): void {
+    const registers = (array: string, index: Expr, count = 1): void => {
+      if (!isConstant(index, scope)) fail(s, `an index of the registers ${array} is no constant`);
+      const { lo, hi } = bounds(index, scope);
+      const size = scope.sizes.get(array)!;
+      if (lo < 0 || hi + count > size) fail(s, `it uses registers ${lo} to ${hi + count - 1} of the ${size} of ${array}`);
+    };
+    const shared = (buffer: string, index: Expr, count = 1): void => {
+      if (escapes(index, { lo: 0, hi: elements.get(buffer)! - count }, scope)) fail(s, `it leaves the ${elements.get(buffer)} elements of ${buffer}`);
+    };
+    const global = (param: string, field: string, coords: readonly Expr[], fixed: number): void => {
+      const p = kernel.params.find((x) => x.name === param)!;
+      const axes = [...p.axes, ...p.fields.find((f) => f.name === field)!.axes];
+      coords.slice(0, fixed).forEach((c, i) => {
+        const { size, axis } = axes[i]!;
+        if (typeof size === "number" && escapes(c, { lo: 0, hi: size - 1 }, scope)) fail(s, `it leaves the ${size} positions of ${param} along ${axis}`);
+      });
+    };
+    const visit = (e: Expr): void => {
+      if (e.kind === "Reg") registers(e.array, e.index);
+      if (e.kind === "Shared") shared(e.buffer, e.index);
+      if (e.kind === "GlobalElement" && !e.guard) global(e.param, e.field, e.coords, e.coords.length);
+      childrenOf(e).forEach(visit);
+    };
+    for (const e of expressionsOf(s)) if (e) visit(e);
+    if (s.kind === "SetRegister") registers(s.array, s.index);
+    if (s.kind === "StoreShared") shared(s.buffer, s.index, s.values.length);
+    if (s.kind === "AtomicAdd") shared(s.buffer, s.index);
+    if (s.kind === "LoadGlobal") registers(s.array, s.index, s.count);
+    if ((s.kind === "LoadGlobal" || s.kind === "StoreGlobal") && !s.guard) global(s.param, s.field, s.coords, s.coords.length - (s.limit ? 1 : 0));
+    if (s.kind !== "Call") return;
+    for (const o of s.operands) {
+      if (o.kind === "Registers") registers(o.array, o.index, o.count);
+      if (o.kind === "SharedAddress") shared(o.buffer, o.index);
+    }
+  }
+
+  /** Whether some thread is known to come here with an index outside. */
+  function escapes(index: Expr, inside: Interval, scope: Scope): boolean {
+    const outside = ({ lo, hi }: Interval): boolean => lo < inside.lo || hi > inside.hi;
+    const whole = bounds(index, scope);
+    if (!outside(whole) || !isBounded(whole)) return false;
+    return Array.from({ length: kernel.threads }, (_, t) => ({ ...scope, thread: { lo: t, hi: t } })).some(
+      (one) => one.conditions.every((c) => bounds(c, one).hi !== 0) && outside(bounds(index, one)),
+    );
+  }
+
+  const size: Binding = { value: { lo: 0, hi: Infinity }, within: anything, constant: false };
+  walk(kernel.body, { bindings: new Map(kernel.dims.map((d) => [d.name, size])), sizes: new Map(), thread: { lo: 0, hi: kernel.threads - 1 }, conditions: [] });
+}
+
+function bounds(e: Expr, scope: Scope): Interval {
+  const known = new Map<string, Interval>();
+  const leaf = (x: Expr): Interval => {
+    if (x.kind === "ThreadIndex") return scope.thread;
+    if (x.kind === "BlockIndex") return { lo: 0, hi: Infinity };
+    const binding = x.kind === "Var" ? scope.bindings.get(x.name) : undefined;
+    if (x.kind !== "Var" || !binding) return anything;
+    const value = known.get(x.name) ?? ("kind" in binding.value ? intervalOf(binding.value, leaf) : binding.value);
+    known.set(x.name, value);
+    const narrowed = meet(value, binding.within);
+    return isEmpty(narrowed) ? value : narrowed;
+  };
+  return intervalOf(e, leaf);
+}
+
+const isConstant = (e: Expr, scope: Scope): boolean =>
+  e.kind === "Const" || (e.kind === "Var" && (scope.bindings.get(e.name)?.constant ?? false)) || (childrenOf(e).length > 0 && e.kind !== "Reg" && e.kind !== "Shared" && e.kind !== "GlobalElement" && childrenOf(e).every((x) => isConstant(x, scope)));
+
+/** The scope where a condition holds: comparisons of a name narrow it. */
+function under(cond: Expr, scope: Scope): Scope {
+  const bindings = new Map(scope.bindings);
+  const narrow = (e: Expr): void => {
+    if (e.kind !== "Binary") return;
+    if (e.op === "&&") [e.a, e.b].forEach(narrow);
+    const binding = e.a.kind === "Var" ? bindings.get(e.a.name) : undefined;
+    if (e.a.kind === "Var" && binding) bindings.set(e.a.name, { ...binding, within: meet(binding.within, side(e.op, bounds(e.b, scope))) });
+  };
+  narrow(cond);
+  return { ...scope, bindings, conditions: [...scope.conditions, cond] };
+}
+
+/** Values x with `x op y` for some y in the interval. */
+function side(op: BinaryOp, y: Interval): Interval {
+  switch (op) {
+    case "<":
+      return { lo: -Infinity, hi: y.hi - 1 };
+    case "<=":
+      return { lo: -Infinity, hi: y.hi };
+    case ">":
+      return { lo: y.lo + 1, hi: Infinity };
+    case ">=":
+      return { lo: y.lo, hi: Infinity };
+    case "==":
+      return y;
+    default:
+      return anything;
+  }
+}
