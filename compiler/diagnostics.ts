@@ -15,8 +15,9 @@ interface Template {
   readonly hint?: string;
 }
 
-/** Codes and texts; `{name}` is filled in at the error's place. Groups of the front end: TYPE, FRONT (files and
- * names), SUBSET, AXIS, DTYPE, DIM; of the passes: STORE, FIT.
+/**
+ * Codes and texts; `{name}` is filled in at the error's place. Groups of the front end: TYPE, FRONT (files and names), SUBSET, AXIS,
+ * DTYPE, DIM; of the passes: STORE, FIT.
  */
 export const templates = {
   "E-TYPE-01": { message: "TypeScript: {message}" },

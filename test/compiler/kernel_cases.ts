@@ -1,10 +1,10 @@
 /** Small specs and random buffers for every kernel: what tests of interpreters and passes run on. */
 import fc from "fast-check";
 import { join } from "node:path";
-import { encode, writeElement } from "../../dsl/dtype.ts";
+import { writeElement } from "../../dsl/dtype.ts";
 import type { KernelName } from "../../dsl/kernels/index.ts";
 import { relu, softplus, type Dsa } from "../../dsl/kernels/spec.ts";
-import { listKernels, readKernel } from "../../compiler/front/index.ts";
+import { readKernel } from "../../compiler/front/index.ts";
 import { evaluate, type Param } from "../../compiler/ir/manifest.ts";
 import type { TileKernel } from "../../compiler/ir/tile.ts";
 
@@ -18,7 +18,6 @@ export const kernelFiles: Readonly<Record<KernelName, { readonly file: string; r
 };
 export const kernelNames = Object.keys(kernelFiles) as KernelName[];
 export const kernelPath = (file: string): string => join(import.meta.dirname, "../../dsl/kernels", file);
-export const kernelsIn = (file: string) => listKernels(kernelPath(file));
 
 /** Reads a kernel of dsl/kernels; TypeScript's own checks run once, in a test of their own. */
 export const read = (name: KernelName, spec: Dsa, tune?: Readonly<Record<string, number>>): Promise<TileKernel> =>
@@ -97,6 +96,3 @@ export function randomDims(kernel: TileKernel, seed: number): Readonly<Record<st
   for (const d of kernel.dims) dims[d.name] = d.default === undefined ? 1 + Math.floor(next() * 13) : evaluate(d.default, dims) + 16 * Math.floor(next() * 2);
   return dims;
 }
-
-/** The f32 code, for comparing to the last bit. */
-export const codeOf = (x: number): number => encode("f32", x);
