@@ -55,7 +55,9 @@ export abstract class ExprPrinter {
       case "ThreadIndex":
         return atom("thread");
       case "Unary":
-        return e.op === "-" && e.type === "u32" ? infix("-", this.constant("u32", 0), this.as("u32", e.a)) : prefix(e.op, this.as(e.type, e.a));
+        return e.op === "-" && e.type === "u32"
+          ? infix("-", this.constant("u32", 0), this.as("u32", e.a))
+          : prefix(e.op, this.as(e.type, e.a));
       case "Binary":
         return this.#binary(e);
       case "Select":

@@ -24,7 +24,10 @@ export type Binding = "atom" | "unary" | "ternary" | BinaryOp;
 export const atom = (code: string): Text => ({ code, binds: "atom" });
 export const parens = (t: Text): string => (t.binds === "atom" ? t.code : `(${t.code})`);
 const isUnary = (t: Text): boolean => t.binds === "atom" || t.binds === "unary";
-export const prefix = (op: string, t: Text): Text => ({ code: op + (isUnary(t) && !t.code.startsWith("-") ? t.code : `(${t.code})`), binds: "unary" });
+export const prefix = (op: string, t: Text): Text => ({
+  code: op + (isUnary(t) && !t.code.startsWith("-") ? t.code : `(${t.code})`),
+  binds: "unary",
+});
 /** WGSL reads `f(a < b, c >> d)` as a template list, so comparisons that might open or close one are wrapped. */
 export function call(fn: string, ...args: readonly Text[]): Text {
   const opens = args.some((t) => t.code.includes("<")) && args.some((t) => t.code.includes(">"));
@@ -35,8 +38,14 @@ const comparisons: readonly Binding[] = ["<", "<=", ">", ">=", "==", "!="];
 const sums: readonly Binding[] = ["+", "-"];
 /** Operators that may stand unwrapped to the left (first) and to the right (second); what WGSL accepts and people read without a table. */
 const unwrapped: Partial<Record<BinaryOp, readonly [readonly Binding[], readonly Binding[]]>> = {
-  "+": [[...sums, "*", "/"], ["*", "/"]],
-  "-": [[...sums, "*", "/"], ["*", "/"]],
+  "+": [
+    [...sums, "*", "/"],
+    ["*", "/"],
+  ],
+  "-": [
+    [...sums, "*", "/"],
+    ["*", "/"],
+  ],
   "*": [["*"], []],
   "&": [["&"], []],
   "|": [["|"], []],
@@ -64,7 +73,8 @@ export const branch = (t: Text): string => (t.binds === "ternary" ? parens(t) : 
 
 /** Joins statements to lines of at most `width` columns, equally many (a power of two) on each. */
 export function flow(statements: readonly string[], width = 120): string[] {
-  const lines = (perLine: number) => Array.from({ length: Math.ceil(statements.length / perLine) }, (_, i) => statements.slice(i * perLine, (i + 1) * perLine).join(" "));
+  const lines = (perLine: number) =>
+    Array.from({ length: Math.ceil(statements.length / perLine) }, (_, i) => statements.slice(i * perLine, (i + 1) * perLine).join(" "));
   let perLine = 1;
   while (perLine < statements.length && lines(2 * perLine).every((l) => l.length <= width)) perLine *= 2;
   return lines(perLine);
@@ -156,7 +166,11 @@ export type NameSpace = "param" | "dim" | "buffer" | "array" | "scalar";
 const suffix: Record<NameSpace, string> = { param: "global", dim: "dim", buffer: "shared", array: "regs", scalar: "value" };
 
 /** A legal identifier made of a name of the IR ("e0.alpha" becomes e0_alpha). */
-export const identifier = (name: string): string => name.replace(/[^A-Za-z0-9_]/g, "_").replace(/^(?=\d)/, "_").replace(/__+/g, "_");
+export const identifier = (name: string): string =>
+  name
+    .replace(/[^A-Za-z0-9_]/g, "_")
+    .replace(/^(?=\d)/, "_")
+    .replace(/__+/g, "_");
 
 /** Gives every name of the IR one identifier: the author's, unless the language reserves it or another thing has it. */
 export class Names {

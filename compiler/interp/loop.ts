@@ -15,7 +15,8 @@ import type { Instruction, LaneOperand } from "../ir/instruction.ts";
 import type { LoopKernel } from "../ir/loop.ts";
 import { evaluate } from "../ir/manifest.ts";
 import { compileThread, type Stop, type ThreadProgram } from "./loop_compile.ts";
-import { BufferView, FieldView, Machine, MachineFault, ParamMemory, Registers, SharedMemory, valueOperand } from "./loop_machine.ts";
+import { Machine, MachineFault } from "./loop_machine.ts";
+import { BufferView, FieldView, ParamMemory, Registers, SharedMemory, valueOperand } from "./loop_memory.ts";
 
 export { MachineFault, type FaultCode } from "./loop_machine.ts";
 
@@ -81,13 +82,24 @@ export function runLoop(
   }
 }
 
-function fieldViews(kernel: LoopKernel, machine: Machine, buffers: Readonly<Record<string, Uint8Array>>, dims: Readonly<Record<string, number>>): Record<string, FieldView> {
+function fieldViews(
+  kernel: LoopKernel,
+  machine: Machine,
+  buffers: Readonly<Record<string, Uint8Array>>,
+  dims: Readonly<Record<string, number>>,
+): Record<string, FieldView> {
   const views: Record<string, FieldView> = {};
   for (const param of kernel.params) {
     const bytes = buffers[param.name];
     const need = evaluate(param.bytes, dims);
-    if (!bytes) throw new RangeError(`${kernel.name}: no buffer for "${param.name}"; pass one for each of ${kernel.params.map((p) => p.name).join(", ")}`);
-    if (bytes.byteLength < need) throw new RangeError(`${kernel.name}: buffer "${param.name}" has ${bytes.byteLength} bytes and needs ${need}; check its dims and pitch`);
+    if (!bytes)
+      throw new RangeError(
+        `${kernel.name}: no buffer for "${param.name}"; pass one for each of ${kernel.params.map((p) => p.name).join(", ")}`,
+      );
+    if (bytes.byteLength < need)
+      throw new RangeError(
+        `${kernel.name}: buffer "${param.name}" has ${bytes.byteLength} bytes and needs ${need}; check its dims and pitch`,
+      );
     const memory = new ParamMemory(param, bytes);
     for (const field of param.fields) views[`${param.name}.${field.name}`] = new FieldView(machine, memory, field, dims);
   }
@@ -115,7 +127,8 @@ function runBlock(
     const lanes: (readonly LaneOperand[])[] = [];
     for (let t = first; t < end; t++) {
       const other = states[t];
-      if (typeof other !== "object" || other.kind !== "Call" || other.site !== stop.site || other.instruction !== stop.instruction) return false;
+      if (typeof other !== "object" || other.kind !== "Call" || other.site !== stop.site || other.instruction !== stop.instruction)
+        return false;
       lanes.push(other.operands);
     }
     machine.thread = first;
@@ -137,7 +150,11 @@ function runBlock(
     if (progress || meet(0, count, "block")) continue;
     if (states.every((s) => s === "done")) return;
     const [stop] = states;
-    if (typeof stop !== "object" || stop.kind !== "Barrier" || !states.every((s) => typeof s === "object" && s.kind === "Barrier" && s.site === stop.site))
+    if (
+      typeof stop !== "object" ||
+      stop.kind !== "Barrier" ||
+      !states.every((s) => typeof s === "object" && s.kind === "Barrier" && s.site === stop.site)
+    )
       diverged(machine, states);
     machine.nextEpoch();
     states.fill("ready");
@@ -160,13 +177,17 @@ function diverged(machine: Machine, states: readonly State[]): never {
   const text = [...groups.values()].map(({ what, threads }) => `threads ${ranges(threads)} ${what}`).join("; ");
   const thread = states.findIndex((s) => typeof s === "object");
   machine.thread = thread;
-  machine.fault("divergence", (states[thread] as Stop).site, `threads part: ${text}. Barriers need all threads of the block, warp instructions all ${warpSize} lanes of each warp`);
+  machine.fault(
+    "divergence",
+    (states[thread] as Stop).site,
+    `threads part: ${text}. Barriers need all threads of the block, warp instructions all ${warpSize} lanes of each warp`,
+  );
 }
 
 /** [0, 1, 2, 5] as "0-2, 5". */
 function ranges(numbers: readonly number[]): string {
   const parts: string[] = [];
-  for (let i = 0; i < numbers.length; ) {
+  for (let i = 0; i < numbers.length;) {
     let end = i;
     while (numbers[end + 1] === numbers[end]! + 1) end++;
     parts.push(end === i ? String(numbers[i]) : `${numbers[i]}-${numbers[end]}`);

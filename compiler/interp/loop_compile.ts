@@ -38,7 +38,9 @@ class Compiler {
   compile(): CompiledThread {
     const { shared, params } = this.#kernel;
     for (const b of shared) this.#lines.push(`const ${js("buffer", b.name)} = lib.buffers[${quote(b.name)}];`);
-    for (const p of params) for (const f of p.fields) this.#lines.push(`const ${js("field", `${p.name}.${f.name}`)} = lib.fields[${quote(`${p.name}.${f.name}`)}];`);
+    for (const p of params)
+      for (const f of p.fields)
+        this.#lines.push(`const ${js("field", `${p.name}.${f.name}`)} = lib.fields[${quote(`${p.name}.${f.name}`)}];`);
     for (const d of this.#dims) this.#lines.push(`const ${js("dim", d)} = lib.dims[${quote(d)}];`);
     this.#lines.push("const { fround, imul } = Math, { machine, round, scalar, Registers, value } = lib;");
     this.#lines.push("return function* (block, thread) {");
@@ -103,7 +105,9 @@ class Compiler {
         const target = js("array", s.array);
         const { valid, check } = this.#extent(s, s.count);
         out.push(`{ const start = ${this.#expr(s.index)}, valid = ${valid};${check}`);
-        out.push(`for (let e = 0; e < ${s.count}; e++) ${target}.write(start + e, e < valid ? ${element} : ${this.#number(s.fill)}, ${site}); }`);
+        out.push(
+          `for (let e = 0; e < ${s.count}; e++) ${target}.write(start + e, e < valid ? ${element} : ${this.#number(s.fill)}, ${site}); }`,
+        );
         return;
       }
       case "StoreGlobal": {
@@ -149,7 +153,8 @@ class Compiler {
     const site = this.#point();
     const operands = s.operands.map((o, i) => this.#operand(o, record, record.writes.includes(i), site)).join(", ");
     const instruction = `lib.instructions.get(${quote(record.name)})`;
-    if (record.scope !== "thread") this.#lines.push(`yield { kind: "Call", site: ${site}, instruction: ${instruction}, operands: [${operands}] };`);
+    if (record.scope !== "thread")
+      this.#lines.push(`yield { kind: "Call", site: ${site}, instruction: ${instruction}, operands: [${operands}] };`);
     else this.#lines.push(`lib.execute(${instruction}, [[${operands}]], ${site});`);
   }
 
@@ -192,7 +197,9 @@ class Compiler {
   #expr(e: Expr): string {
     switch (e.kind) {
       case "Const":
-        return e.type === "bool" ? String(e.value !== 0) : `(${Object.is(e.value, -0) ? "-0" : e.type === "f32" ? Math.fround(e.value) : e.value})`;
+        return e.type === "bool"
+          ? String(e.value !== 0)
+          : `(${Object.is(e.value, -0) ? "-0" : e.type === "f32" ? Math.fround(e.value) : e.value})`;
       case "Var":
         return js(this.#dims.has(e.name) ? "dim" : "scalar", e.name);
       case "BlockIndex":
@@ -218,7 +225,11 @@ class Compiler {
       case "Shared":
         return `${js("buffer", e.buffer)}.read(${this.#expr(e.index)}, ${this.#site()})`;
       case "GlobalElement": {
-        const read = this.#read(e.param, e.field, e.coords.map((c) => this.#expr(c)));
+        const read = this.#read(
+          e.param,
+          e.field,
+          e.coords.map((c) => this.#expr(c)),
+        );
         if (!e.guard) return read;
         if (!e.fill) throw new Error(`a guarded element of "${e.param}" has no fill value`);
         return `(${this.#expr(e.guard)} ? ${read} : ${this.#expr(e.fill)})`;
@@ -240,7 +251,9 @@ class Compiler {
       case "||":
         return `(${this.#expr(a)} ${e.op} ${this.#expr(b)})`;
       case "*":
-        return e.type === "f32" ? wrap("f32", `${this.#expr(a)} * ${this.#expr(b)}`) : wrap(e.type, `imul(${this.#expr(a)}, ${this.#expr(b)})`);
+        return e.type === "f32"
+          ? wrap("f32", `${this.#expr(a)} * ${this.#expr(b)}`)
+          : wrap(e.type, `imul(${this.#expr(a)}, ${this.#expr(b)})`);
       case "<<":
       case ">>>":
         return wrap(e.type, `${this.#expr(a)} ${e.op} ${this.#expr(b)}`);
@@ -281,4 +294,5 @@ function wrap(type: ScalarType, text: string): string {
 
 const quote = (s: string): string => JSON.stringify(s);
 /** A JavaScript identifier that no other name of the IR has. */
-const js = (space: "buffer" | "field" | "dim" | "scalar" | "array", name: string): string => `${space}_${name.replace(/[^A-Za-z0-9]/g, (c) => `$${c.charCodeAt(0)}_`)}`;
+const js = (space: "buffer" | "field" | "dim" | "scalar" | "array", name: string): string =>
+  `${space}_${name.replace(/[^A-Za-z0-9]/g, (c) => `$${c.charCodeAt(0)}_`)}`;

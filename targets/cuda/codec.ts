@@ -21,7 +21,9 @@ export interface Helper {
 }
 
 const inline = (signature: string, ...body: readonly string[]): string =>
-  body.length === 1 ? `__device__ inline ${signature} { ${body[0]!} }` : `__device__ inline ${signature} {\n${body.map((l) => `  ${l}`).join("\n")}\n}`;
+  body.length === 1
+    ? `__device__ inline ${signature} { ${body[0]!} }`
+    : `__device__ inline ${signature} {\n${body.map((l) => `  ${l}`).join("\n")}\n}`;
 const helper = (text: string, ...needs: readonly string[]): Helper => ({ text, needs });
 
 const title: Record<Narrow, string> = { e4m3: "E4m3", e5m2: "E5m2", ue8m0: "Ue8m0", f16: "F16", bf16: "Bf16" };
@@ -39,7 +41,14 @@ const round = (d: Narrow): Helper =>
   helper(inline(`float ${roundName(d)}(float x)`, `return ${decodeName(d)}(${encodeName(d)}(x));`), decodeName(d), encodeName(d));
 const pack = (d: Narrow): Helper => {
   const codes = ["a", "b", "c", "d"].map((x, i) => `${encodeName(d)}(${x})${i === 0 ? "" : ` << ${8 * i}`}`);
-  return helper(inline(`u32 ${packName(d)}(float a, float b, float c, float d)`, `return ${codes.slice(0, 2).join(" | ")}`, `    | ${codes.slice(2).join(" | ")};`), encodeName(d));
+  return helper(
+    inline(
+      `u32 ${packName(d)}(float a, float b, float c, float d)`,
+      `return ${codes.slice(0, 2).join(" | ")}`,
+      `    | ${codes.slice(2).join(" | ")};`,
+    ),
+    encodeName(d),
+  );
 };
 
 /** Integer rounding of an f32 to a format with `mantissa` bits and smallest normal exponent `least` (biased as f32), largest code `max`. */
@@ -50,8 +59,8 @@ const encodeFp8 = (d: "e4m3" | "e5m2", mantissa: number, least: number, max: num
       "const u32 bits = __float_as_uint(x), magnitude = bits & 0x7fffffffu, sign = bits >> 24 & 0x80u;",
       `if (magnitude > 0x7f800000u) return 0x${nan.toString(16)}u;`,
       "u32 code;",
-      `if (magnitude < 0x${(least * 2 ** 23).toString(16).padStart(8, "0")}u) {  // below the normal numbers: adding 2^${least - 127 - mantissa + 23} rounds to their quantum`,
-      `  code = __float_as_uint(__uint_as_float(magnitude) + ${2 ** (least - 127 - mantissa + 23)}.0f) & 0xffu;`,
+      `if (magnitude < 0x${(least * 2 ** 23).toString(16)}u) {  // subnormal: adding 2^${least - 104 - mantissa} rounds to the quantum`,
+      `  code = __float_as_uint(__uint_as_float(magnitude) + ${2 ** (least - 104 - mantissa)}.0f) & 0xffu;`,
       "} else {",
       `  code = (magnitude + 0x${(2 ** (22 - mantissa) - 1).toString(16)}u + (magnitude >> ${23 - mantissa} & 1u)) >> ${23 - mantissa};`,
       `  code = min(code - ${(least - 1) * 2 ** mantissa}u, 0x${max.toString(16)}u);  // saturates`,
@@ -62,14 +71,33 @@ const encodeFp8 = (d: "e4m3" | "e5m2", mantissa: number, least: number, max: num
 
 const common: Readonly<Record<string, Helper>> = {
   decodeBf16: helper(inline("float decodeBf16(u32 code)", "return __uint_as_float(code << 16);")),
-  encodeBf16: helper(inline("u32 encodeBf16(float x)", "u16 code;", 'asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(code) : "f"(x));', "return code;")),
-  packBf16: helper(inline("u32 packBf16(float a, float b)", "u32 word;", 'asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(b), "f"(a));', "return word;")),
+  encodeBf16: helper(
+    inline("u32 encodeBf16(float x)", "u16 code;", 'asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(code) : "f"(x));', "return code;"),
+  ),
+  packBf16: helper(
+    inline(
+      "u32 packBf16(float a, float b)",
+      "u32 word;",
+      'asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(b), "f"(a));',
+      "return word;",
+    ),
+  ),
   roundBf16: round("bf16"),
   decodeF16: helper(inline("float decodeF16(u32 code)", "float x;", 'asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"((u16)code));', "return x;")),
   encodeF16: helper(inline("u32 encodeF16(float x)", "u16 code;", 'asm("cvt.rn.f16.f32 %0, %1;" : "=h"(code) : "f"(x));', "return code;")),
-  packF16: helper(inline("u32 packF16(float a, float b)", "u32 word;", 'asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(b), "f"(a));', "return word;")),
+  packF16: helper(
+    inline(
+      "u32 packF16(float a, float b)",
+      "u32 word;",
+      'asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(b), "f"(a));',
+      "return word;",
+    ),
+  ),
   roundF16: round("f16"),
-  decodeE5m2: helper("// e5m2 is the upper half of f16\n" + inline("float decodeE5m2(u32 code)", "return decodeF16(code << 8);"), "decodeF16"),
+  decodeE5m2: helper(
+    "// e5m2 is the upper half of f16\n" + inline("float decodeE5m2(u32 code)", "return decodeF16(code << 8);"),
+    "decodeF16",
+  ),
   encodeE5m2: encodeFp8("e5m2", 2, 113, 0x7b, 0x7e),
   packE5m2: pack("e5m2"),
   roundE5m2: round("e5m2"),
@@ -106,7 +134,12 @@ const common: Readonly<Record<string, Helper>> = {
 
 const convertFp8 = (d: "e4m3" | "e5m2"): Record<string, Helper> => ({
   [encodeName(d)]: helper(
-    inline(`u32 ${encodeName(d)}(float x)`, "u16 pair;", `asm("cvt.rn.satfinite.${d}x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(0.0f), "f"(x));`, "return pair;"),
+    inline(
+      `u32 ${encodeName(d)}(float x)`,
+      "u16 pair;",
+      `asm("cvt.rn.satfinite.${d}x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(0.0f), "f"(x));`,
+      "return pair;",
+    ),
   ),
   [packName(d)]: helper(
     inline(
@@ -122,7 +155,12 @@ const fp8Convert: Readonly<Record<string, Helper>> = {
   ...convertFp8("e4m3"),
   ...convertFp8("e5m2"),
   decodeE4m3: helper(
-    inline("float decodeE4m3(u32 code)", "u32 pair;", 'asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(pair) : "h"((u16)code));', "return decodeF16(pair);"),
+    inline(
+      "float decodeE4m3(u32 code)",
+      "u32 pair;",
+      'asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(pair) : "h"((u16)code));',
+      "return decodeF16(pair);",
+    ),
     "decodeF16",
   ),
 };

@@ -4,7 +4,23 @@ import { binary, type Expr, int, visitExpr } from "../../compiler/ir/expr.ts";
 import type { PrintedOperand } from "../../compiler/ir/instruction.ts";
 import { expressionsOf, type LoopKernel, type LoopStmt, type Operand } from "../../compiler/ir/loop.ts";
 import type { Loc } from "../../compiler/ir/tile.ts";
-import { allStatements, atom, branch, call, EmitError, flow, identifier, infix, Lines, list, nameKernel, Names, plus, prefix, type Text } from "../text.ts";
+import {
+  allStatements,
+  atom,
+  branch,
+  call,
+  EmitError,
+  flow,
+  identifier,
+  infix,
+  Lines,
+  list,
+  nameKernel,
+  Names,
+  plus,
+  prefix,
+  type Text,
+} from "../text.ts";
 import { codecHelper, decodeName, encodeName, isNarrow, packName } from "./codec.ts";
 import { CudaExprs, elementType, pointerType, registerText, scalarText } from "./expr.ts";
 import { cudaInstructions } from "./instructions.ts";
@@ -138,7 +154,9 @@ class CudaEmitter {
         const i = this.#names.of("scalar", s.name);
         const step = s.step === 1 ? `++${i}` : `${i} += ${s.step}`;
         if (s.unroll) lines.add("#pragma unroll");
-        return lines.block(`for (int ${i} = ${x.text(s.lo)}; ${infix("<", atom(i), x.print(s.hi)).code}; ${step}) {`, () => this.#body(s.body));
+        return lines.block(`for (int ${i} = ${x.text(s.lo)}; ${infix("<", atom(i), x.print(s.hi)).code}; ${step}) {`, () =>
+          this.#body(s.body),
+        );
       }
       case "If":
         lines.block(`if (${x.text(s.cond)}) {`, () => this.#body(s.then), s.otherwise.length > 0 ? "} else {" : "}");
@@ -219,13 +237,16 @@ class CudaEmitter {
         lines.add(`${target} = ${when === undefined ? value : `${when} ? ${value} : ${branch(x.print(s.fill))}`};`);
       };
       if (at === undefined || s.count === 1) {
-        for (let e = 0; e < s.count; e++) one(e, register(e), at === undefined ? x.element(s.param, s.field, along(s.coords, e)) : `${at}[${e}]`);
+        for (let e = 0; e < s.count; e++)
+          one(e, register(e), at === undefined ? x.element(s.param, s.field, along(s.coords, e)) : `${at}[${e}]`);
         return;
       }
       const e = this.#temporaries.e;
       lines.add("#pragma unroll");
       const index = s.index.kind === "Const" && s.index.value === 0 ? e : plus(x.print(s.index), atom(e)).code;
-      lines.block(`for (int ${e} = 0; ${e} < ${s.count}; ++${e}) {`, () => one(e, `${this.#names.of("array", s.array)}[${index}]`, `${at}[${e}]`));
+      lines.block(`for (int ${e} = 0; ${e} < ${s.count}; ++${e}) {`, () =>
+        one(e, `${this.#names.of("array", s.array)}[${index}]`, `${at}[${e}]`),
+      );
     };
     this.#access(s, s.count, whole, loadWhole, loadEach, () => {
       lines.add(...flow(Array.from({ length: s.count }, (_, e) => `${register(e)} = ${x.text(s.fill)};`)));
@@ -272,12 +293,15 @@ class CudaEmitter {
     }
     const { at, valid } = this.#temporaries;
     scope(() => {
-      const limit = s.guard ? { kind: "Select" as const, type: "i32" as const, cond: s.guard, then: s.limit!, otherwise: int(0) } : s.limit!;
+      const limit = s.guard
+        ? { kind: "Select" as const, type: "i32" as const, cond: s.guard, then: s.limit!, otherwise: int(0) }
+        : s.limit!;
       const simple = limit.kind === "Var" || limit.kind === "Const";
       if (!simple) lines.add(`const int ${valid} = ${x.text(limit)};`);
       const bound = simple ? x.text(limit) : valid;
       const contiguous = x.isContiguous(s.param, s.field);
-      if (contiguous) lines.add(`${s.kind === "LoadGlobal" ? "const " : ""}${elementType(x.field(s.param, s.field).dtype)}* const ${at} = ${x.pointer(s.param, s.field, s.coords).code};`);
+      const type = `${s.kind === "LoadGlobal" ? "const " : ""}${elementType(x.field(s.param, s.field).dtype)}*`;
+      if (contiguous) lines.add(`${type} const ${at} = ${x.pointer(s.param, s.field, s.coords).code};`);
       const exists = (e: string) => (/^\d/.test(e) ? `${bound} > ${e}` : `${e} < ${bound}`);
       if (!vector) return each(exists, contiguous ? at : undefined);
       lines.block(`if (${bound} >= ${count}) {`, () => whole({ code: at, binds: "atom" }), "} else {");

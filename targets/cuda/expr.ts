@@ -23,7 +23,8 @@ export function elementType(dtype: DType): string {
 export const pointerType = (p: Param): string => (isRecord(p) ? "u8" : elementType(p.fields[0]!.dtype));
 const isRecord = (p: Param): boolean => p.fields.length > 1 || p.fields[0]?.offset !== 0 || !isTyped(p, p.fields[0]);
 /** Every stride is a whole number of elements, whatever the dims are. */
-const isTyped = (p: Param, f: Field): boolean => [...p.axes, ...f.axes].every((a) => divideExactly(a.stride, byteSize(f.dtype)) !== undefined);
+const isTyped = (p: Param, f: Field): boolean =>
+  [...p.axes, ...f.axes].every((a) => divideExactly(a.stride, byteSize(f.dtype)) !== undefined);
 
 const functions: Record<string, { readonly f32?: string; readonly integer?: string }> = {
   exp: { f32: "expf" },
@@ -157,7 +158,14 @@ export class CudaExprs extends ExprPrinter {
       small &&= typeof size === "number" && typeof step === "number" && size * step < 2 ** 31;
       if (step === 1) narrow.unshift(coord);
       else if (small) narrow.unshift(infix("*", coord, this.host(step)));
-      else wide.unshift(infix("*", prefix("(i64)", coord), this.host(step, (t) => prefix("(i64)", t))));
+      else
+        wide.unshift(
+          infix(
+            "*",
+            prefix("(i64)", coord),
+            this.host(step, (t) => prefix("(i64)", t)),
+          ),
+        );
     }
     const inner = narrow.length > 0 ? [narrow.reduce(plus)] : [];
     const terms = [...wide, ...inner];

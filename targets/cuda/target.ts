@@ -1,4 +1,4 @@
-/** What each CUDA architecture offers, as data. Sizes as in the CUDA C++ Programming Guide, table of technical specifications per compute capability. */
+/** What each CUDA architecture offers, as data; sizes as in the CUDA C++ Programming Guide, technical specifications per compute capability. */
 
 export type CudaTarget = `cuda:sm_${string}`;
 
@@ -41,6 +41,11 @@ export const cudaLimits = {
 export function cudaArch(target: CudaTarget): CudaArch {
   const known: Readonly<Record<string, CudaArch>> = cudaArchs;
   const arch = known[target.slice("cuda:".length)];
-  if (!arch) throw new RangeError(`no CUDA architecture "${target}"; known: ${Object.keys(known).map((a) => `cuda:${a}`).join(", ")}`);
+  if (!arch)
+    throw new RangeError(
+      `no CUDA architecture "${target}"; known: ${Object.keys(known)
+        .map((a) => `cuda:${a}`)
+        .join(", ")}`,
+    );
   return arch;
 }

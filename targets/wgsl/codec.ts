@@ -31,12 +31,16 @@ const fn = (signature: string, ...body: readonly string[]): string =>
 const helper = (text: string, ...needs: readonly string[]): Helper => ({ text, needs });
 const hex = (n: number): string => `0x${n.toString(16)}u`;
 
-const round = (d: Narrow): Helper => helper(fn(`${roundName(d)}(x: f32) -> f32`, `return ${decodeName(d)}(${encodeName(d)}(x));`), decodeName(d), encodeName(d));
+const round = (d: Narrow): Helper =>
+  helper(fn(`${roundName(d)}(x: f32) -> f32`, `return ${decodeName(d)}(${encodeName(d)}(x));`), decodeName(d), encodeName(d));
 const pack = (d: Narrow): Helper => {
   const elements = d === "f16" || d === "bf16" ? ["a", "b"] : ["a", "b", "c", "d"];
   const bits = 32 / elements.length;
   const codes = elements.map((x, i) => (i === 0 ? `${encodeName(d)}(${x})` : `(${encodeName(d)}(${x}) << ${i * bits}u)`));
-  const lines = elements.length === 2 ? [`return ${codes.join(" | ")};`] : [`return ${codes.slice(0, 2).join(" | ")}`, `    | ${codes.slice(2).join(" | ")};`];
+  const lines =
+    elements.length === 2
+      ? [`return ${codes.join(" | ")};`]
+      : [`return ${codes.slice(0, 2).join(" | ")}`, `    | ${codes.slice(2).join(" | ")};`];
   return helper(fn(`${packName(d)}(${elements.map((e) => `${e}: f32`).join(", ")}) -> u32`, ...lines), encodeName(d));
 };
 
@@ -52,8 +56,20 @@ interface Minifloat {
 }
 const minifloats: Record<"e4m3" | "e5m2" | "f16", Minifloat> = {
   e4m3: { bits: 8, mantissa: 3, bias: 7, overflow: 0x7e, special: "if (magnitude == 0x7fu) { return floatFromBits(0x7fc00000u); }" },
-  e5m2: { bits: 8, mantissa: 2, bias: 15, overflow: 0x7b, special: "if (magnitude >= 0x7cu) { return bitcast<f32>(sign | 0x7f800000u | ((magnitude & 3u) << 21u)); }" },
-  f16: { bits: 16, mantissa: 10, bias: 15, overflow: 0x7c00, special: "if (magnitude >= 0x7c00u) { return bitcast<f32>(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13u)); }" },
+  e5m2: {
+    bits: 8,
+    mantissa: 2,
+    bias: 15,
+    overflow: 0x7b,
+    special: "if (magnitude >= 0x7cu) { return bitcast<f32>(sign | 0x7f800000u | ((magnitude & 3u) << 21u)); }",
+  },
+  f16: {
+    bits: 16,
+    mantissa: 10,
+    bias: 15,
+    overflow: 0x7c00,
+    special: "if (magnitude >= 0x7c00u) { return bitcast<f32>(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13u)); }",
+  },
 };
 
 function decodeMinifloat(d: keyof typeof minifloats): Helper {
@@ -64,7 +80,9 @@ function decodeMinifloat(d: keyof typeof minifloats): Helper {
       `let sign = (code & ${hex(2 ** (bits - 1))}) << ${32 - bits}u;`,
       `let magnitude = code & ${hex(2 ** (bits - 1) - 1)};`,
       special,
-      `if (magnitude < ${2 ** mantissa}u) { return bitcast<f32>(sign | bitcast<u32>(f32(magnitude) * ${2 ** (1 - bias - mantissa)}f)); }  // subnormal`,
+      `if (magnitude < ${2 ** mantissa}u) {  // subnormal`,
+      `  return bitcast<f32>(sign | bitcast<u32>(f32(magnitude) * ${2 ** (1 - bias - mantissa)}f));`,
+      "}",
       `return bitcast<f32>(sign | ((magnitude << ${23 - mantissa}u) + ${hex((127 - bias) * 2 ** 23)}));`,
     ),
     ...(d === "e4m3" ? ["floatFromBits"] : []),
@@ -87,14 +105,19 @@ function encodeMinifloat(d: keyof typeof minifloats): Helper {
       "  let mantissa = (magnitude & 0x7fffffu) | 0x800000u;",
       "  return sign | ((mantissa + (1u << (shift - 1u)) - 1u + ((mantissa >> shift) & 1u)) >> shift);",
       "}",
-      `let code = ((magnitude + ${hex(2 ** (drop - 1) - 1)} + ((magnitude >> ${drop}u) & 1u)) >> ${drop}u) - ${hex((least - 1) * 2 ** mantissa)};`,
-      `return sign | min(code, ${hex(overflow)});`,
+      `let rounded = (magnitude + ${hex(2 ** (drop - 1) - 1)} + ((magnitude >> ${drop}u) & 1u)) >> ${drop}u;`,
+      `return sign | min(rounded - ${hex((least - 1) * 2 ** mantissa)}, ${hex(overflow)});`,
     ),
   );
 }
 
 export const wgslHelpers: Readonly<Record<string, Helper>> = {
-  floatFromBits: helper(`// WGSL has no constant for infinity and NaN, and rejects their bits in constant expressions\n${fn("floatFromBits(bits: u32) -> f32", "return bitcast<f32>(bits);")}`),
+  floatFromBits: helper(
+    [
+      "// WGSL has no constant for infinity and NaN, and rejects their bits in constant expressions",
+      fn("floatFromBits(bits: u32) -> f32", "return bitcast<f32>(bits);"),
+    ].join("\n"),
+  ),
   decodeBf16: helper(fn("decodeBf16(code: u32) -> f32", "return bitcast<f32>(code << 16u);")),
   encodeBf16: helper(
     fn(
@@ -122,8 +145,18 @@ export const wgslHelpers: Readonly<Record<string, Helper>> = {
       "return min((bits + 0x7fffffu) >> 23u, 254u);  // the next power of two",
     ),
   ),
-  ...Object.fromEntries((["e4m3", "e5m2", "f16"] as const).flatMap((d) => [[decodeName(d), decodeMinifloat(d)], [encodeName(d), encodeMinifloat(d)]])),
-  ...Object.fromEntries((["e4m3", "e5m2", "ue8m0", "f16", "bf16"] as const).flatMap((d) => [[packName(d), pack(d)], [roundName(d), round(d)]])),
+  ...Object.fromEntries(
+    (["e4m3", "e5m2", "f16"] as const).flatMap((d) => [
+      [decodeName(d), decodeMinifloat(d)],
+      [encodeName(d), encodeMinifloat(d)],
+    ]),
+  ),
+  ...Object.fromEntries(
+    (["e4m3", "e5m2", "ue8m0", "f16", "bf16"] as const).flatMap((d) => [
+      [packName(d), pack(d)],
+      [roundName(d), round(d)],
+    ]),
+  ),
   log1p: helper(
     fn(
       "log1p(x: f32) -> f32",

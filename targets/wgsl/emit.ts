@@ -1,15 +1,16 @@
 /** Loop IR to WGSL. */
 import { byteSize, type DType } from "../../dsl/dtype.ts";
-import { binary, type Expr, int, type ScalarType, visitExpr } from "../../compiler/ir/expr.ts";
+import { binary, type Expr, int, type ScalarType } from "../../compiler/ir/expr.ts";
 import type { PrintedOperand } from "../../compiler/ir/instruction.ts";
-import { expressionsOf, type LoopKernel, type LoopStmt, type Operand } from "../../compiler/ir/loop.ts";
+import type { LoopKernel, LoopStmt, Operand } from "../../compiler/ir/loop.ts";
 import type { Loc } from "../../compiler/ir/tile.ts";
-import { allStatements, atom, call, EmitError, flow, identifier, infix, Lines, nameKernel, Names, plus, type Text } from "../text.ts";
+import { atom, call, EmitError, flow, identifier, infix, Lines, nameKernel, Names, plus, type Text } from "../text.ts";
 import { isNarrow, packName, wgslHelpers } from "./codec.ts";
 import { asBits, computeType, isWords, WgslExprs } from "./expr.ts";
 import { wgslInstructions } from "./instructions.ts";
+import { atomicBuffers, readsWritten } from "./memory.ts";
 import { type WgslFeature, wgslFeatures } from "./target.ts";
-import { analyseUniformity, isBroadcast, type Uniformity } from "./uniformity.ts";
+import { analyseUniformity, carriedTypes, isBroadcast, passage, type Uniformity } from "./uniformity.ts";
 import { wgslWords } from "./words.ts";
 
 export interface WgslEmitOptions {
@@ -70,7 +71,14 @@ class WgslEmitter {
     this.#names = new Names([...wgslWords, ...Object.keys(wgslHelpers), wgslEntry(kernel)]);
     nameKernel(kernel, this.#names);
     const fresh = (name: string) => this.#names.fresh(name);
-    const accessorLocals = { inside: fresh("inside"), at: fresh("at"), fill: fresh("fill"), word: fresh("word"), codes: fresh("codes"), count: fresh("count") };
+    const accessorLocals = {
+      inside: fresh("inside"),
+      at: fresh("at"),
+      fill: fresh("fill"),
+      word: fresh("word"),
+      codes: fresh("codes"),
+      count: fresh("count"),
+    };
     this.#temporaries = { ...accessorLocals, valid: fresh("valid"), e: fresh("e"), chosen: fresh("chosen") };
     this.#uniformity = analyseUniformity(kernel);
     this.#atomics = atomicBuffers(kernel);
@@ -106,7 +114,8 @@ class WgslEmitter {
     const lines = params.map((p, i) => {
       const type = isWords(p) ? "u32" : computeType(p.fields[0]!.dtype);
       const content = isWords(p) ? `  // ${p.fields.map((f) => (f.name === "" ? f.dtype : `${f.name} ${f.dtype}`)).join(", ")}` : "";
-      return `@group(0) @binding(${i}) var<storage, ${p.access === "in" ? "read" : "read_write"}> ${this.#names.of("param", p.name)}: array<${type}>;${content}`;
+      const access = p.access === "in" ? "read" : "read_write";
+      return `@group(0) @binding(${i}) var<storage, ${access}> ${this.#names.of("param", p.name)}: array<${type}>;${content}`;
     });
     if (dims.length === 0) return lines;
     const members = dims.map((d) => `  ${this.#names.of("dim", d.name)}: i32,`);
@@ -117,16 +126,24 @@ class WgslEmitter {
     const buffers = this.#kernel.shared.map((b) => {
       const name = this.#names.of("buffer", b.name);
       const type = isNarrow(b.dtype) ? "u32" : this.#atomics.has(b.name) ? `atomic<${b.dtype}>` : b.dtype;
-      return `var<workgroup> ${name}: array<${type}, ${Math.ceil((b.elements * byteSize(b.dtype)) / 4)}>;  // ${b.note}${isNarrow(b.dtype) ? `, ${b.dtype}` : ""}`;
+      const words = Math.ceil((b.elements * byteSize(b.dtype)) / 4);
+      return `var<workgroup> ${name}: array<${type}, ${words}>;  // ${b.note}${isNarrow(b.dtype) ? `, ${b.dtype}` : ""}`;
     });
-    return [...buffers, ...[...this.#broadcasts].map(([type, name]) => `var<workgroup> ${name}: ${type};  // carries a value from thread 0 to all`)];
+    return [
+      ...buffers,
+      ...[...this.#broadcasts].map(([type, name]) => `var<workgroup> ${name}: ${type};  // carries a value from thread 0 to all`),
+    ];
   }
 
   #entry(): void {
     const { threads, blocks, body } = this.#kernel;
     const lines = this.#lines;
     lines.add(`@compute @workgroup_size(${threads})`, `fn ${wgslEntry(this.#kernel)}(`);
-    lines.add("    @builtin(workgroup_id) workgroupId: vec3u,", "    @builtin(num_workgroups) workgroupCount: vec3u,", "    @builtin(local_invocation_index) localIndex: u32) {");
+    lines.add(
+      "    @builtin(workgroup_id) workgroupId: vec3u,",
+      "    @builtin(num_workgroups) workgroupCount: vec3u,",
+      "    @builtin(local_invocation_index) localIndex: u32) {",
+    );
     lines.block(undefined, () => {
       lines.add("let block = i32(workgroupId.x + workgroupId.y * workgroupCount.x);");
       lines.add(`if (block >= ${this.#exprs.host(blocks).code}) { return; }`);
@@ -192,7 +209,10 @@ class WgslEmitter {
         const i = this.#names.of("scalar", s.name);
         const step = s.step === 1 ? `${i}++` : `${i} += ${s.step}`;
         const together = this.#uniformity.isUniform(s.lo) && this.#uniformity.isUniform(s.hi);
-        return lines.block(`for (var ${i} = ${x.text(s.lo)}; ${infix("<", atom(i), x.print(s.hi)).code}; ${step}) {`, this.#inner(s.body, together));
+        return lines.block(
+          `for (var ${i} = ${x.text(s.lo)}; ${infix("<", atom(i), x.print(s.hi)).code}; ${step}) {`,
+          this.#inner(s.body, together),
+        );
       }
       case "If":
         return this.#if(s);
@@ -218,7 +238,11 @@ class WgslEmitter {
   }
 
   #requireTogether(what: string): void {
-    if (!this.#together) throw new EmitError(this.#kernel.name, `${what} stands where threads may have parted; make the conditions and loop bounds around it Uniform`);
+    if (!this.#together)
+      throw new EmitError(
+        this.#kernel.name,
+        `${what} stands where threads may have parted; make the conditions and loop bounds around it Uniform`,
+      );
   }
 
   /** Declares a value that Tint's analysis accepts as uniform. */
@@ -284,12 +308,22 @@ class WgslEmitter {
       });
       lines.add(...flow(elements));
     };
-    const loadElements = () => lines.add(...flow(Array.from({ length: s.count }, (_, i) => `${register(i)} = ${x.load(s.param, dtype, x.offset(s.param, s.field, along(s.coords, i))).code};`)));
+    const loadElements = () =>
+      lines.add(
+        ...flow(
+          Array.from(
+            { length: s.count },
+            (_, i) => `${register(i)} = ${x.load(s.param, dtype, x.offset(s.param, s.field, along(s.coords, i))).code};`,
+          ),
+        ),
+      );
     const whole = words ? loadWords : loadElements;
     if (!s.limit) {
       if (!s.guard) return words ? this.#scope(whole) : whole();
       lines.block(`if (${x.text(s.guard)}) {`, whole, "} else {");
-      return lines.block(undefined, () => lines.add(...flow(Array.from({ length: s.count }, (_, i) => `${register(i)} = ${x.text(s.fill)};`))));
+      return lines.block(undefined, () =>
+        lines.add(...flow(Array.from({ length: s.count }, (_, i) => `${register(i)} = ${x.text(s.fill)};`))),
+      );
     }
     this.#scope(() => {
       const bound = this.#bound(s);
@@ -330,7 +364,10 @@ class WgslEmitter {
       });
     }
     if (!s.aligned || !this.#inWords(s, s.values.length))
-      throw new EmitError(this.#kernel.name, `${s.values.length} ${dtype} elements stored to "${s.param}" are not whole aligned words, and WGSL writes words`);
+      throw new EmitError(
+        this.#kernel.name,
+        `${s.values.length} ${dtype} elements stored to "${s.param}" are not whole aligned words, and WGSL writes words`,
+      );
     const perWord = 4 / byteSize(dtype);
     const words = this.#packed(dtype, s.values);
     const { word } = this.#temporaries;
@@ -347,7 +384,9 @@ class WgslEmitter {
     this.#scope(() => {
       const bound = this.#bound(s);
       address();
-      words.forEach((value, w) => lines.add(`${merge}(${index(w)}, ${value}, ${w === 0 ? bound.code : infix("-", bound, atom(String(w * perWord))).code});`));
+      words.forEach((value, w) =>
+        lines.add(`${merge}(${index(w)}, ${value}, ${w === 0 ? bound.code : infix("-", bound, atom(String(w * perWord))).code});`),
+      );
     });
   }
 
@@ -375,11 +414,19 @@ class WgslEmitter {
       if (s.values.length % perWord !== 0)
         throw new EmitError(this.#kernel.name, `${s.values.length} ${dtype} elements stored to shared "${s.buffer}" are not whole words`);
       const word = infix(">>", x.print(s.index), atom(`${Math.log2(perWord)}u`));
-      return this.#lines.add(...this.#packed(dtype, s.values).map((value, w) => `${name}[${w === 0 ? word.code : plus(word, atom(String(w))).code}] = ${value};`));
+      return this.#lines.add(
+        ...this.#packed(dtype, s.values).map(
+          (value, w) => `${name}[${w === 0 ? word.code : plus(word, atom(String(w))).code}] = ${value};`,
+        ),
+      );
     }
     const element = (e: number) => x.bufferElement(s.buffer, binary("+", s.index, int(e)));
     const value = (v: Expr) => x.as(computeType(dtype), v).code;
-    this.#lines.add(...s.values.map((v, e) => (this.#atomics.has(s.buffer) ? `atomicStore(&${element(e)}, ${value(v)});` : `${element(e)} = ${value(v)};`)));
+    this.#lines.add(
+      ...s.values.map((v, e) =>
+        this.#atomics.has(s.buffer) ? `atomicStore(&${element(e)}, ${value(v)});` : `${element(e)} = ${value(v)};`,
+      ),
+    );
   }
 
   /** Words of encoded values. */
@@ -387,8 +434,9 @@ class WgslEmitter {
     if (!isNarrow(dtype)) return [];
     this.#need(packName(dtype));
     const perWord = 4 / byteSize(dtype);
-    return Array.from({ length: values.length / perWord }, (_, w) =>
-      call(packName(dtype), ...values.slice(w * perWord, (w + 1) * perWord).map((v) => this.#exprs.as("f32", v))).code,
+    return Array.from(
+      { length: values.length / perWord },
+      (_, w) => call(packName(dtype), ...values.slice(w * perWord, (w + 1) * perWord).map((v) => this.#exprs.as("f32", v))).code,
     );
   }
 
@@ -409,40 +457,6 @@ class WgslEmitter {
     if (this.#alone) body();
     else this.#lines.block("{", body);
   }
-}
-
-/**
- * How a value becomes uniform for Tint: it is visibly so, or an element of workgroup memory is loaded as such, or thread 0 passes it on
- * through a variable of its own.
- */
-function passage(kernel: LoopKernel, uniformity: Uniformity, value: Expr): "visible" | "loaded" | "carried" {
-  if (uniformity.isUniform(value)) return "visible";
-  if (value.kind !== "Shared" || !uniformity.isUniform(value.index)) return "carried";
-  const dtype = kernel.shared.find((b) => b.name === value.buffer)?.dtype;
-  return dtype === undefined || isNarrow(dtype) || atomicBuffers(kernel).has(value.buffer) ? "carried" : "loaded";
-}
-
-/** The types that thread 0 has to pass on. */
-function carriedTypes(kernel: LoopKernel, uniformity: Uniformity): Set<ScalarType> {
-  const types = new Set<ScalarType>();
-  for (const s of allStatements(kernel.body)) {
-    const value = s.kind === "Uniform" ? s.value : s.kind === "If" && isBroadcast(s) ? s.cond : undefined;
-    if (value && passage(kernel, uniformity, value) === "carried") types.add(value.type);
-  }
-  return types;
-}
-
-const atomicBuffers = (kernel: LoopKernel): Set<string> => new Set([...allStatements(kernel.body)].flatMap((s) => (s.kind === "AtomicAdd" ? [s.buffer] : [])));
-
-/** Some thread may read from a buffer what another thread wrote to it. */
-function readsWritten(kernel: LoopKernel): boolean {
-  const written = new Set(kernel.params.filter((p) => p.access !== "in").map((p) => p.name));
-  let found = false;
-  for (const s of allStatements(kernel.body)) {
-    if (s.kind === "LoadGlobal") found ||= written.has(s.param);
-    for (const e of expressionsOf(s)) if (e) visitExpr(e, (x) => void (found ||= x.kind === "GlobalElement" && written.has(x.param)));
-  }
-  return found;
 }
 
 const along = (coords: readonly Expr[], e: number): Expr[] => coords.map((c, i) => (i === coords.length - 1 ? binary("+", c, int(e)) : c));

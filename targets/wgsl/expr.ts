@@ -20,7 +20,9 @@ export function isWords(p: Param): boolean {
 }
 
 const functions: Record<string, string> = {
-  ...Object.fromEntries(["exp", "exp2", "log", "log2", "log1p", "sqrt", "abs", "floor", "ceil", "sin", "cos", "max", "min"].map((name) => [name, name])),
+  ...Object.fromEntries(
+    ["exp", "exp2", "log", "log2", "log1p", "sqrt", "abs", "floor", "ceil", "sin", "cos", "max", "min"].map((name) => [name, name]),
+  ),
   tanh: "stableTanh",
   bitsOf: "bitcast<u32>",
   floatOf: "floatFromBits",
@@ -75,9 +77,18 @@ export class WgslExprs extends ExprPrinter {
     const { inside, at, fill } = this.#sink.locals;
     const value = isWords(p) ? this.#fromBytes(name, dtype) : `${name}[${at}]`;
     const base = isWords(p) ? `${name}_${dtype}` : name;
-    if (!guarded) return call(this.#sink.accessor(base, (id) => `fn ${id}(${at}: i32) -> ${type} { return ${value}; }`), offset);
+    if (!guarded)
+      return call(
+        this.#sink.accessor(base, (id) => `fn ${id}(${at}: i32) -> ${type} { return ${value}; }`),
+        offset,
+      );
     const accessor = this.#sink.accessor(`${base}_or`, (id) =>
-      [`fn ${id}(${inside}: bool, ${at}: i32, ${fill}: ${type}) -> ${type} {`, `  if (${inside}) { return ${value}; }`, `  return ${fill};`, "}"].join("\n"),
+      [
+        `fn ${id}(${inside}: bool, ${at}: i32, ${fill}: ${type}) -> ${type} {`,
+        `  if (${inside}) { return ${value}; }`,
+        `  return ${fill};`,
+        "}",
+      ].join("\n"),
     );
     return call(accessor, guarded.inside, offset, guarded.fill);
   }

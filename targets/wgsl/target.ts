@@ -1,4 +1,4 @@
-/** What every WebGPU device offers: the default limits of the WebGPU specification, by their WebGPU names, and the features that texts may use. */
+/** What every WebGPU device offers: the default limits of the specification, by their WebGPU names, and the features that texts may use. */
 
 export const wgslLimits = {
   maxComputeInvocationsPerWorkgroup: 256,

@@ -1,5 +1,18 @@
 /** Small Loop IR programs, built by hand: what the emitters and the simulated machine are tested on. */
-import { add, and, binary, constant, convert, type Expr, int, mul, type ScalarType, select, sub, variable } from "../../../compiler/ir/expr.ts";
+import {
+  add,
+  and,
+  binary,
+  constant,
+  convert,
+  type Expr,
+  int,
+  mul,
+  type ScalarType,
+  select,
+  sub,
+  variable,
+} from "../../../compiler/ir/expr.ts";
 import type { LoopKernel, LoopStmt, SharedBuffer } from "../../../compiler/ir/loop.ts";
 import type { Field, HostExpr, Param } from "../../../compiler/ir/manifest.ts";
 import type { Loc } from "../../../compiler/ir/tile.ts";
@@ -16,15 +29,53 @@ export const i32 = (name: string): Expr => variable("i32", name);
 export const f32 = (value: number): Expr => constant("f32", value);
 export const reg = (array: string, index: Expr, type: ScalarType = "f32"): Expr => ({ kind: "Reg", type, array, index });
 export const shared = (buffer: string, index: Expr, type: ScalarType = "f32"): Expr => ({ kind: "Shared", type, buffer, index });
-export const element = (param: string, coords: readonly Expr[], type: ScalarType = "f32", field = ""): Expr => ({ kind: "GlobalElement", type, param, field, coords });
+export const element = (param: string, coords: readonly Expr[], type: ScalarType = "f32", field = ""): Expr => ({
+  kind: "GlobalElement",
+  type,
+  param,
+  field,
+  coords,
+});
 export const barrier: LoopStmt = { kind: "Barrier" };
-export const storeShared = (buffer: string, index: Expr, ...values: readonly Expr[]): LoopStmt => ({ kind: "StoreShared", buffer, index, values });
-export const forLoop = (name: string, lo: Expr, hi: Expr, body: readonly LoopStmt[], step = 1, unroll = false): LoopStmt => ({ kind: "For", name, lo, hi, step, unroll, body });
-export const ifThen = (cond: Expr, then: readonly LoopStmt[], uniform = false): LoopStmt => ({ kind: "If", cond, uniform, then, otherwise: [] });
-export const storeGlobal = (param: string, coords: readonly Expr[], ...values: readonly Expr[]): LoopStmt => ({ kind: "StoreGlobal", param, field: "", coords, values, aligned: false });
+export const storeShared = (buffer: string, index: Expr, ...values: readonly Expr[]): LoopStmt => ({
+  kind: "StoreShared",
+  buffer,
+  index,
+  values,
+});
+export const forLoop = (name: string, lo: Expr, hi: Expr, body: readonly LoopStmt[], step = 1, unroll = false): LoopStmt => ({
+  kind: "For",
+  name,
+  lo,
+  hi,
+  step,
+  unroll,
+  body,
+});
+export const ifThen = (cond: Expr, then: readonly LoopStmt[], uniform = false): LoopStmt => ({
+  kind: "If",
+  cond,
+  uniform,
+  then,
+  otherwise: [],
+});
+export const storeGlobal = (param: string, coords: readonly Expr[], ...values: readonly Expr[]): LoopStmt => ({
+  kind: "StoreGlobal",
+  param,
+  field: "",
+  coords,
+  values,
+  aligned: false,
+});
 
 /** A packed tensor; sizes outermost first. `pitch` names the run-time stride, in elements, of the outermost axis. */
-export function tensor(access: Param["access"], name: string, dtype: DType, sizes: Readonly<Record<string, number | string>>, pitch?: string): Param {
+export function tensor(
+  access: Param["access"],
+  name: string,
+  dtype: DType,
+  sizes: Readonly<Record<string, number | string>>,
+  pitch?: string,
+): Param {
   let stride: HostExpr = byteSize(dtype);
   const axes = Object.entries(sizes)
     .reverse()
@@ -37,7 +88,13 @@ export function tensor(access: Param["access"], name: string, dtype: DType, size
   const outer = axes[0]!;
   return { name, access, axes, fields: [{ name: "", dtype, offset: 0, axes: [] }], bytes: { op: "mul", args: [outer.size, outer.stride] } };
 }
-const buffer = (name: string, dtype: DType, elements: number, offset: number, note: string): SharedBuffer => ({ name, dtype, elements, offset, note });
+const buffer = (name: string, dtype: DType, elements: number, offset: number, note: string): SharedBuffer => ({
+  name,
+  dtype,
+  elements,
+  offset,
+  note,
+});
 const loc = (line: number): Loc => ({ file, line, column: 1 });
 
 /** y[i] = factor * x[i]: vectors of 4 with a ragged tail. */
@@ -54,11 +111,30 @@ export const vectorScale: LoopKernel = {
     source(3),
     { kind: "Let", name: "i", value: add(mul(block, int(256)), mul(thread, int(4))) },
     { kind: "Array", name: "x", type: "f32", size: 4 },
-    { kind: "LoadGlobal", array: "x", index: int(0), count: 4, param: "x", field: "", coords: [i32("i")], limit: sub(i32("N"), i32("i")), fill: f32(0), aligned: true },
+    {
+      kind: "LoadGlobal",
+      array: "x",
+      index: int(0),
+      count: 4,
+      param: "x",
+      field: "",
+      coords: [i32("i")],
+      limit: sub(i32("N"), i32("i")),
+      fill: f32(0),
+      aligned: true,
+    },
     source(4),
     forLoop("e", int(0), int(4), [{ kind: "SetRegister", array: "x", index: i32("e"), value: mul(reg("x", i32("e")), f32(0.1)) }], 1, true),
     source(5),
-    { kind: "StoreGlobal", param: "y", field: "", coords: [i32("i")], values: [0, 1, 2, 3].map((e) => reg("x", int(e))), limit: sub(i32("N"), i32("i")), aligned: true },
+    {
+      kind: "StoreGlobal",
+      param: "y",
+      field: "",
+      coords: [i32("i")],
+      values: [0, 1, 2, 3].map((e) => reg("x", int(e))),
+      limit: sub(i32("N"), i32("i")),
+      aligned: true,
+    },
   ],
 };
 
@@ -66,7 +142,11 @@ export const vectorScale: LoopKernel = {
 export const rowCentre: LoopKernel = {
   name: "row_centre",
   loc: loc(10),
-  params: [tensor("in", "x", "f32", { r: "R", c: 64 }), tensor("out", "y", "f32", { r: "R", c: 64 }), tensor("out", "total", "f32", { r: "R" })],
+  params: [
+    tensor("in", "x", "f32", { r: "R", c: 64 }),
+    tensor("out", "y", "f32", { r: "R", c: 64 }),
+    tensor("out", "total", "f32", { r: "R" }),
+  ],
   dims: [{ name: "R" }],
   blocks: "R",
   threads: 64,
@@ -108,14 +188,29 @@ export const histogram: LoopKernel = {
     ifThen(binary("<", thread, int(16)), [storeShared("bins", thread, constant("u32", 0))]),
     barrier,
     source(23),
-    forLoop("i", thread, i32("N"), [
-      { kind: "AtomicAdd", buffer: "bins", index: convert("i32", binary("&", element("x", [i32("i")], "u32"), constant("u32", 15))), value: constant("u32", 1) },
-    ], 64),
+    forLoop(
+      "i",
+      thread,
+      i32("N"),
+      [
+        {
+          kind: "AtomicAdd",
+          buffer: "bins",
+          index: convert("i32", binary("&", element("x", [i32("i")], "u32"), constant("u32", 15))),
+          value: constant("u32", 1),
+        },
+      ],
+      64,
+    ),
     barrier,
     source(24),
     { kind: "Variable", name: "most", type: "u32", init: constant("u32", 0) },
     forLoop("b", int(0), int(16), [
-      { kind: "Assign", name: "most", value: { kind: "Call", type: "u32", fn: "max", args: [variable("u32", "most"), shared("bins", i32("b"), "u32")] } },
+      {
+        kind: "Assign",
+        name: "most",
+        value: { kind: "Call", type: "u32", fn: "max", args: [variable("u32", "most"), shared("bins", i32("b"), "u32")] },
+      },
     ]),
     ifThen(binary("<", thread, int(16)), [storeGlobal("counts", [thread], shared("bins", thread, "u32"))]),
     ifThen(binary("==", thread, int(0)), [storeGlobal("most", [int(0)], variable("u32", "most"))]),
@@ -128,7 +223,13 @@ export const transpose: LoopKernel = {
   loc: loc(30),
   params: [tensor("in", "x", "bf16", { r: "R", c: "C" }, "xPitch"), tensor("out", "y", "bf16", { c: "C", r: "R" }, "yPitch")],
   dims: [{ name: "R" }, { name: "C" }, { name: "xPitch", default: "C" }, { name: "yPitch", default: "R" }],
-  blocks: { op: "mul", args: [{ op: "ceilDiv", args: ["R", 32] }, { op: "ceilDiv", args: ["C", 32] }] },
+  blocks: {
+    op: "mul",
+    args: [
+      { op: "ceilDiv", args: ["R", 32] },
+      { op: "ceilDiv", args: ["C", 32] },
+    ],
+  },
   threads: 128,
   shared: [buffer("tile", "bf16", 32 * 34, 0, "tile[c 32, r 32+2]")],
   sharedBytes: 2176,
@@ -155,24 +256,35 @@ export const transpose: LoopKernel = {
       fill: f32(0),
       aligned: false,
     })),
-    forLoop("e", int(0), int(4), [
-      storeShared("tile", add(mul(add(i32("c"), i32("e")), int(34)), i32("pair")), reg("top", i32("e")), reg("bottom", i32("e"))),
-    ], 1, true),
+    forLoop(
+      "e",
+      int(0),
+      int(4),
+      [storeShared("tile", add(mul(add(i32("c"), i32("e")), int(34)), i32("pair")), reg("top", i32("e")), reg("bottom", i32("e")))],
+      1,
+      true,
+    ),
     barrier,
     source(34),
     { kind: "Let", name: "row", value: mul(binary("%", thread, int(16)), int(2)) },
-    forLoop("column", binary("/", thread, int(16)), int(32), [
-      {
-        kind: "StoreGlobal",
-        param: "y",
-        field: "",
-        coords: [add(i32("c0"), i32("column")), add(i32("r0"), i32("row"))],
-        values: [0, 1].map((e) => shared("tile", add(mul(i32("column"), int(34)), add(i32("row"), int(e))))),
-        guard: binary("<", add(i32("c0"), i32("column")), i32("C")),
-        limit: sub(i32("R"), add(i32("r0"), i32("row"))),
-        aligned: true,
-      },
-    ], 8),
+    forLoop(
+      "column",
+      binary("/", thread, int(16)),
+      int(32),
+      [
+        {
+          kind: "StoreGlobal",
+          param: "y",
+          field: "",
+          coords: [add(i32("c0"), i32("column")), add(i32("r0"), i32("row"))],
+          values: [0, 1].map((e) => shared("tile", add(mul(i32("column"), int(34)), add(i32("row"), int(e))))),
+          guard: binary("<", add(i32("c0"), i32("column")), i32("C")),
+          limit: sub(i32("R"), add(i32("r0"), i32("row"))),
+          aligned: true,
+        },
+      ],
+      8,
+    ),
   ],
 };
 
@@ -180,7 +292,11 @@ export const transpose: LoopKernel = {
 export const mmaTile: LoopKernel = {
   name: "mma_tile",
   loc: loc(40),
-  params: [tensor("in", "a", "bf16", { m: "rows", k: 16 }), tensor("in", "b", "bf16", { n: 8, k: 16 }), tensor("out", "d", "f32", { m: 16, n: 8 })],
+  params: [
+    tensor("in", "a", "bf16", { m: "rows", k: 16 }),
+    tensor("in", "b", "bf16", { n: 8, k: 16 }),
+    tensor("out", "d", "f32", { m: 16, n: 8 }),
+  ],
   dims: [{ name: "rows" }],
   blocks: 1,
   threads: 32,
@@ -223,7 +339,11 @@ export const mmaTile: LoopKernel = {
       instruction: "ldmatrix.x4",
       operands: [
         { kind: "Registers", array: "a", index: int(0), count: 4 },
-        { kind: "SharedAddress", buffer: "a", index: add(mul(binary("%", thread, int(16)), int(24)), mul(binary("/", thread, int(16)), int(8))) },
+        {
+          kind: "SharedAddress",
+          buffer: "a",
+          index: add(mul(binary("%", thread, int(16)), int(24)), mul(binary("/", thread, int(16)), int(8))),
+        },
       ],
     },
     {
@@ -231,7 +351,11 @@ export const mmaTile: LoopKernel = {
       instruction: "ldmatrix.x2",
       operands: [
         { kind: "Registers", array: "b", index: int(0), count: 2 },
-        { kind: "SharedAddress", buffer: "b", index: add(mul(binary("%", thread, int(8)), int(24)), mul(binary("%", binary("/", thread, int(8)), int(2)), int(8))) },
+        {
+          kind: "SharedAddress",
+          buffer: "b",
+          index: add(mul(binary("%", thread, int(8)), int(24)), mul(binary("%", binary("/", thread, int(8)), int(2)), int(8))),
+        },
       ],
     },
     {
@@ -246,16 +370,23 @@ export const mmaTile: LoopKernel = {
     source(45),
     { kind: "Let", name: "row", value: binary("/", thread, int(4)) },
     { kind: "Let", name: "n", value: mul(binary("%", thread, int(4)), int(2)) },
-    forLoop("half", int(0), int(2), [
-      {
-        kind: "StoreGlobal",
-        param: "d",
-        field: "",
-        coords: [add(i32("row"), mul(i32("half"), int(8))), i32("n")],
-        values: [0, 1].map((e) => reg("d", add(mul(i32("half"), int(2)), int(e)))),
-        aligned: true,
-      },
-    ], 1, true),
+    forLoop(
+      "half",
+      int(0),
+      int(2),
+      [
+        {
+          kind: "StoreGlobal",
+          param: "d",
+          field: "",
+          coords: [add(i32("row"), mul(i32("half"), int(8))), i32("n")],
+          values: [0, 1].map((e) => reg("d", add(mul(i32("half"), int(2)), int(e)))),
+          aligned: true,
+        },
+      ],
+      1,
+      true,
+    ),
   ],
 };
 
@@ -283,15 +414,39 @@ export const codecKernel = (dtype: (typeof narrow)[number]): LoopKernel => ({
     { kind: "Let", name: "left", value: sub(i32("N"), i32("i")) },
     { kind: "Array", name: "value", type: "f32", size: 4 },
     { kind: "Array", name: "x", type: "f32", size: 4 },
-    { kind: "LoadGlobal", array: "value", index: int(0), count: 4, param: "codes", field: "", coords: [i32("i")], limit: i32("left"), fill: f32(0), aligned: true },
-    { kind: "LoadGlobal", array: "x", index: int(0), count: 4, param: "x", field: "", coords: [i32("i")], limit: i32("left"), fill: f32(0), aligned: true },
+    {
+      kind: "LoadGlobal",
+      array: "value",
+      index: int(0),
+      count: 4,
+      param: "codes",
+      field: "",
+      coords: [i32("i")],
+      limit: i32("left"),
+      fill: f32(0),
+      aligned: true,
+    },
+    {
+      kind: "LoadGlobal",
+      array: "x",
+      index: int(0),
+      count: 4,
+      param: "x",
+      field: "",
+      coords: [i32("i")],
+      limit: i32("left"),
+      fill: f32(0),
+      aligned: true,
+    },
     source(53),
     ...(["value", "encoded", "rounded"] as const).map((param): LoopStmt => ({
       kind: "StoreGlobal",
       param,
       field: "",
       coords: [i32("i")],
-      values: [0, 1, 2, 3].map((e): Expr => (param === "rounded" ? { kind: "Round", type: "f32", dtype, a: reg("x", int(e)) } : reg(param === "value" ? "value" : "x", int(e)))),
+      values: [0, 1, 2, 3].map((e): Expr =>
+        param === "rounded" ? { kind: "Round", type: "f32", dtype, a: reg("x", int(e)) } : reg(param === "value" ? "value" : "x", int(e)),
+      ),
       limit: i32("left"),
       aligned: true,
     })),
@@ -320,11 +475,22 @@ export const mathResults: readonly Expr[] = [
   convert("f32", binary(">>", n, int(1))),
   convert("f32", { kind: "Binary", type: "u32", op: ">>>", a: n, b: int(28) }),
   convert("f32", binary("<<", n, binary("&", m, int(3)))),
-  convert("f32", { kind: "Binary", type: "i32", op: "&", a: int(-1), b: { kind: "Binary", type: "i32", op: "<<", a: int(255), b: int(24) } }),
+  convert("f32", {
+    kind: "Binary",
+    type: "i32",
+    op: "&",
+    a: int(-1),
+    b: { kind: "Binary", type: "i32", op: "<<", a: int(255), b: int(24) },
+  }),
   convert("f32", { kind: "Unary", type: "i32", op: "~", a: n }),
   convert("f32", { kind: "Unary", type: "i32", op: "-", a: int(-5) }),
   convert("f32", convert("i32", x)),
-  convert("f32", { kind: "Unary", type: "bool", op: "!", a: and(binary("<", x, y), binary("||", binary(">", n, m), binary("==", m, int(3)))) }),
+  convert("f32", {
+    kind: "Unary",
+    type: "bool",
+    op: "!",
+    a: and(binary("<", x, y), binary("||", binary(">", n, m), binary("==", m, int(3)))),
+  }),
   select(binary("<", x, y), select(convert("bool", n), f32(Infinity), f32(-Infinity)), f32(-0)),
   { kind: "Unary", type: "f32", op: "-", a: sub(x, sub(y, f32(0.1))) },
 ];
@@ -357,7 +523,7 @@ export const mathKernel: LoopKernel = {
 
 const field = (name: string, dtype: DType, offset: number, axes: Field["axes"]): Field => ({ name, dtype, offset, axes });
 /**
- * Records of 8 e4m3 codes, one f32 scale and 2 bf16: out[j, d] = bf16(code * scale) for the record that idx[j] names, zeros where it is negative;
+ * Records of 8 e4m3 codes, one f32 scale and 2 bf16: out[j, d] = bf16(code * scale) for record idx[j], zeros where that is negative;
  * last[j] = its last bf16, and `any` says whether any slot is filled. One block of 32 threads, 4 slots at a time.
  */
 export const gatherRecords: LoopKernel = {
@@ -391,7 +557,11 @@ export const gatherRecords: LoopKernel = {
     source(72),
     { kind: "Let", name: "at.j", value: add(mul(block, int(4)), binary("/", thread, int(8))) },
     { kind: "Let", name: "valid", value: binary("<", i32("at.j"), i32("J")) },
-    { kind: "Let", name: "slot", value: { ...element("idx", [i32("at.j")], "i32"), guard: variable("bool", "valid"), fill: int(-1) } as Expr },
+    {
+      kind: "Let",
+      name: "slot",
+      value: { ...element("idx", [i32("at.j")], "i32"), guard: variable("bool", "valid"), fill: int(-1) } as Expr,
+    },
     { kind: "Let", name: "page", value: binary(">>", i32("slot"), int(1)) },
     { kind: "Let", name: "s", value: binary("&", i32("slot"), int(1)) },
     source(73),
@@ -399,7 +569,15 @@ export const gatherRecords: LoopKernel = {
       storeShared(
         "weight",
         mul(binary("/", thread, int(8)), int(2)),
-        { kind: "GlobalElement", type: "f32", param: "cache", field: "scale", coords: [i32("page"), i32("s")], guard: binary(">=", i32("slot"), int(0)), fill: f32(0) },
+        {
+          kind: "GlobalElement",
+          type: "f32",
+          param: "cache",
+          field: "scale",
+          coords: [i32("page"), i32("s")],
+          guard: binary(">=", i32("slot"), int(0)),
+          fill: f32(0),
+        },
         f32(1),
       ),
     ]),
@@ -407,7 +585,12 @@ export const gatherRecords: LoopKernel = {
     source(74),
     { kind: "Array", name: "code", type: "f32", size: 8 },
     { kind: "Array", name: "rope", type: "f32", size: 2 },
-    ...([["code", "latent", 8], ["rope", "rope", 2]] as const).map(([array, name, count]): LoopStmt => ({
+    ...(
+      [
+        ["code", "latent", 8],
+        ["rope", "rope", 2],
+      ] as const
+    ).map(([array, name, count]): LoopStmt => ({
       kind: "LoadGlobal",
       array,
       index: int(0),

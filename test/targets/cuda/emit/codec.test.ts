@@ -1,4 +1,4 @@
-/** The codecs that CUDA texts compute by integer arithmetic, compiled for the CPU, against dsl/dtype.ts. Those that PTX converts need a GPU. */
+/** The codecs that CUDA texts compute by integer arithmetic, compiled for the CPU. Those that PTX converts need a GPU. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -26,8 +26,19 @@ static inline float __uint_as_float(u32 u) { float x; memcpy(&x, &u, 4); return 
 `;
 /** Reads u32 words from stdin and writes, for each, what every function makes of it. */
 const main = (): string => {
-  const calls = [...encoded.map((d) => `${encodeName(d)}(__uint_as_float(word))`), ...decoded.map((d) => `__float_as_uint(${decodeName(d)}(word & ${d === "bf16" ? "0xffff" : "0xff"}))`)];
-  return `int main() {\n  u32 word;\n  while (fread(&word, 4, 1, stdin) == 1) {\n    u32 out[] = {${calls.join(", ")}};\n    fwrite(out, 4, ${calls.length}, stdout);\n  }\n}\n`;
+  const calls = [
+    ...encoded.map((d) => `${encodeName(d)}(__uint_as_float(word))`),
+    ...decoded.map((d) => `__float_as_uint(${decodeName(d)}(word & ${d === "bf16" ? "0xffff" : "0xff"}))`),
+  ];
+  return `
+int main() {
+  u32 word;
+  while (fread(&word, 4, 1, stdin) == 1) {
+    u32 out[] = {${calls.join(", ")}};
+    fwrite(out, 4, ${calls.length}, stdout);
+  }
+}
+`;
 };
 
 describe.skipIf(!hasCompiler)("on the CPU", () => {
@@ -59,11 +70,13 @@ describe.skipIf(!hasCompiler)("on the CPU", () => {
     for (const [i, word] of words.entries()) {
       for (const [c, dtype] of encoded.entries()) {
         const expected = encode(dtype, float(word));
-        if (made[columns * i + c] !== expected) wrong.push(`${encodeName(dtype)}(0x${word.toString(16)}) = ${made[columns * i + c]}, expected ${expected}`);
+        if (made[columns * i + c] !== expected)
+          wrong.push(`${encodeName(dtype)}(0x${word.toString(16)}) = ${made[columns * i + c]}, expected ${expected}`);
       }
       for (const [c, dtype] of decoded.entries()) {
         const expected = decode(dtype, word & (dtype === "bf16" ? 0xffff : 0xff));
-        if (!Object.is(float(made[columns * i + encoded.length + c]!), expected)) wrong.push(`${decodeName(dtype)}(0x${word.toString(16)}), expected ${expected}`);
+        if (!Object.is(float(made[columns * i + encoded.length + c]!), expected))
+          wrong.push(`${decodeName(dtype)}(0x${word.toString(16)}), expected ${expected}`);
       }
     }
     expect(wrong.slice(0, 5)).toEqual([]);

@@ -5,22 +5,45 @@ import type { LoopKernel, LoopStmt } from "../../../../compiler/ir/loop.ts";
 import { emitCuda } from "../../../../targets/cuda/emit.ts";
 import { cudaArch, type CudaTarget } from "../../../../targets/cuda/target.ts";
 import {
-  element, f32, forLoop, i32, mmaTile, portable, reg, rowCentre, shared, sourceLine, storeGlobal, storeShared, tensor, thread,
+  element,
+  f32,
+  forLoop,
+  i32,
+  mmaTile,
+  portable,
+  reg,
+  rowCentre,
+  shared,
+  sourceLine,
+  storeGlobal,
+  storeShared,
+  tensor,
+  thread,
 } from "../../../compiler/interp/loop_kernels.ts";
 import { assemble, hasNvcc } from "./nvcc.ts";
 
 const kernels = [...portable, mmaTile];
-const emit = (kernel: LoopKernel, target: CudaTarget = "cuda:sm_90a") => emitCuda(kernel, { target, header: [`${kernel.name}, a test`], sourceLine });
+const emit = (kernel: LoopKernel, target: CudaTarget = "cuda:sm_90a") =>
+  emitCuda(kernel, { target, header: [`${kernel.name}, a test`], sourceLine });
 
 describe("golden texts", () => {
   for (const kernel of kernels) it(kernel.name, () => expect(emit(kernel)).toMatchFileSnapshot(`golden/${kernel.name}.cu`));
-  it("e4m3 on a chip without its conversions", () => expect(emit(kernels.find((k) => k.name === "codec_e4m3")!, "cuda:sm_80")).toMatchFileSnapshot("golden/codec_e4m3_sm_80.cu"));
+  it("e4m3 on a chip without its conversions", () =>
+    expect(
+      emit(
+        kernels.find((k) => k.name === "codec_e4m3")!,
+        "cuda:sm_80",
+      ),
+    ).toMatchFileSnapshot("golden/codec_e4m3_sm_80.cu"));
 });
 
 describe.skipIf(!hasNvcc)("nvcc", () => {
   for (const arch of ["sm_80", "sm_90a"] as const)
     it(`assembles every text for ${arch} without a warning or a spill`, { timeout: 60_000 }, async () => {
-      const report = await assemble(arch, kernels.map((k) => emit(k, `cuda:${arch}`)));
+      const report = await assemble(
+        arch,
+        kernels.map((k) => emit(k, `cuda:${arch}`)),
+      );
       const spills = report.match(/\d+ bytes spill stores, \d+ bytes spill loads/g) ?? [];
       expect(spills).toEqual(kernels.map(() => "0 bytes spill stores, 0 bytes spill loads"));
     });
@@ -34,7 +57,16 @@ const statement = (s: LoopStmt, more: Partial<LoopKernel> = {}): string => {
     params: [
       tensor("in", "x", "f32", { r: "R", c: 64, d: 8 }, "xPitch"),
       tensor("out", "y", "bf16", { r: "R", c: 64 }),
-      { name: "rec", access: "in", axes: [{ axis: "p", size: 4, stride: 12 }], fields: [{ name: "a", dtype: "f32", offset: 0, axes: [] }, { name: "b", dtype: "bf16", offset: 4, axes: [{ axis: "e", size: 4, stride: 2 }] }], bytes: 48 },
+      {
+        name: "rec",
+        access: "in",
+        axes: [{ axis: "p", size: 4, stride: 12 }],
+        fields: [
+          { name: "a", dtype: "f32", offset: 0, axes: [] },
+          { name: "b", dtype: "bf16", offset: 4, axes: [{ axis: "e", size: 4, stride: 2 }] },
+        ],
+        bytes: 48,
+      },
     ],
     dims: [{ name: "R" }, { name: "xPitch" }],
     body: [{ kind: "Array", name: "v", type: "f32", size: 8 }, s],
@@ -59,7 +91,16 @@ describe("addresses", () => {
 
 describe("loads and stores", () => {
   const load = (more: Partial<Extract<LoopStmt, { kind: "LoadGlobal" }>>): LoopStmt => ({
-    kind: "LoadGlobal", array: "v", index: int(0), count: 8, param: "x", field: "", coords: [int(0), thread, int(0)], fill: f32(0), aligned: true, ...more,
+    kind: "LoadGlobal",
+    array: "v",
+    index: int(0),
+    count: 8,
+    param: "x",
+    field: "",
+    coords: [int(0), thread, int(0)],
+    fill: f32(0),
+    aligned: true,
+    ...more,
   });
   it("are two vectors where 32 bytes are whole", () => {
     expect(statement(load({}))).toBe(
@@ -68,7 +109,9 @@ describe("loads and stores", () => {
   });
   it("go element by element where they are not aligned", () => {
     expect(statement(load({ count: 2, aligned: false }))).toBe("v[0] = x[thread * 8];\n  v[1] = x[thread * 8 + 1];");
-    expect(statement(load({ count: 1, aligned: false, guard: binary("<", thread, int(9)) }))).toBe("v[0] = thread < 9 ? x[thread * 8] : 0.0f;");
+    expect(statement(load({ count: 1, aligned: false, guard: binary("<", thread, int(9)) }))).toBe(
+      "v[0] = thread < 9 ? x[thread * 8] : 0.0f;",
+    );
   });
   it("skip the steps between elements that do not lie side by side", () => {
     expect(statement(load({ param: "rec", field: "a", coords: [thread], count: 2, limit: i32("R") }))).toBe(
@@ -83,7 +126,9 @@ describe("expressions", () => {
   const i32Op = (op: "&" | "^" | "<<" | "|", a: Expr, b: Expr): Expr => ({ kind: "Binary", type: "i32", op, a, b });
   it("compute bits in the type that needs fewest casts", () => {
     expect(expression(convert("u32", i32Op("<<", bits, int(1))))).toBe("__float_as_uint(v[0]) << 1");
-    expect(expression(binary("==", i32Op("&", i32Op("^", bits, u(7)), bits), int(0)))).toBe("((__float_as_uint(v[0]) ^ 7u) & __float_as_uint(v[0])) == 0u");
+    expect(expression(binary("==", i32Op("&", i32Op("^", bits, u(7)), bits), int(0)))).toBe(
+      "((__float_as_uint(v[0]) ^ 7u) & __float_as_uint(v[0])) == 0u",
+    );
     expect(expression(convert("u32", add(thread, i32("R"))))).toBe("(u32)(thread + R)");
   });
   it("keep the order of float operations and drop parentheses of integer sums", () => {
@@ -135,14 +180,20 @@ describe("names", () => {
 
 describe("refusals", () => {
   it("name the kernel and the cause", () => {
-    expect(() => statement(storeShared("partial", thread, f32(1)), { shared: [{ name: "partial", dtype: "bf16", elements: 64, offset: 0, note: "" }] })).toThrow(
-      'cannot print kernel "k": 1 bf16 elements stored to shared "partial" are not whole words',
-    );
+    expect(() =>
+      statement(storeShared("partial", thread, f32(1)), {
+        shared: [{ name: "partial", dtype: "bf16", elements: 64, offset: 0, note: "" }],
+      }),
+    ).toThrow('cannot print kernel "k": 1 bf16 elements stored to shared "partial" are not whole words');
     expect(() => statement({ kind: "Call", instruction: "wgmma", operands: [] })).toThrow('CUDA has no instruction record "wgmma"');
-    expect(() => expression({ kind: "Call", type: "f32", fn: "erf", args: [f32(1)] })).toThrow('CUDA has no text for the function "erf" of f32');
+    expect(() => expression({ kind: "Call", type: "f32", fn: "erf", args: [f32(1)] })).toThrow(
+      'CUDA has no text for the function "erf" of f32',
+    );
     expect(() => expression(element("nothing", []))).toThrow('there is no param "nothing"');
     expect(() => expression(element("x", [thread]))).toThrow('"x" has 3 axes and is accessed with 1 coords');
-    expect(() => statement(forLoop("i", int(0), int(2), [{ kind: "AtomicAdd", buffer: "none", index: int(0), value: int(1) }]))).toThrow('there is no shared buffer "none"');
+    expect(() => statement(forLoop("i", int(0), int(2), [{ kind: "AtomicAdd", buffer: "none", index: int(0), value: int(1) }]))).toThrow(
+      'there is no shared buffer "none"',
+    );
     expect(() => cudaArch("cuda:sm_70")).toThrow('no CUDA architecture "cuda:sm_70"; known: cuda:sm_80, ');
   });
 });

@@ -16,7 +16,17 @@ export async function assemble(arch: string, texts: readonly string[]): Promise<
   try {
     const source = join(folder, "kernels.cu");
     await writeFile(source, texts.map((text, i) => `namespace text${i} {\n${text}\n}`).join("\n"));
-    const { stdout, stderr } = await promisify(execFile)("nvcc", [`-arch=${arch}`, "-cubin", "-Xptxas", "-v", "-Werror", "all-warnings", "-o", join(folder, "kernels.cubin"), source]);
+    const { stdout, stderr } = await promisify(execFile)("nvcc", [
+      `-arch=${arch}`,
+      "-cubin",
+      "-Xptxas",
+      "-v",
+      "-Werror",
+      "all-warnings",
+      "-o",
+      join(folder, "kernels.cubin"),
+      source,
+    ]);
     return stdout + stderr;
   } finally {
     await rm(folder, { recursive: true, force: true });

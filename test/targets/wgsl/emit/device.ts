@@ -5,14 +5,35 @@ import { emitWgsl, wgslEntry, wgslSharedBytes } from "../../../../targets/wgsl/e
 import type { WebGpuDevice } from "../../../../targets/wgsl/runtime.ts";
 import { sourceLine } from "../../../compiler/interp/loop_kernels.ts";
 
-export const emit = (kernel: LoopKernel): string => emitWgsl(kernel, { header: [`${kernel.name}, a test`], sourceLine, enabledFeatures: [] });
+export const emit = (kernel: LoopKernel): string =>
+  emitWgsl(kernel, { header: [`${kernel.name}, a test`], sourceLine, enabledFeatures: [] });
 
 /** Launches once; outputs are copied back into `buffers`. */
-export async function launch(device: WebGpuDevice, kernel: LoopKernel, buffers: Readonly<Record<string, Uint8Array>>, dims: Readonly<Record<string, number>>): Promise<void> {
+export async function launch(
+  device: WebGpuDevice,
+  kernel: LoopKernel,
+  buffers: Readonly<Record<string, Uint8Array>>,
+  dims: Readonly<Record<string, number>>,
+): Promise<void> {
   const { name, params, blocks, threads } = kernel;
   const manifest: Manifest = {
-    format: 1, kernel: name, target: "wgsl", entry: wgslEntry(kernel), file: `${name}.wgsl`, source: "", spec: {}, tune: {}, params, dims: kernel.dims, tensorMaps: [],
-    blocks, threads, sharedBytes: wgslSharedBytes(kernel), features: [], limits: {}, sha256: "",
+    format: 1,
+    kernel: name,
+    target: "wgsl",
+    entry: wgslEntry(kernel),
+    file: `${name}.wgsl`,
+    source: "",
+    spec: {},
+    tune: {},
+    params,
+    dims: kernel.dims,
+    tensorMaps: [],
+    blocks,
+    threads,
+    sharedBytes: wgslSharedBytes(kernel),
+    features: [],
+    limits: {},
+    sha256: "",
   };
   const executable = await device.load(manifest, emit(kernel));
   const onDevice = Object.fromEntries(Object.entries(buffers).map(([param, bytes]) => [param, device.alloc(bytes.byteLength)]));

@@ -5,7 +5,17 @@ import type { LoopKernel } from "../../../../compiler/ir/loop.ts";
 import { byteSize, type DType, encode, fromBytes, round, toBytes } from "../../../../dsl/dtype.ts";
 import { scalarFunctions } from "../../../../dsl/math.ts";
 import { openWebGpu, type WebGpuDevice } from "../../../../targets/wgsl/runtime.ts";
-import { codecKernels, gatherRecords, histogram, mathFunctions, mathKernel, mathResults, rowCentre, transpose, vectorScale } from "../../../compiler/interp/loop_kernels.ts";
+import {
+  codecKernels,
+  gatherRecords,
+  histogram,
+  mathFunctions,
+  mathKernel,
+  mathResults,
+  rowCentre,
+  transpose,
+  vectorScale,
+} from "../../../compiler/interp/loop_kernels.ts";
 import { launch } from "./device.ts";
 
 let device: WebGpuDevice;
@@ -16,11 +26,54 @@ const sequence = (n: number, f: (i: number) => number): number[] => Array.from({
 const hash = (i: number): number => Math.imul(Math.imul(i + 1, 0x9e3779b1) ^ (i >>> 3), 0x85ebca6b) >>> 0;
 
 const cases: readonly (readonly [LoopKernel, () => Record<string, Uint8Array>, Record<string, number>])[] = [
-  [vectorScale, () => ({ x: toBytes("f32", sequence(515, (i) => i / 7)), y: new Uint8Array(4 * 515) }), { N: 515 }],
-  [rowCentre, () => ({ x: toBytes("f32", sequence(320, (i) => i % 9)), y: new Uint8Array(1280), total: new Uint8Array(20) }), { R: 5 }],
+  [
+    vectorScale,
+    () => ({
+      x: toBytes(
+        "f32",
+        sequence(515, (i) => i / 7),
+      ),
+      y: new Uint8Array(4 * 515),
+    }),
+    { N: 515 },
+  ],
+  [
+    rowCentre,
+    () => ({
+      x: toBytes(
+        "f32",
+        sequence(320, (i) => i % 9),
+      ),
+      y: new Uint8Array(1280),
+      total: new Uint8Array(20),
+    }),
+    { R: 5 },
+  ],
   [histogram, () => ({ x: toBytes("u32", sequence(777, hash)), counts: new Uint8Array(64), most: new Uint8Array(4) }), { N: 777 }],
-  [transpose, () => ({ x: toBytes("bf16", sequence(37 * 50, (i) => i)), y: toBytes("bf16", sequence(45 * 40, () => 9)) }), { R: 37, C: 45, xPitch: 50, yPitch: 40 }],
-  [gatherRecords, () => ({ cache: Uint8Array.from(sequence(3 * 48, (i) => (hash(i) & 0x3f) | 0x08)), idx: toBytes("i32", [5, -1, 0, 3, 3, -1]), out: new Uint8Array(96), last: new Uint8Array(24) }), { P: 3, J: 6, pageBytes: 48 }],
+  [
+    transpose,
+    () => ({
+      x: toBytes(
+        "bf16",
+        sequence(37 * 50, (i) => i),
+      ),
+      y: toBytes(
+        "bf16",
+        sequence(45 * 40, () => 9),
+      ),
+    }),
+    { R: 37, C: 45, xPitch: 50, yPitch: 40 },
+  ],
+  [
+    gatherRecords,
+    () => ({
+      cache: Uint8Array.from(sequence(3 * 48, (i) => (hash(i) & 0x3f) | 0x08)),
+      idx: toBytes("i32", [5, -1, 0, 3, 3, -1]),
+      out: new Uint8Array(96),
+      last: new Uint8Array(24),
+    }),
+    { P: 3, J: 6, pageBytes: 48 },
+  ],
 ];
 for (const [kernel, make, dims] of cases)
   it(`${kernel.name} gives the bytes of the simulated machine`, async () => {
@@ -30,10 +83,14 @@ for (const [kernel, make, dims] of cases)
     for (const p of kernel.params) expect({ [p.name]: actual[p.name] }).toEqual({ [p.name]: expected[p.name] });
   });
 
-/** f32 values around every boundary of a format: each code's value, the midpoints between neighbours, and the f32 on either side of both. */
+/** f32 values around every boundary of a format: each code's value, the midpoints of neighbours, and the f32 on either side of both. */
 function edges(dtype: DType): number[] {
-  const codes = sequence(2 ** (8 * byteSize(dtype)), (code) => code).filter((code) => byteSize(dtype) === 1 || code % 97 === 0 || code % 1024 < 3);
-  const values = [...fromBytes(dtype, byteSize(dtype) === 1 ? Uint8Array.from(codes) : new Uint8Array(Uint16Array.from(codes).buffer))].filter(Number.isFinite).sort((a, b) => a - b);
+  const codes = sequence(2 ** (8 * byteSize(dtype)), (code) => code).filter(
+    (code) => byteSize(dtype) === 1 || code % 97 === 0 || code % 1024 < 3,
+  );
+  const values = [...fromBytes(dtype, byteSize(dtype) === 1 ? Uint8Array.from(codes) : new Uint8Array(Uint16Array.from(codes).buffer))]
+    .filter(Number.isFinite)
+    .sort((a, b) => a - b);
   const middles = values.slice(1).map((v, i) => (v + values[i]!) / 2);
   const bits = new DataView(new ArrayBuffer(4));
   const step = (x: number, by: number) => (bits.setFloat32(0, x), bits.setInt32(0, bits.getInt32(0) + by), bits.getFloat32(0));
@@ -47,26 +104,64 @@ for (const kernel of codecKernels) {
     const x = edges(dtype);
     const count = Math.max(x.length, 2 ** (8 * byteSize(dtype)));
     const padded = sequence(count, (i) => x[i] ?? i / 3);
-    const codes = byteSize(dtype) === 1 ? Uint8Array.from(sequence(count, (i) => i)) : new Uint8Array(Uint16Array.from(sequence(count, (i) => i)).buffer);
-    const buffers = { codes, x: toBytes("f32", padded), value: new Uint8Array(4 * count), encoded: new Uint8Array(codes.byteLength), rounded: new Uint8Array(4 * count) };
+    const codes =
+      byteSize(dtype) === 1
+        ? Uint8Array.from(sequence(count, (i) => i))
+        : new Uint8Array(Uint16Array.from(sequence(count, (i) => i)).buffer);
+    const buffers = {
+      codes,
+      x: toBytes("f32", padded),
+      value: new Uint8Array(4 * count),
+      encoded: new Uint8Array(codes.byteLength),
+      rounded: new Uint8Array(4 * count),
+    };
     await launch(device, kernel, buffers, { N: count });
     const same = (a: ArrayLike<number>, b: ArrayLike<number>) => {
       for (let i = 0; i < count; i++) if (!Object.is(a[i], b[i])) return `element ${i} (x = ${padded[i]}): ${a[i]}, expected ${b[i]}`;
       return "";
     };
     expect(same(fromBytes("f32", buffers.value), fromBytes(dtype, codes))).toBe("");
-    expect(same(fromBytes("f32", buffers.rounded), padded.map((v) => round(dtype, Math.fround(v))))).toBe("");
+    expect(
+      same(
+        fromBytes("f32", buffers.rounded),
+        padded.map((v) => round(dtype, Math.fround(v))),
+      ),
+    ).toBe("");
     const words = byteSize(dtype) === 1 ? buffers.encoded : new Uint16Array(buffers.encoded.buffer);
-    expect(same(words, padded.map((v) => encode(dtype, Math.fround(v))))).toBe("");
+    expect(
+      same(
+        words,
+        padded.map((v) => encode(dtype, Math.fround(v))),
+      ),
+    ).toBe("");
   });
 }
 
 it("scalar functions keep the budgets of dsl/math.ts", async () => {
-  const x = [...sequence(200, (i) => (i - 100) / 32), ...sequence(60, (i) => 2 ** (i / 4 - 8)), 1e-6, -1e-6, 0.49999, -0.49999, -0.5, 0.5, 0.9999, 20, -20, 80];
+  const x = [
+    ...sequence(200, (i) => (i - 100) / 32),
+    ...sequence(60, (i) => 2 ** (i / 4 - 8)),
+    1e-6,
+    -1e-6,
+    0.49999,
+    -0.49999,
+    -0.5,
+    0.5,
+    0.9999,
+    20,
+    -20,
+    80,
+  ];
   const y = x.map((_, i) => ((hash(i) % 1000) - 500) / 100 || 1);
   const [n, m] = [x.map((_, i) => (hash(i) | 0) >> (i % 30)), x.map((_, i) => 1 + (hash(i + 7) % 9))];
   const results = mathResults.length;
-  const make = () => ({ x: toBytes("f32", x), y: toBytes("f32", y), n: toBytes("i32", n), m: toBytes("i32", m), out: new Uint8Array(4 * results * x.length) });
+  const make = () => ({
+    x: toBytes("f32", x),
+    y: toBytes("f32", y),
+    n: toBytes("i32", n),
+    m: toBytes("i32", m),
+    out: new Uint8Array(4 * results * x.length),
+  });
   const [expected, actual] = [make(), make()];
   runLoop(mathKernel, [], expected, { N: x.length });
   await launch(device, mathKernel, actual, { N: x.length });
@@ -80,7 +175,13 @@ it("scalar functions keep the budgets of dsl/math.ts", async () => {
     if (name === "sin" && Math.abs(x[row]!) > Math.PI) continue;
     if (name === "cos" && Math.abs(x[row]!) > Math.PI) continue;
     if (Number.isNaN(w)) continue; // outside the function's domain: WGSL leaves the value open
-    const allowed = budget ? Math.max(("absolute" in budget ? budget.absolute : 0) ?? 0, (budget.ulp + (("ulpPerUnit" in budget ? budget.ulpPerUnit : 0) ?? 0) * Math.abs(x[row]!) + 1) * ulp(w)) : 0;
-    if (!(w === g || Math.abs(w - g) <= allowed)) expect(`${name || `result ${f}`}(${x[row]}, ${y[row]}, ${n[row]}, ${m[row]}) = ${g}`).toBe(`${w} ± ${allowed}`);
+    const allowed = budget
+      ? Math.max(
+          ("absolute" in budget ? budget.absolute : 0) ?? 0,
+          (budget.ulp + (("ulpPerUnit" in budget ? budget.ulpPerUnit : 0) ?? 0) * Math.abs(x[row]!) + 1) * ulp(w),
+        )
+      : 0;
+    if (!(w === g || Math.abs(w - g) <= allowed))
+      expect(`${name || `result ${f}`}(${x[row]}, ${y[row]}, ${n[row]}, ${m[row]}) = ${g}`).toBe(`${w} ± ${allowed}`);
   }
 });

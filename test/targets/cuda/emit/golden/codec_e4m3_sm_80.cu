@@ -12,7 +12,7 @@ __device__ inline u32 encodeE4m3(float x) {
   const u32 bits = __float_as_uint(x), magnitude = bits & 0x7fffffffu, sign = bits >> 24 & 0x80u;
   if (magnitude > 0x7f800000u) return 0x7fu;
   u32 code;
-  if (magnitude < 0x3c800000u) {  // below the normal numbers: adding 2^14 rounds to their quantum
+  if (magnitude < 0x3c800000u) {  // subnormal: adding 2^14 rounds to the quantum
     code = __float_as_uint(__uint_as_float(magnitude) + 16384.0f) & 0xffu;
   } else {
     code = (magnitude + 0x7ffffu + (magnitude >> 20 & 1u)) >> 20;

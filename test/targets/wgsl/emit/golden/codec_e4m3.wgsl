@@ -16,7 +16,9 @@ fn decodeE4m3(code: u32) -> f32 {
   let sign = (code & 0x80u) << 24u;
   let magnitude = code & 0x7fu;
   if (magnitude == 0x7fu) { return floatFromBits(0x7fc00000u); }
-  if (magnitude < 8u) { return bitcast<f32>(sign | bitcast<u32>(f32(magnitude) * 0.001953125f)); }  // subnormal
+  if (magnitude < 8u) {  // subnormal
+    return bitcast<f32>(sign | bitcast<u32>(f32(magnitude) * 0.001953125f));
+  }
   return bitcast<f32>(sign | ((magnitude << 20u) + 0x3c000000u));
 }
 fn codes_e4m3_or(inside: bool, at: i32, fill: f32) -> f32 {
@@ -37,8 +39,8 @@ fn encodeE4m3(x: f32) -> u32 {
     let mantissa = (magnitude & 0x7fffffu) | 0x800000u;
     return sign | ((mantissa + (1u << (shift - 1u)) - 1u + ((mantissa >> shift) & 1u)) >> shift);
   }
-  let code = ((magnitude + 0x7ffffu + ((magnitude >> 20u) & 1u)) >> 20u) - 0x3c0u;
-  return sign | min(code, 0x7eu);
+  let rounded = (magnitude + 0x7ffffu + ((magnitude >> 20u) & 1u)) >> 20u;
+  return sign | min(rounded - 0x3c0u, 0x7eu);
 }
 fn packE4m3(a: f32, b: f32, c: f32, d: f32) -> u32 {
   return encodeE4m3(a) | (encodeE4m3(b) << 8u)

@@ -14,7 +14,9 @@ fn decodeE5m2(code: u32) -> f32 {
   let sign = (code & 0x80u) << 24u;
   let magnitude = code & 0x7fu;
   if (magnitude >= 0x7cu) { return bitcast<f32>(sign | 0x7f800000u | ((magnitude & 3u) << 21u)); }
-  if (magnitude < 4u) { return bitcast<f32>(sign | bitcast<u32>(f32(magnitude) * 0.0000152587890625f)); }  // subnormal
+  if (magnitude < 4u) {  // subnormal
+    return bitcast<f32>(sign | bitcast<u32>(f32(magnitude) * 0.0000152587890625f));
+  }
   return bitcast<f32>(sign | ((magnitude << 21u) + 0x38000000u));
 }
 fn codes_e5m2_or(inside: bool, at: i32, fill: f32) -> f32 {
@@ -35,8 +37,8 @@ fn encodeE5m2(x: f32) -> u32 {
     let mantissa = (magnitude & 0x7fffffu) | 0x800000u;
     return sign | ((mantissa + (1u << (shift - 1u)) - 1u + ((mantissa >> shift) & 1u)) >> shift);
   }
-  let code = ((magnitude + 0xfffffu + ((magnitude >> 21u) & 1u)) >> 21u) - 0x1c0u;
-  return sign | min(code, 0x7bu);
+  let rounded = (magnitude + 0xfffffu + ((magnitude >> 21u) & 1u)) >> 21u;
+  return sign | min(rounded - 0x1c0u, 0x7bu);
 }
 fn packE5m2(a: f32, b: f32, c: f32, d: f32) -> u32 {
   return encodeE5m2(a) | (encodeE5m2(b) << 8u)

@@ -14,7 +14,9 @@ fn decodeF16(code: u32) -> f32 {
   let sign = (code & 0x8000u) << 16u;
   let magnitude = code & 0x7fffu;
   if (magnitude >= 0x7c00u) { return bitcast<f32>(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13u)); }
-  if (magnitude < 1024u) { return bitcast<f32>(sign | bitcast<u32>(f32(magnitude) * 5.960464477539063e-8f)); }  // subnormal
+  if (magnitude < 1024u) {  // subnormal
+    return bitcast<f32>(sign | bitcast<u32>(f32(magnitude) * 5.960464477539063e-8f));
+  }
   return bitcast<f32>(sign | ((magnitude << 13u) + 0x38000000u));
 }
 fn codes_f16_or(inside: bool, at: i32, fill: f32) -> f32 {
@@ -35,8 +37,8 @@ fn encodeF16(x: f32) -> u32 {
     let mantissa = (magnitude & 0x7fffffu) | 0x800000u;
     return sign | ((mantissa + (1u << (shift - 1u)) - 1u + ((mantissa >> shift) & 1u)) >> shift);
   }
-  let code = ((magnitude + 0xfffu + ((magnitude >> 13u) & 1u)) >> 13u) - 0x1c000u;
-  return sign | min(code, 0x7c00u);
+  let rounded = (magnitude + 0xfffu + ((magnitude >> 13u) & 1u)) >> 13u;
+  return sign | min(rounded - 0x1c000u, 0x7c00u);
 }
 fn packF16(a: f32, b: f32) -> u32 { return encodeF16(a) | (encodeF16(b) << 16u); }
 fn encoded_store(word: u32, codes_2: u32, count: i32) {
