@@ -1,0 +1,173 @@
+/** The kernels of this folder once more, as loops over single numbers in f64. Keys are export names; tensors are packed and row-major. */
+import { decode, encode, round, type DType } from "../../dsl/dtype.ts";
+
+type Tensors = Readonly<Record<string, Float64Array>>;
+type Dims = Readonly<Record<string, number>>;
+/** Outputs that it leaves out are not compared; NaN marks an element that the kernel leaves alone. */
+type Naive = (x: Tensors, dims: Dims) => Readonly<Record<string, ArrayLike<number>>>;
+
+const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+const total = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+const row = (x: Float64Array, r: number, width: number): number[] => [...x.subarray(r * width, (r + 1) * width)];
+const rows = (x: Float64Array, count: number, width: number, f: (row: number[], r: number) => readonly number[]): number[] => range(count).flatMap((r) => f(row(x, r, width), r));
+const gelu = (x: number): number => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+
+const dense = (activation: (x: number) => number): Naive => ({ a, b, bias }, { M, N, K }) => ({
+  y: range(M!).flatMap((m) => range(N!).map((n) => activation(total(range(K!).map((k) => a![m * K! + k]! * b![k * N! + n]!)) + bias![n]!))),
+});
+
+export const naive: Readonly<Record<string, Naive>> = {
+  rowSoftmax: ({ x }, { R, C }) => ({
+    y: rows(x!, R!, C!, (xs) => {
+      const top = Math.max(...xs);
+      const all = total(xs.map((v) => Math.exp(v - top)));
+      return xs.map((v) => Math.exp(v - top) / all);
+    }),
+  }),
+  rmsNorm: ({ x, gain }, { R }) => ({
+    y: rows(x!, R!, 192, (xs) => xs.map((v, c) => (v / Math.sqrt(total(xs.map((u) => u * u)) / 192 + 1e-5)) * gain![c]!)),
+  }),
+  layerNorm: ({ x, gain, shift }, { R }) => {
+    const mean = (xs: readonly number[]): number => total(xs) / 77;
+    return {
+      mean: rows(x!, R!, 77, (xs) => [mean(xs)]),
+      y: rows(x!, R!, 77, (xs) => {
+        const variance = mean(xs.map((v) => (v - mean(xs)) ** 2));
+        return xs.map((v, c) => ((v - mean(xs)) / Math.sqrt(variance + 1e-5)) * gain![c]! + shift![c]!);
+      }),
+    };
+  },
+  denseRelu: dense((x) => Math.max(x, 0)),
+  denseGelu: dense(gelu),
+  batchedGemm: ({ x, w }, { B }) => ({
+    y: range(B!).flatMap((b) => range(12).flatMap((m) => range(20).map((n) => total(range(24).map((k) => x![(b * 12 + m) * 24 + k]! * w![(b * 24 + k) * 20 + n]!))))),
+  }),
+  flashAttention: ({ q, k, v }, { H, S }) => {
+    const logits = (h: number, i: number): number[] => range(i + 1).map((j) => total(range(64).map((d) => q![(h * S! + i) * 64 + d]! * k![(h * S! + j) * 64 + d]!)) / 8);
+    const lse = (z: readonly number[]): number => Math.max(...z) + Math.log(total(z.map((x) => Math.exp(x - Math.max(...z)))));
+    const places = range(H!).flatMap((h) => range(S!).map((i) => [h, i] as const));
+    return {
+      lse: places.map(([h, i]) => lse(logits(h, i))),
+      o: places.flatMap(([h, i]) => {
+        const z = logits(h, i);
+        const all = lse(z);
+        const p = z.map((x) => Math.exp(x - all));
+        return range(64).map((d) => total(p.map((weight, j) => weight * v![(h * S! + j) * 64 + d]!)));
+      }),
+    };
+  },
+  cumulativeCounts: ({ pixels }, { N, P }) => ({ cdf: rows(pixels!, N!, P!, (xs) => range(256).map((v) => xs.filter((x) => x <= v).length)) }),
+  equalise: ({ pixels, cdf }, { N, P }) => ({
+    y: rows(pixels!, N!, P!, (xs, image) => xs.map((x) => (x < 0 || x > 255 ? 0 : Math.floor((cdf![image * 256 + x]! * 255) / P!)))),
+  }),
+  percentileClip: ({ x }, { R, C }) => {
+    const level = (xs: readonly number[]): number => [...xs].sort((a, b) => b - a)[Math.floor((C! + 3) / 4) - 1]!;
+    return { level: rows(x!, R!, C!, (xs) => [level(xs)]), y: rows(x!, R!, C!, (xs) => xs.map((v) => Math.min(v, level(xs)))) };
+  },
+  prefixMax: ({ x }, { R, T }) => ({ y: rows(x!, R!, T!, (xs) => xs.map((_, t) => Math.max(...xs.slice(0, t + 1)))) }),
+  summedArea: ({ x }, { N }) => ({
+    y: rows(x!, N!, 960, (xs) => range(24).flatMap((i) => range(40).map((j) => total(range(i + 1).flatMap((a) => xs.slice(a * 40, a * 40 + j + 1)))))),
+  }),
+  compact: ({ x }, { R, T }) => {
+    const kept = (xs: readonly number[]): number[] => xs.filter((v) => v > 0).slice(0, 50);
+    return { count: rows(x!, R!, T!, (xs) => [kept(xs).length]), y: rows(x!, R!, T!, (xs) => range(50).map((j) => kept(xs)[j] ?? 0)) };
+  },
+  dequantise: (x, { R }) => ({ y: range(R!).flatMap((r) => range(64).map((i) => x["x.code"]![r * 64 + i]! * x["x.scale"]![r * 2 + (i >> 5)]!)) }),
+  recode: ({ a, b }) => {
+    const as = (dtype: DType) => (x: number): number => decode(dtype, encode(dtype, x));
+    return { wide: a!, half: [...b!].map(as("f16")), swapped: [...b!].map(as("e4m3")) };
+  },
+  transpose: ({ x }, { M, N }) => ({ y: range(N!).flatMap((n) => range(M!).map((m) => round("f16", x![m * N! + n]!))) }),
+  pagedGather: (x, { P, B, I }) => ({
+    y: range(I!).flatMap((i) => {
+      const r = x.idx![i]!;
+      const page = r >= 0 && r < 8 * B! ? x.table![Math.floor(r / 8)]! : -1;
+      const slot = page * 8 + (r % 8);
+      return range(24).map((c) => (page < 0 || page >= P! ? 0 : x["pages.row"]![slot * 24 + c]! * x["pages.gain"]![slot]!));
+    }),
+  }),
+  argmax: ({ x }, { R, C }) => ({
+    best: rows(x!, R!, C!, (xs) => [Math.max(...xs)]),
+    at: rows(x!, R!, C!, (xs) => [xs.findIndex((v) => v === Math.max(...xs))]),
+  }),
+  branches: ({ x, mode }, { R, C }) => {
+    const [y, taken, skipped]: [number[], number[], number[]] = [Array<number>(R! * C!).fill(NaN), [], []];
+    for (const r of range(R!)) {
+      let [hits, misses, limit] = [0, 0, mode![r] === 3 ? 1 : 1e30];
+      const state = Array<number>(16).fill(0);
+      for (let c = 0; c < C! && mode![r]! >= 0 && mode![r]! < 4; c += 16) {
+        const xs = range(16).map((i) => (c + i < C! ? x![r * C! + c + i]! : 0));
+        const top = Math.max(...xs);
+        if (mode![r] === 0 || (mode![r] === 1 && (c / 16) % 2 === 1)) {
+          xs.forEach((v, i) => (state[i]! += v));
+          hits++;
+        } else if (mode![r] === 2 && top > 0.5) {
+          xs.forEach((v, i) => (state[i] = v * top));
+          hits += 2;
+        } else {
+          misses++;
+          if (mode![r] !== 2) limit = Math.min(limit, Math.abs(total(xs)));
+        }
+        xs.forEach((v, i) => c + i < C! && (y[r * C! + c + i] = Math.min(state[i]!, limit) + v));
+      }
+      taken.push(hits);
+      skipped.push(misses);
+    }
+    return { y, taken, skipped };
+  },
+  hash: ({ x, seed }) => {
+    const word = (n: bigint): bigint => BigInt.asUintN(32, n);
+    const y = [...x!].map((value, i) => {
+      const spread = BigInt(value) ^ BigInt(seed![0]!) ^ BigInt(i);
+      const once = word((spread ^ (spread >> 16n)) * 0x45d9n);
+      const turned = word(once << 13n) | (once >> 19n);
+      return Number(word(~(turned ^ (turned >> 9n))));
+    });
+    return { y, ones: y.map((v) => [...v.toString(2)].filter((bit) => bit === "1").length) };
+  },
+  functions: ({ x }) => {
+    const list: readonly ((x: number) => number)[] = [
+      (v) => Math.exp(v / 4), (v) => 2 ** (v / 4), (v) => Math.log(Math.abs(v) + 1), (v) => Math.log2(Math.abs(v) + 1), (v) => Math.log1p(Math.abs(v)),
+      (v) => Math.sqrt(Math.abs(v)), Math.abs, Math.floor, Math.ceil, Math.tanh, Math.sin, Math.cos, (v) => -v, Math.sign,
+      (v) => Math.max(-1, Math.min(v, 1)), (v) => (v < 0 || Object.is(v, -0) ? 3 : 4),
+    ];
+    return { y: list.flatMap((f) => [...x!].map(f)) };
+  },
+  sparseRows: ({ start, column, value, x }, { R, E, C }) => ({
+    y: range(R!).flatMap((r) =>
+      range(36).map((n) => {
+        const entries = range(E!).filter((e) => e >= start![r]! && e < start![r + 1]! && column![e]! >= 0 && column![e]! < C!);
+        return total(entries.map((e) => value![e]! * x![column![e]! * 36 + n]!));
+      }),
+    ),
+  }),
+  linearAttention: ({ q, k, v }, { H, T }) => {
+    const dot = (h: number, t: number, s: number): number => total(range(20).map((d) => q![(h * T! + t) * 20 + d]! * k![(h * T! + s) * 20 + d]!));
+    return {
+      y: range(H!).flatMap((h) => range(T!).flatMap((t) => range(24).map((e) => total(range(t + 1).map((s) => dot(h, t, s) * v![(h * T! + s) * 24 + e]!))))),
+      state: range(H!).flatMap((h) => range(20).flatMap((d) => range(24).map((e) => total(range(T!).map((s) => k![(h * T! + s) * 20 + d]! * v![(h * T! + s) * 24 + e]!))))),
+    };
+  },
+  convolve: ({ x, w }, { R, T }) => ({ y: rows(x!, R!, T!, (xs) => xs.map((_, t) => total(range(5).map((i) => w![i]! * (xs[t + i - 2] ?? 0))))) }),
+  partition: ({ x }, { R, T, J }) => {
+    const where = (xs: readonly number[], is: (v: number) => boolean): number[] => range(xs.length).filter((t) => is(xs[t]!)).slice(0, 64);
+    const list = (indices: readonly number[], rest: number): number[] => range(J!).map((j) => (j < 64 ? (indices[j] ?? rest) : NaN));
+    return {
+      positive: rows(x!, R!, T!, (xs) => list(where(xs, (v) => v > 0), -1)),
+      negative: rows(x!, R!, T!, (xs) => list(where(xs, (v) => v < 0), -1 - where(xs, (v) => v > 0).length)),
+      zeros: rows(x!, R!, T!, (xs) => xs.map((v) => (v === 0 ? v : NaN))),
+    };
+  },
+  blockStats: ({ x, n }, { B }) => {
+    const column = (xs: readonly number[], j: number): number[] => range(12).map((i) => xs[i * 20 + j]!);
+    const cells = range(12).flatMap((i) => range(20).map((j) => [i, j] as const));
+    return {
+      most: rows(x!, B!, 240, (xs) => [Math.max(...xs)]),
+      least: rows(n!, B!, 240, (xs) => [Math.min(...xs)]),
+      positive: rows(x!, B!, 240, (xs) => range(12).map((i) => xs.slice(i * 20, (i + 1) * 20).filter((v) => v > 0).length)),
+      running: rows(x!, B!, 240, (xs) => cells.map(([i, j]) => total(column(xs, j).slice(0, i + 1)))),
+      lowest: rows(x!, B!, 240, (xs) => cells.map(([i, j]) => Math.min(...range(j + 1).flatMap((b) => column(xs, b).slice(0, i + 1))))),
+      spread: rows(x!, B!, 240, (xs) => range(20).map((j) => Math.max(...column(xs, j)) - Math.min(...column(xs, j)) + column(xs, j).filter((v) => v === 0).length)),
+    };
+  },
+};

@@ -1,0 +1,7 @@
+/** The kernels of this folder. */
+import { join } from "node:path";
+import { kernelsOfFile } from "../../verify/file.ts";
+
+const files = ["row_softmax", "norms", "gemms", "flash_attention", "histograms", "scans", "formats", "indexing", "scalars", "combinations"];
+
+export const suite = (await Promise.all(files.map((name) => kernelsOfFile(join(import.meta.dirname, `${name}.ts`))))).flat();
