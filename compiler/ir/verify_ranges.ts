@@ -13,6 +13,8 @@ interface Binding {
   readonly within: Interval;
   /** A constant once loops are unrolled. */
   readonly constant: boolean;
+  /** The indices of an unrolled loop. */
+  readonly each?: readonly number[];
 }
 interface Scope {
   readonly bindings: ReadonlyMap<string, Binding>;
@@ -43,7 +45,8 @@ export function verifyRanges(kernel: LoopKernel, fail: Fail): void {
       if (s.kind === "For") {
         const [lo, hi] = [bounds(s.lo, scope), bounds(s.hi, scope)];
         const last = s.unroll ? lo.lo + Math.floor((hi.hi - 1 - lo.lo) / s.step) * s.step : hi.hi - 1;
-        const index = { value: { lo: lo.lo, hi: last }, within: anything, constant: s.unroll };
+        const each = s.unroll ? Array.from({ length: (last - lo.lo) / s.step + 1 }, (_, i) => lo.lo + i * s.step) : undefined;
+        const index = { value: { lo: lo.lo, hi: last }, within: anything, constant: s.unroll, ...(each && { each }) };
         walk(s.body, { ...scope, bindings: new Map(scope.bindings).set(s.name, index) });
       }
     }
@@ -86,18 +89,42 @@ export function verifyRanges(kernel: LoopKernel, fail: Fail): void {
     }
   }
 
-  /** Whether some thread is known to come here with an index outside. */
+  /** Whether some thread is known to come here, in some turn of the unrolled loops, with an index outside. */
   function escapes(index: Expr, inside: Interval, scope: Scope): boolean {
     const outside = ({ lo, hi }: Interval): boolean => lo < inside.lo || hi > inside.hi;
     const whole = bounds(index, scope);
     if (!outside(whole) || !isBounded(whole)) return false;
-    return Array.from({ length: kernel.threads }, (_, t) => ({ ...scope, thread: { lo: t, hi: t } })).some(
-      (one) => one.conditions.every((c) => bounds(c, one).hi !== 0) && outside(bounds(index, one)),
+    const threads = Array.from({ length: kernel.threads }, (_, t) => ({ ...scope, thread: { lo: t, hi: t } }));
+    return turnsOf(scope, [index, ...scope.conditions]).some((bindings) =>
+      threads.some((thread) => {
+        const one = { ...thread, bindings };
+        return one.conditions.every((c) => bounds(c, one).hi !== 0) && outside(bounds(index, one));
+      }),
     );
   }
 
   const size: Binding = { value: { lo: 0, hi: Infinity }, within: anything, constant: false };
   walk(kernel.body, { bindings: new Map(kernel.dims.map((d) => [d.name, size])), sizes: new Map(), thread: { lo: 0, hi: kernel.threads - 1 }, conditions: [] });
+}
+
+/** The bindings in each turn of the unrolled loops whose indices the expressions name. */
+function turnsOf({ bindings }: Scope, expressions: readonly Expr[]): ReadonlyMap<string, Binding>[] {
+  const named = new Set<string>();
+  const visit = (e: Expr): void => {
+    if (e.kind === "Var" && !named.has(e.name)) {
+      named.add(e.name);
+      const value = bindings.get(e.name)?.value;
+      if (value && "kind" in value) visit(value);
+    }
+    childrenOf(e).forEach(visit);
+  };
+  expressions.forEach(visit);
+  let turns: ReadonlyMap<string, Binding>[] = [bindings];
+  for (const [name, binding] of bindings) {
+    if (!binding.each || !named.has(name)) continue;
+    turns = turns.flatMap((turn) => binding.each!.map((at) => new Map(turn).set(name, { ...binding, value: { lo: at, hi: at } })));
+  }
+  return turns;
 }
 
 function bounds(e: Expr, scope: Scope): Interval {
