@@ -1,0 +1,107 @@
+/** What loops carry: variables that swap, rotate, take a view of another, or nest. */
+import { blocks, each, input, iota, kernel, load, map, max, output, rename, scalar, store, sum } from "../../../../dsl/index.ts";
+
+export const swap = kernel("swap", {
+  args: { x: input("f32", { n: "N", c: 64 }), y: output("f32", { n: "N", c: 64 }) },
+  tune: {},
+  grid: (a) => ({ n: each(a.x.size.n) }),
+  body(a, {}, { n }) {
+    let p = map([load(a.x.tile({ n }))], (x) => x + 1);
+    let q = map([p], (x) => x * 2);
+    for (const _ of blocks("c", 0, a.x.size.n, 4)) {
+      const t = p;
+      p = q;
+      q = t;
+    }
+    store(a.y.tile({ n }), map([p, q], (p, q) => p - 3 * q));
+  },
+});
+
+export const rotate = kernel("rotate", {
+  args: { x: input("f32", { n: "N", c: 64 }), y: output("f32", { n: "N", c: 64 }) },
+  tune: {},
+  grid: (a) => ({ n: each(a.x.size.n) }),
+  body(a, {}, { n }) {
+    let q = map([load(a.x.tile({ n }))], (x) => x + 1);
+    let p = map([q], (x) => x * 2);
+    for (const _ of blocks("c", 0, a.x.size.n, 4)) {
+      const next = map([p, q], (p, q) => p + q);
+      p = q;
+      q = next;
+    }
+    store(a.y.tile({ n }), map([p, q], (p, q) => p - 3 * q));
+  },
+});
+
+export const mirror = kernel("mirror", {
+  args: { x: input("f32", { n: "N", c: 64 }), y: output("f32", { n: "N", c: 64 }) },
+  tune: {},
+  grid: (a) => ({ n: each(a.x.size.n) }),
+  body(a, {}, { n }) {
+    let p = map([load(a.x.tile({ n }))], (x) => x + 1);
+    let q = rename(map([p], (x) => x * 2), { c: "d" });
+    for (const _ of blocks("c", 0, a.x.size.n, 4)) {
+      const next = rename(p, { c: "d" });
+      p = map([p], (x) => x * 3);
+      q = next;
+    }
+    store(a.y.tile({ n }), map([p, rename(q, { d: "c" })], (p, q) => p - 3 * q));
+  },
+});
+
+export const nested = kernel("nested", {
+  args: { x: input("f32", { n: "N", c: 40 }), y: output("f32", { n: "N", c: 40 }) },
+  tune: {},
+  grid: (a) => ({ n: each(a.x.size.n) }),
+  body(a, {}, { n }) {
+    let p = map([load(a.x.tile({ n }))], (x) => x + 1);
+    let best = max(p, "c");
+    for (const ab of blocks("c", 0, a.x.size.n, 3)) {
+      let r = map([p], (p) => p * 2);
+      for (const _ of blocks("c", 0, ab.start + 2, 1)) {
+        const t = r;
+        r = map([p, r, best], (p, r, b) => p + r - b);
+        p = map([t], (t) => t + 1);
+      }
+      best = max(r, "c");
+      if (ab.start > 2) p = r;
+    }
+    store(a.y.tile({ n }), map([p, best], (p, b) => p + b));
+  },
+});
+
+export const carriedScalars = kernel("carried_scalars", {
+  args: { x: input("i32", { n: "N", c: 40 }), y: output("i32", { n: "N", c: 40 }) },
+  tune: {},
+  grid: (a) => ({ n: each(a.x.size.n) }),
+  body(a, {}, { n }) {
+    let p = 1;
+    let q = 2;
+    for (const cb of blocks("c", 0, 40, 8)) {
+      const s = scalar(sum(load(a.x.tile({ n, c: cb })), "c"));
+      const t = p;
+      p = q;
+      q = t + s;
+      store(a.y.tile({ n, c: cb }), map([load(a.x.tile({ n, c: cb })), iota(cb)], (x, i) => x * p - q + i, "i32"));
+    }
+  },
+});
+
+export const branches = kernel("branches", {
+  args: { x: input("f32", { n: "N", c: 50 }), f: input("i32", { n: "N" }), y: output("f32", { n: "N", c: 50 }) },
+  tune: {},
+  grid: (a) => ({ n: each(a.x.size.n) }),
+  body(a, {}, { n }) {
+    let p = map([load(a.x.tile({ n }))], (x) => x + 1);
+    const s = scalar(load(a.f.tile({ n })));
+    let q = map([p], (x) => x * x);
+    if (s > 3) {
+      const total = sum(p, "c");
+      p = map([q, total], (x, t) => x - t);
+      q = p;
+    } else {
+      q = map([p, q], (a, b) => a + b);
+    }
+    store(a.y.tile({ n }), map([p, q], (p, q) => p - 3 * q));
+  },
+});

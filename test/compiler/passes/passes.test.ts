@@ -1,0 +1,69 @@
+/** What each pass makes of small kernels, as golden text. */
+import { expect, test } from "vitest";
+import { printLoop } from "../../../compiler/ir/print_loop.ts";
+import { printPlan } from "../../../compiler/ir/print_plan.ts";
+import { printTile } from "../../../compiler/ir/print_tile.ts";
+import { verifyLoop } from "../../../compiler/ir/verify_loop.ts";
+import { verifyPlan } from "../../../compiler/ir/verify_plan.ts";
+import { dropUnused } from "../../../compiler/passes/drop_unused.ts";
+import { fitShared } from "../../../compiler/passes/fit_shared.ts";
+import type { Target } from "../../../compiler/target.ts";
+import { beforeAfter, cuda, passesOf, printLayouts, printPlacement, printStages, smallKernelNames, smallKernels, wgsl, type Passes, type SmallKernel } from "./small_kernels.ts";
+
+const folderOf = (target: Target): string => target.name.replace(":", "-");
+const golden = (pass: string, name: string, text: string): Promise<void> => expect(text).toMatchFileSnapshot(`golden/${pass}/${name}.txt`);
+
+test.each(["deadCode"] as const)("dropDead: %s", async (name) => {
+  const { read, tile } = await passesOf(name, cuda, 64);
+  await golden("drop_dead", name, beforeAfter(printTile(read), printTile(tile)));
+});
+
+test.each(["attention", "softmaxRows", "countsThenAdd", "mirror"] as const)("placeValues: %s", async (name) => {
+  const passes = await passesOf(name, cuda, 64);
+  await golden("place_values", name, beforeAfter(printTile(passes.tile), printPlacement(passes)));
+});
+
+test.each([cuda, wgsl])("selectAtoms: products on $name", async (target) => {
+  const lines = await Promise.all(
+    smallKernels.products.map(async (name) => `${name}: ${[...(await passesOf(name, target, 64)).layouts.gemms.values()].map((g) => g.atom).join(", ")}\n`),
+  );
+  await golden("select_atoms", folderOf(target), lines.join(""));
+});
+
+/** The cases of passes whose result depends on the target. */
+const onTargets = (names: readonly SmallKernel[]) => names.flatMap((name) => [cuda, wgsl].map((target) => ({ name, on: folderOf(target), target })));
+const each = (pass: string, names: readonly SmallKernel[], text: (p: Passes) => string): void =>
+  test.each(onTargets(names))(`${pass}: $name on $on`, async ({ name, on, target }) => {
+    await golden(pass, `${name}.${on}`, text(await passesOf(name, target, 64)));
+  });
+
+each("infer_layouts", ["attention", "softmaxRows", "transposedProduct"], (p) => beforeAfter(printPlacement(p), printLayouts(p)));
+each("plan_stages", ["attention", "twoColumnAxes"], (p) => beforeAfter(printLayouts(p), printStages(p.stages)));
+each("build_plan", ["swap", "rotate", "mirror", "branches"], (p) => beforeAfter(printTile(p.tile), printPlan(p.built)));
+each("share_registers", ["attention", "rotate"], (p) => beforeAfter(printPlan(p.built), printPlan(p.plan)));
+each("lower", ["attention", "batchProduct", "softmaxRows", "gatherRows", "longScan", "rowScans", "select", "branches"], (p) => beforeAfter(printPlan(p.plan), printLoop(p.lowered)));
+each("insert_barriers", ["attention", "softmaxRows", "shortScan"], (p) => beforeAfter(printLoop(p.lowered), printLoop(p.loop)));
+
+test("dropUnused: what nothing reads goes, and what only that read", async () => {
+  const { lowered } = await passesOf("nested", wgsl, 64);
+  await golden("drop_unused", "nested", beforeAfter(printLoop(lowered), printLoop(dropUnused(lowered))));
+});
+
+test("fitShared drops optional stages, largest first, and says what is too large", async () => {
+  const { tile, stages } = await passesOf("batchProduct", cuda, 64);
+  const within = (maxSharedBytes: number) => fitShared(tile, stages, { ...cuda.machine, maxSharedBytes });
+  const { exchangeBytes } = cuda.machine;
+  await golden("fit_shared", "batchProduct", beforeAfter(printStages(stages), printStages(within(exchangeBytes + 4000))));
+  expect(within(exchangeBytes)).toEqual([]); // all of them can be read from device memory
+  const attention = await passesOf("attention", cuda, 64);
+  expect(() => fitShared(attention.tile, attention.stages, { ...cuda.machine, maxSharedBytes: exchangeBytes + 1000 })).toThrow(/E-FIT-01|shared memory/);
+});
+
+test.each(smallKernelNames)("%s passes the verifiers on both targets", async (name) => {
+  for (const target of [cuda, wgsl])
+    for (const threads of [32, 128]) {
+      const { plan, loop } = await passesOf(name, target, threads);
+      verifyPlan(plan, target.machine, "shareRegisters");
+      verifyLoop(loop, target, "insertBarriers");
+    }
+});

@@ -1,0 +1,91 @@
+/** The small kernels of these tests, what each pass makes of them, and its results as text. */
+import { join } from "node:path";
+import { readKernel } from "../../../compiler/front/index.ts";
+import { printLayout } from "../../../compiler/ir/layout.ts";
+import type { LoopKernel } from "../../../compiler/ir/loop.ts";
+import type { Plan } from "../../../compiler/ir/plan.ts";
+import type { TileKernel } from "../../../compiler/ir/tile.ts";
+import { definedTiles } from "../../../compiler/ir/walk.ts";
+import { buildPlan } from "../../../compiler/passes/build_plan.ts";
+import { dropDead } from "../../../compiler/passes/drop_dead.ts";
+import { fitShared } from "../../../compiler/passes/fit_shared.ts";
+import { inferLayouts, type Layouts } from "../../../compiler/passes/infer_layouts.ts";
+import { insertBarriers } from "../../../compiler/passes/insert_barriers.ts";
+import { lower } from "../../../compiler/passes/lower/lower.ts";
+import { placeValues, type Placement } from "../../../compiler/passes/place_values.ts";
+import { planStages, type StagedTile } from "../../../compiler/passes/plan_stages.ts";
+import { shareRegisters } from "../../../compiler/passes/share_registers.ts";
+import type { Target } from "../../../compiler/target.ts";
+import { cudaTarget } from "../../../targets/cuda/index.ts";
+import { wgslTarget } from "../../../targets/wgsl/index.ts";
+
+export const cuda = cudaTarget("cuda:sm_80");
+export const wgsl = wgslTarget();
+
+export const smallKernels = {
+  loops: ["swap", "rotate", "mirror", "nested", "carriedScalars", "branches"],
+  products: [
+    "attention", "sliceDepth", "sliceColumns", "sliceEnds", "sliceEndsAcross", "raggedProduct", "twoColumnAxes", "transposedProduct", "batchProduct",
+    "reorderedDepth", "gatheredProduct",
+  ],
+  selection: ["countsThenAdd", "unusedFind", "longScan", "shortScan", "rowScans", "select"],
+  elementwise: ["softmaxRows", "sums", "gatherRows", "deadCode"],
+} as const;
+type File = keyof typeof smallKernels;
+export type SmallKernel = (typeof smallKernels)[File][number];
+export const smallKernelNames = Object.values(smallKernels).flat() as readonly SmallKernel[];
+
+export function readSmall(name: SmallKernel): Promise<TileKernel> {
+  const file = (Object.keys(smallKernels) as File[]).find((f) => (smallKernels[f] as readonly string[]).includes(name));
+  return readKernel({ file: join(import.meta.dirname, "kernels", `${file}.ts`), exportName: name, skipTypes: true });
+}
+
+/** What every pass makes of a kernel. */
+export interface Passes {
+  readonly read: TileKernel;
+  readonly tile: TileKernel;
+  readonly placement: Placement;
+  readonly layouts: Layouts;
+  readonly stages: readonly StagedTile[];
+  readonly fitted: readonly StagedTile[];
+  readonly built: Plan;
+  readonly plan: Plan;
+  readonly lowered: LoopKernel;
+  readonly loop: LoopKernel;
+}
+
+export function runPasses(read: TileKernel, target: Target, threads: number): Passes {
+  const { machine } = target;
+  const tile = dropDead(read);
+  const placement = placeValues(tile);
+  const layouts = inferLayouts(tile, placement, machine, threads);
+  const stages = planStages(tile, placement, layouts);
+  const fitted = fitShared(tile, stages, machine);
+  const built = buildPlan(tile, placement, layouts, fitted, threads);
+  const plan = shareRegisters(built);
+  const lowered = lower(plan, machine);
+  return { read, tile, placement, layouts, stages, fitted, built, plan, lowered, loop: insertBarriers(lowered, target.instructions) };
+}
+export const passesOf = async (name: SmallKernel, target: Target, threads: number): Promise<Passes> => runPasses(await readSmall(name), target, threads);
+
+const list = (lines: readonly string[]): string => lines.map((l) => `  ${l}\n`).join("");
+
+export const printPlacement = ({ tile, placement }: Passes): string =>
+  list([...definedTiles(tile.body)].map((v) => `${v.label}: ${placement.inline.has(v.id) ? "inline" : placement.staged.has(v.id) ? "stored, staged" : "stored"}`));
+
+export const printLayouts = ({ tile, layouts }: Passes): string =>
+  list(
+    [...definedTiles(tile.body)].flatMap((v) => {
+      const [layout, gemm, reduce] = [layouts.layouts.get(v.id), layouts.gemms.get(v.id), layouts.reduces.get(v.id)];
+      if (!layout && !layouts.staged.has(v.id)) return [];
+      const own = `${v.label}: ${[layout && printLayout(layout), layouts.staged.has(v.id) ? "staged" : undefined].filter(Boolean).join(", ")}`;
+      const joined = reduce && `  joined by lanes ${reduce.shuffles.join(" ") || "none"}, memory ${reduce.joins.map((j) => `${j.size} by ${j.stride}`).join(" ") || "none"}`;
+      return [own, ...(gemm ? [`  by ${gemm.atom}`] : []), ...(joined ? [joined] : [])];
+    }),
+  );
+
+export const printStages = (stages: readonly StagedTile[]): string =>
+  list(stages.map(({ value, stage, optional }) => `${value.label}: ${stage.dtype}[${stage.axes.map((a) => `${a.name} ${a.extent} by ${a.stride}`).join(", ")}] of ${stage.elements}${optional ? ", optional" : ""}`));
+
+/** Golden text of a pass. */
+export const beforeAfter = (before: string, after: string): string => `before\n${before}\nafter\n${after}`;
