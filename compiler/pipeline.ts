@@ -13,6 +13,7 @@ import { verifyPlan } from "./ir/verify_plan.ts";
 import { verifyTile } from "./ir/verify_tile.ts";
 import { buildPlan } from "./passes/build_plan.ts";
 import { dropDead } from "./passes/drop_dead.ts";
+import { dropUnused } from "./passes/drop_unused.ts";
 import { fitShared } from "./passes/fit_shared.ts";
 import { inferLayouts } from "./passes/infer_layouts.ts";
 import { insertBarriers } from "./passes/insert_barriers.ts";
@@ -78,8 +79,10 @@ export function compileTile(read: TileKernel, target: Target, threads: number, s
   // one thread's program
   const lowered = lower(plan, machine);
   trace?.write("lower", printLoop(lowered));
+  // names that nothing reads
+  const used = dropUnused(lowered);
   // only now is it known who writes what
-  const loop = insertBarriers(lowered, target.instructions);
+  const loop = insertBarriers(used, target.instructions);
   verifyLoop(loop, target, "insertBarriers");
   trace?.write("insertBarriers", printLoop(loop));
 
