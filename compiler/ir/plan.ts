@@ -94,7 +94,7 @@ export interface Machine {
   readonly warp: number;
   readonly maxThreads: number;
   readonly maxSharedBytes: number;
-  /** Part of it kept for exchanges between threads. */
+  /** Part of it kept for exchanges between threads, once for each of f32, i32 and u32. */
   readonly exchangeBytes: number;
   /** Instruction records by name. */
   readonly instructions: ReadonlySet<string>;

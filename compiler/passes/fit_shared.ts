@@ -10,7 +10,7 @@ export const stageBytes = (s: StagedTile): number => Math.ceil((s.stage.elements
 
 export function fitShared(kernel: TileKernel, stages: readonly StagedTile[], machine: Machine): StagedTile[] {
   const counters = [...statements(kernel.body)].reduce((n, s) => (s.kind === "Histogram" ? n + 4 * s.bins : n), 0);
-  const room = machine.maxSharedBytes - counters - machine.exchangeBytes;
+  const room = machine.maxSharedBytes - counters - 3 * machine.exchangeBytes;
   const kept = [...stages].sort((a, b) => stageBytes(a) - stageBytes(b));
   const total = () => kept.reduce((n, s) => n + stageBytes(s), 0);
   while (total() > room) {
@@ -27,7 +27,7 @@ export function fitShared(kernel: TileKernel, stages: readonly StagedTile[], mac
         kernel: kernel.name,
         target: machine.name,
         need: total() + counters,
-        have: machine.maxSharedBytes - machine.exchangeBytes,
+        have: machine.maxSharedBytes - 3 * machine.exchangeBytes,
         largest: `${worst.value.label}[${worst.value.axes.map((a) => `${a.name} ${a.extent}`).join(", ")}] takes ${stageBytes(worst)} bytes`,
         tune: Object.entries(kernel.tune).map(([k, v]) => `${k}=${v}`).join(", ") || "the block sizes",
       },

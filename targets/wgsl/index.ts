@@ -16,7 +16,7 @@ export function wgslTarget(): Target {
       warp: 0,
       maxThreads: wgslLimits.maxComputeInvocationsPerWorkgroup,
       maxSharedBytes: wgslLimits.maxComputeWorkgroupStorageSize,
-      exchangeBytes: 2 * KiB,
+      exchangeBytes: KiB,
       instructions: new Set(instructions.keys()),
       storeGranule: 4,
     },

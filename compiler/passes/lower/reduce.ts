@@ -58,23 +58,27 @@ export function reduce(ctx: Lowering, s: Extract<PlanStmt, { kind: "Reduce" }>):
   if (plan.joins.length > 0) join(ctx, array, type, registerCount(result), op.fn, plan.joins);
 }
 
-/** Joins partial results of threads that differ in some digits; every one of them gets the result. */
+/** Joins partial results of threads that differ in some digits; every one of them gets the result. A few registers at a time, as the exchange has room. */
 function join(ctx: Lowering, array: string, type: Number, registers: number, fn: ReduceFn, joins: readonly { stride: number; size: number }[]): void {
   const { threads } = ctx.plan;
-  const buffer = ctx.scratch(type, registers * threads);
-  const at = (r: Expr, t: Expr): Expr => add(mul(r, int(threads)), t);
-  ctx.unrolled("r", registers, (r) => ctx.emit({ kind: "StoreShared", buffer, index: at(r, thread), values: [{ kind: "Reg", type, array, index: r }] }));
+  const together = Math.max(1, Math.min(registers, Math.floor(ctx.machine.exchangeBytes / (4 * threads))));
+  const buffer = ctx.scratch(type, together * threads);
   const base = joins.reduce<Expr>((t, j) => sub(t, mul(binary("%", binary("/", thread, int(j.stride)), int(j.size)), int(j.stride))), thread);
-  const first = ctx.bind("group", base);
-  ctx.unrolled("r", registers, (r) => {
-    const total = ctx.name("joined");
-    ctx.emit({ kind: "Variable", name: total, type, init: identity(fn, type) });
-    const over = (rest: readonly { stride: number; size: number }[], t: Expr): void => {
-      const [j, ...more] = rest;
-      if (!j) return ctx.emit({ kind: "Assign", name: total, value: combine(fn, variable(type, total), { kind: "Shared", type, buffer, index: at(r, t) }) });
-      ctx.repeated("part", j.size, (part) => over(more, add(t, mul(part, int(j.stride)))));
-    };
-    over(joins, first);
-    ctx.emit({ kind: "SetRegister", array, index: r, value: variable(type, total) });
-  });
+  const group = ctx.once("group", base);
+  for (let from = 0; from < registers; from += together) {
+    const count = Math.min(together, registers - from);
+    const own = (r: Expr): Expr => add(r, int(from));
+    ctx.unrolled("r", count, (r) => ctx.emit({ kind: "StoreShared", buffer, index: add(mul(r, int(threads)), thread), values: [{ kind: "Reg", type, array, index: own(r) }] }));
+    ctx.unrolled("r", count, (r) => {
+      const total = ctx.name("joined");
+      ctx.emit({ kind: "Variable", name: total, type, init: identity(fn, type) });
+      const over = (rest: readonly { stride: number; size: number }[], t: Expr): void => {
+        const [j, ...more] = rest;
+        if (!j) return ctx.emit({ kind: "Assign", name: total, value: combine(fn, variable(type, total), { kind: "Shared", type, buffer, index: add(mul(r, int(threads)), t) }) });
+        ctx.repeated("part", j.size, (part) => over(more, add(t, mul(part, int(j.stride)))));
+      };
+      over(joins, group);
+      ctx.emit({ kind: "SetRegister", array, index: own(r), value: variable(type, total) });
+    });
+  }
 }
