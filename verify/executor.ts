@@ -55,16 +55,16 @@ function inPlace(buffers: Buffers, outputs: readonly string[], run: (copies: Rec
   return written;
 }
 
-/** The kernel's text itself, run as TypeScript. */
-export function eagerExecutor(kernel: Kernel): Executor {
+/** The kernel's text itself, run as TypeScript; `changes` replaces tune numbers. */
+export function eagerExecutor(kernel: Kernel, changes: Readonly<Record<string, number>> = {}): Executor {
   const outputs = Object.keys(kernel.args).filter((name) => kernel.args[name]!.access === "out");
   return {
     target: "eager",
     device: "CPU",
-    tune: kernel.tune,
+    tune: { ...kernel.tune, ...changes },
     arithmetic: rounded,
     budget: 4e6,
-    run: async (buffers, dims) => inPlace(buffers, outputs, (copies) => kernel.run(copies, dims)),
+    run: async (buffers, dims) => inPlace(buffers, outputs, (copies) => kernel.run(copies, dims, changes)),
   };
 }
 

@@ -1,0 +1,58 @@
+/** Every execution of the DSA kernels against the reference. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { compileJob, textOf } from "../../compiler/cli/jobs.ts";
+import { targetNamed } from "../../compiler/cli/targets.ts";
+import type { Kernel } from "../../dsl/index.ts";
+import { kernels } from "../../dsl/kernels/index.ts";
+import { openWebGpu, type WebGpuDevice } from "../../targets/wgsl/runtime.ts";
+import { checks } from "../../verify/checks/index.ts";
+import { deviceExecutor, eagerExecutor, loopExecutor, tileExecutor, type Executor } from "../../verify/executor.ts";
+import { verifyKernel } from "../../verify/verify.ts";
+import { realSubjects, tinySubjects, titleOf, type Subject } from "./specs.ts";
+
+const titled = (subjects: readonly Subject[]) => subjects.map((subject) => ({ ...subject, title: titleOf(subject) }));
+const compiled = ({ kernel, spec }: Subject, target: string) => compileJob({ ...textOf(kernel), spec, target });
+const eager = ({ kernel, spec }: Subject, tune = {}): Executor => eagerExecutor(kernels[kernel](spec) as Kernel, tune);
+
+async function expectRight(subject: Subject, executor: Executor, runs: number): Promise<void> {
+  const report = await verifyKernel({ ...subject, executor, runs });
+  expect(report.failed).toBeUndefined();
+  expect(report.cells).toBeGreaterThan(0);
+  expect(report.worst).toBeLessThanOrEqual(1);
+  expect(report.launchesEqual ?? true).toBe(true);
+}
+
+describe("eager", () => {
+  test.each(titled([...tinySubjects, ...realSubjects]))("$title", (subject) => expectRight(subject, eager(subject), 4), 30_000);
+});
+
+describe("Tile IR", () => {
+  test.each(titled(tinySubjects))("$title, and the same bits as the eager run", async (subject) => {
+    const tile = tileExecutor((await compiled(subject, "wgsl")).tile);
+    await expectRight(subject, tile, 6);
+    const check = checks[subject.kernel];
+    for (const shape of check.fixed(subject.spec, tile.budget)) {
+      const { buffers, dims } = check.prepare(subject.spec, shape);
+      expect(await tile.run(buffers, dims)).toEqual(await eager(subject, tile.tune).run(buffers, dims));
+    }
+  });
+});
+
+describe.each(["wgsl", "cuda:sm_80"])("Loop IR for %s", (target) => {
+  test.each(titled(tinySubjects))("$title", async (subject) => {
+    const { loop, tile } = await compiled(subject, target);
+    await expectRight(subject, loopExecutor(loop, targetNamed(target), tile.tune), 2);
+  }, 30_000);
+});
+
+describe("WGSL on the software adapter", () => {
+  let device: WebGpuDevice;
+  beforeAll(async () => {
+    device = await openWebGpu({ adapter: "software" });
+  });
+  afterAll(() => device.close());
+  test.each(titled(realSubjects))("$title", async (subject) => {
+    const { manifest, text } = await compiled(subject, "wgsl");
+    await expectRight(subject, await deviceExecutor(device, manifest, text), 2);
+  }, 60_000);
+});
