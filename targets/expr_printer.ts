@@ -4,7 +4,7 @@ import type { Expr, ScalarType } from "../compiler/ir/expr.ts";
 import type { LoopKernel, SharedBuffer } from "../compiler/ir/loop.ts";
 import type { Field, HostExpr, Param } from "../compiler/ir/manifest.ts";
 import { isInteger, retype, typeForEquality } from "./retype.ts";
-import { atom, call, divideExactly, EmitError, foldConstant, infix, type Names, plus, plusInteger, prefix, type Text } from "./text.ts";
+import { allStatements, atom, call, divideExactly, EmitError, foldConstant, infix, type Names, plus, plusInteger, prefix, type Text } from "./text.ts";
 
 type Node<K extends Expr["kind"]> = Extract<Expr, { kind: K }>;
 
@@ -18,10 +18,18 @@ export abstract class ExprPrinter {
   protected readonly kernel: LoopKernel;
   protected readonly names: Names;
   readonly #dims: ReadonlySet<string>;
+  /** Register arrays that some declaration makes longer than one register. */
+  readonly #longArrays: ReadonlySet<string>;
   constructor(kernel: LoopKernel, names: Names) {
     this.kernel = kernel;
     this.names = names;
     this.#dims = new Set(kernel.dims.map((d) => d.name));
+    this.#longArrays = new Set([...allStatements(kernel.body)].flatMap((s) => (s.kind === "Array" && s.size > 1 ? [s.name] : [])));
+  }
+
+  /** An array of one register prints as a scalar. */
+  isScalar(array: string): boolean {
+    return !this.#longArrays.has(array);
   }
 
   abstract constant(type: ScalarType, value: number): Text;
@@ -92,6 +100,7 @@ export abstract class ExprPrinter {
     return this.#dims.has(name) ? this.dim(name) : atom(this.names.of("scalar", name));
   }
   register(array: string, index: Expr): string {
+    if (this.isScalar(array)) return this.names.of("array", array);
     return `${this.names.of("array", array)}[${this.text(index)}]`;
   }
 

@@ -145,7 +145,7 @@ class CudaEmitter {
       case "Variable":
         return lines.add(`${scalarText[s.type]} ${this.#names.of("scalar", s.name)} = ${x.as(s.type, s.init).code};`);
       case "Array":
-        return lines.add(`${registerText[s.type]} ${this.#names.of("array", s.name)}[${s.size}];`);
+        return lines.add(`${registerText[s.type]} ${this.#names.of("array", s.name)}${x.isScalar(s.name) ? "" : `[${s.size}]`};`);
       case "Assign":
         return lines.add(`${x.variable(s.name).code} = ${x.text(s.value)};`);
       case "SetRegister":

@@ -200,7 +200,7 @@ class WgslEmitter {
       case "Variable":
         return lines.add(`var ${this.#names.of("scalar", s.name)}: ${s.type} = ${x.as(s.type, s.init).code};`);
       case "Array":
-        return lines.add(`var ${this.#names.of("array", s.name)}: array<${s.type}, ${s.size}>;`);
+        return lines.add(`var ${this.#names.of("array", s.name)}: ${x.isScalar(s.name) ? s.type : `array<${s.type}, ${s.size}>`};`);
       case "Assign":
         return lines.add(`${x.variable(s.name).code} = ${x.text(s.value)};`);
       case "SetRegister":

@@ -174,7 +174,7 @@ describe("names", () => {
     expect(text).toContain("int thread_dim)");
     expect(text).toContain("half_shared[thread] = float_value + e0_alpha;");
     expect(text).toContain("half_global[thread_dim] = half_shared[thread];");
-    expect(text).toContain("float half_regs[1];");
+    expect(text).toContain("float half_regs;");
   });
 });
 
