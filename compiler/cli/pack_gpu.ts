@@ -74,7 +74,7 @@ async function packCommand({ out }: { readonly out: string }): Promise<void> {
 /** Copies the project and puts JavaScript beside every TypeScript file. */
 async function copyProject(to: string): Promise<void> {
   const { default: ts } = await import("typescript"); // not in the archive, where this command is not needed
-  const isSource = (path: string): boolean => !["build", "__pycache__", ".trace"].includes(basename(path)) && !path.endsWith(".py");
+  const isSource = (path: string): boolean => !/^(\.|build$|__pycache__$)|\.py$/.test(basename(path));
   for (const name of project.filter((name) => existsSync(join(root, name)))) cpSync(join(root, name), join(to, name), { recursive: true, filter: isSource });
   const compilerOptions = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true, rewriteRelativeImportExtensions: true };
   for (const path of readdirSync(to, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".ts"))) {

@@ -1,4 +1,4 @@
-/** What a command tells while it works, on stderr: one line that is overwritten on a terminal, a line for each step elsewhere. */
+/** What a command tells while it works, on stderr: one line that is overwritten on a terminal, at most one line a second elsewhere. */
 
 export interface Progress {
   /** Begins the next step. */
@@ -11,6 +11,7 @@ export interface Progress {
 
 export function openProgress(total: number): Progress {
   let count = 0;
+  let last = -Infinity;
   const terminal = process.stderr.isTTY;
   const show = (text: string): void => {
     const line = `[${count}/${total}] ${text}`;
@@ -19,6 +20,8 @@ export function openProgress(total: number): Progress {
   return {
     step(text) {
       count++;
+      if (!terminal && performance.now() - last < 1000) return;
+      last = performance.now();
       show(text);
     },
     detail(text) {

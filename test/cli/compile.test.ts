@@ -1,0 +1,132 @@
+/** `compile`: what it writes, when it writes nothing, and what --check finds. */
+import { createHash } from "node:crypto";
+import { appendFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { destination } from "../../compiler/cli/compile.ts";
+import { textOf } from "../../compiler/cli/jobs.ts";
+import { kernels, type KernelName } from "../../dsl/kernels/index.ts";
+import { cli, contents, root, scratchFolder, start, writeKernel } from "./helpers.ts";
+
+/** The smallest request for kernels of dsl/kernels. */
+const few = ["compile", "--preset", "v4-flash", "--target", "wgsl"];
+
+test("texts, manifests and an index with their hashes", async () => {
+  const out = scratchFolder();
+  const { code, stdout } = await cli(...few, "--out", out);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^4 kernels in .*, 9 of 9 files changed, [\d.]+ s\n$/);
+
+  const files = contents(out);
+  const index = JSON.parse(files["manifest.json"]!) as { kernels: { text: string; textSha256: string; manifest: string; manifestSha256: string }[] };
+  expect(index.kernels.map((k) => k.text)).toEqual(["indexer_logits", "paged_indexer_logits", "sparse_mla", "topk"].map((name) => `${name}/wgsl/v4-flash.wgsl`));
+  const sha256 = (path: string): string => createHash("sha256").update(files[path]!).digest("hex");
+  for (const k of index.kernels) {
+    expect([k.textSha256, k.manifestSha256]).toEqual([sha256(k.text), sha256(k.manifest)]);
+    const manifest = JSON.parse(files[k.manifest]!) as { file: string; sha256: string };
+    expect(manifest).toMatchObject({ file: "v4-flash.wgsl", sha256: k.textSha256 });
+  }
+  for (const text of Object.values(files)) expect(text).not.toContain(root); // nothing of this machine
+});
+
+test("an unchanged folder is not touched, and other specs stay in the index", async () => {
+  const out = scratchFolder();
+  await cli(...few, "--out", out);
+  expect((await cli(...few, "--out", out)).stdout).toMatch(/, 0 of 9 files changed/);
+  await cli(...few, "--set", "topK=100", "--out", out);
+  expect(JSON.parse(readFileSync(join(out, "manifest.json"), "utf8")).kernels).toHaveLength(8);
+  expect((await cli(...few, "--out", out, "--check")).code).toBe(0);
+});
+
+describe("--check", () => {
+  test.each([
+    ["a changed byte", (out: string) => appendFileSync(join(out, "topk/wgsl/v4-flash.wgsl"), " "), "topk/wgsl/v4-flash.wgsl differs"],
+    ["an empty file", (out: string) => writeFileSync(join(out, "topk/wgsl/v4-flash.manifest.json"), ""), "topk/wgsl/v4-flash.manifest.json differs"],
+    ["a file from elsewhere", (out: string) => writeFileSync(join(out, "manifest.json"), "{}"), "is not an index"],
+  ])("finds %s", async (_, change, said) => {
+    const out = scratchFolder();
+    await cli(...few, "--out", out);
+    change(out);
+    const before = contents(out);
+    const { code, stdout, stderr } = await cli(...few, "--out", out, "--check");
+    expect(code).toBe(1);
+    expect(stdout + stderr).toContain(said);
+    expect(contents(out)).toEqual(before);
+  });
+
+  test("finds all that is missing, and says how to mend it", async () => {
+    const { code, stdout, stderr } = await cli(...few, "--out", join(scratchFolder(), "none"), "--check");
+    expect(code).toBe(1);
+    expect(stdout.match(/ is missing$/gm)).toHaveLength(9);
+    expect(stderr).toContain("9 files of ");
+    expect(stderr).toContain("try: `npm run compile`");
+  });
+});
+
+test("--json says what was compiled", async () => {
+  const out = scratchFolder();
+  const { stdout } = await cli(...few, "--out", out, "--json");
+  const { folder, kernels, changed } = JSON.parse(stdout) as { folder: string; kernels: unknown[]; changed: string[] };
+  expect(folder).toBe(out);
+  expect([kernels.length, changed.length]).toEqual([4, 9]);
+});
+
+describe("FILE", () => {
+  test("compiles to dist/kernels by default, or where --out says", async () => {
+    const folder = scratchFolder();
+    const file = writeKernel(folder);
+    const { code, stdout } = await cli("compile", file, "--target", "wgsl,cuda:sm_89", "--out", join(folder, "out"));
+    expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringMatching(/^2 kernels/) });
+    expect(Object.keys(contents(join(folder, "out")))).toEqual([
+      "doubled/cuda-sm_89/doubled.cu", "doubled/cuda-sm_89/doubled.manifest.json", "doubled/wgsl/doubled.manifest.json", "doubled/wgsl/doubled.wgsl", "manifest.json",
+    ]);
+    expect(destination([file], { target: ["wgsl"] })).toEqual({ folder: join(root, "dist/kernels"), complete: false });
+  });
+
+  test("a mistake in it writes nothing and shows the line", async () => {
+    const folder = scratchFolder();
+    const out = join(folder, "out");
+    await cli("compile", writeKernel(folder), "--target", "wgsl", "--out", out);
+    const before = contents(out);
+    const { code, stderr } = await cli("compile", writeKernel(folder), writeKernel(folder, "other.ts", { source: "nothing" }), "--target", "wgsl", "--out", out);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/other\.ts:8:\d+: E-[^]*nothing[^]*~~~/);
+    expect(contents(out)).toEqual(before);
+  });
+
+  test("two kernels of one name are refused", async () => {
+    const folder = scratchFolder();
+    const { code, stderr } = await cli("compile", writeKernel(folder), writeKernel(folder, "other.ts"), "--target", "wgsl", "--out", join(folder, "out"));
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/two of these files export a kernel called "doubled"/);
+  });
+});
+
+test("the default request covers all of generated/, any other does not", () => {
+  const target = ["cuda:sm_80", "cuda:sm_90a", "wgsl"];
+  const generated = join(root, "generated");
+  expect(destination([], { target })).toEqual({ folder: generated, complete: true });
+  expect(destination([], { target: ["wgsl"] })).toEqual({ folder: generated, complete: false });
+  expect(destination([], { target, preset: ["glm-5"] })).toEqual({ folder: generated, complete: false });
+  expect(destination([], { target, set: { topK: "9" } })).toEqual({ folder: join(root, "dist/kernels"), complete: false });
+});
+
+test("the compiler reads the texts that dsl/kernels exports", async () => {
+  for (const name of Object.keys(kernels) as KernelName[]) {
+    const { file, exportName } = textOf(name);
+    const module = (await import(file)) as Record<string, unknown>;
+    expect(module[exportName], name).toBe(kernels[name]);
+  }
+});
+
+test("Ctrl-C while it compiles leaves the folder as it was", async () => {
+  const out = scratchFolder();
+  await cli(...few, "--out", out);
+  const before = contents(out);
+  const running = start(join(root, "scripts/run.mjs"), ["compile", "--preset", "v4-flash", "--set", "topK=64", "--out", out]);
+  await running.until(/\[1\//);
+  running.child.kill("SIGINT");
+  expect(await running.ended).toBe("SIGINT");
+  expect(contents(out)).toEqual(before);
+  expect(readdirSync(out).filter((name) => name.startsWith("."))).toEqual([]);
+});
