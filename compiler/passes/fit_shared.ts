@@ -8,27 +8,33 @@ import type { StagedTile } from "./plan_stages.ts";
 
 export const stageBytes = (s: StagedTile): number => Math.ceil((s.stage.elements * byteSize(s.stage.dtype)) / 128) * 128;
 
+/** Throws E-FIT-01 if what cannot give way is too large. */
 export function fitShared(kernel: TileKernel, stages: readonly StagedTile[], machine: Machine): StagedTile[] {
-  const counters = [...statements(kernel.body)].reduce((n, s) => (s.kind === "Histogram" ? n + 4 * s.bins : n), 0);
-  const room = machine.maxSharedBytes - counters - 3 * machine.exchangeBytes;
+  const histograms = [...statements(kernel.body)].filter((s) => s.kind === "Histogram");
+  const counters = histograms.reduce((n, h) => n + 4 * h.bins, 0);
+  const have = machine.maxSharedBytes - 3 * machine.exchangeBytes;
   const kept = [...stages].sort((a, b) => stageBytes(a) - stageBytes(b));
-  const total = () => kept.reduce((n, s) => n + stageBytes(s), 0);
-  while (total() > room) {
+  const need = () => kept.reduce((n, s) => n + stageBytes(s), counters);
+  while (need() > have) {
     const largest = kept.findLastIndex((s) => s.optional);
     if (largest < 0) break;
     kept.splice(largest, 1);
   }
-  if (total() > room) {
-    const worst = kept.at(-1)!;
+  if (need() > have) {
+    const users = [
+      ...kept.map((s) => ({ what: `${s.value.label}[${s.value.axes.map((a) => `${a.name} ${a.extent}`).join(", ")}]`, bytes: stageBytes(s), loc: s.value.loc, length: s.value.label.length })),
+      ...histograms.map((h) => ({ what: `histogram ${h.name} of ${h.bins}`, bytes: 4 * h.bins, loc: h.loc, length: h.name.length })),
+    ];
+    const worst = users.reduce((a, b) => (b.bytes > a.bytes ? b : a));
     throw diagnostic(
       "E-FIT-01",
-      { ...worst.value.loc, length: worst.value.label.length },
+      { ...worst.loc, length: worst.length },
       {
         kernel: kernel.name,
         target: machine.name,
-        need: total() + counters,
-        have: machine.maxSharedBytes - 3 * machine.exchangeBytes,
-        largest: `${worst.value.label}[${worst.value.axes.map((a) => `${a.name} ${a.extent}`).join(", ")}] takes ${stageBytes(worst)} bytes`,
+        need: need(),
+        have,
+        largest: `${worst.what} takes ${worst.bytes} bytes`,
         tune: Object.entries(kernel.tune).map(([k, v]) => `${k}=${v}`).join(", ") || "the block sizes",
       },
     );

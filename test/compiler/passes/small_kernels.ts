@@ -29,6 +29,7 @@ export const smallKernels = {
     "reorderedDepth", "gatheredProduct",
   ],
   selection: ["countsThenAdd", "unusedFind", "longScan", "shortScan", "rowScans", "select"],
+  registers: ["inPlace", "readsOldLater", "readsAccumulator", "multipliesItself"],
   elementwise: ["softmaxRows", "sums", "gatherRows", "deadCode"],
 } as const;
 type File = keyof typeof smallKernels;
