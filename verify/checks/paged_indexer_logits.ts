@@ -61,42 +61,22 @@ export const pagedIndexerLogitsCheck: Check<PagedShape> = {
     });
   },
 
-  prepare(dsa, { requests, maxPages, kind, rule, missingPages, pageGap, trim, gap, seed }) {
-    const { nextN, indexerHeads: heads, indexerDim: dim, pageTokens } = dsa;
-    const capacity = maxPages * pageTokens;
-    const rows = requests * nextN;
-    const problem = generateIndexer({
-      seed,
-      kind,
-      windows: "causalTail",
-      shape: { queries: rows, heads, dim, tokens: requests * capacity },
-      operands: dsa.indexDtype === "e4m3" ? { format: "e4m3", rule } : { format: dsa.indexDtype },
-    });
-    const random = randomOf(seed);
-    const lengths = drawLengths(random, requests, nextN, capacity);
-    const paged = writePages(dsa, problem, { random, requests, maxPages, lengths, missingPages, pageGap });
-    const tokens = capacity - trim;
-    const pitch = logitsPitch(dsa, tokens, gap);
-    const [rowBytes, pitchBytes] = [tokens, pitch].map((n) => n * elementBytes(dsa.logitsDtype)) as [number, number];
+  prepare(dsa, shape) {
+    const paged = pagedProblem(dsa, shape);
+    const { rows, tokens } = paged;
+    const { buffers, dims } = pagedInputs(dsa, paged, shape.gap);
+    const [rowBytes, pitchBytes] = [tokens, dims.logitsPitch].map((n) => n * elementBytes(dsa.logitsDtype)) as [number, number];
     return {
-      buffers: {
-        q: problem.q.bytes,
-        pages: paged.cache,
-        blockTable: bytesOf(paged.blockTable),
-        qScale: bytesOf(problem.qScale),
-        w: bytesOf(problem.w),
-        lengths: bytesOf(lengths),
-        logits: poisoned(rows * pitchBytes),
-      },
-      dims: { B: requests, P: paged.cache.byteLength / paged.pageBytes, I: maxPages, T: tokens, pageBytes: paged.pageBytes, logitsPitch: pitch },
+      buffers,
+      dims,
       judge({ logits }, { arithmetic }) {
         const got = decodeArray(dsa.logitsDtype, packedRows(logits!, rows, rowBytes, pitchBytes));
         const target = { accumulator: arithmetic.accumulator, output: dsa.logitsDtype };
         const verdicts: Verdict[] = [untouchedGaps("logits", logits!, rows, rowBytes, pitchBytes)];
-        for (let b = 0; b < requests; b++) {
-          const args = requestOf(dsa, problem, paged, b, tokens);
-          const cells = nextN * tokens;
-          const axes = { [`request ${b}, n`]: nextN, t: tokens };
+        for (let b = 0; b < shape.requests; b++) {
+          const args = requestOf(dsa, paged, b);
+          const cells = dsa.nextN * tokens;
+          const axes = { [`request ${b}, n`]: dsa.nextN, t: tokens };
           const [want, budget] = [indexerLogits(args), logitsBudget(args, target)];
           verdicts.push(compare({ output: "logits", axes, got: got.subarray(b * cells, (b + 1) * cells), want, budget }));
         }
@@ -105,6 +85,50 @@ export const pagedIndexerLogitsCheck: Check<PagedShape> = {
     };
   },
 };
+
+/** Queries, and keys by token of each request: request b owns the keys from b · maxPages · pageTokens on. */
+export interface PagedProblem extends PagedKeys {
+  readonly problem: IndexerCase;
+  /** requests · nextN */
+  readonly rows: number;
+  /** Columns of the logits. */
+  readonly tokens: number;
+}
+
+export function pagedProblem(dsa: Dsa, { requests, maxPages, kind, rule, missingPages, pageGap, trim, seed }: PagedShape): PagedProblem {
+  const { nextN, indexerHeads: heads, indexerDim: dim, pageTokens } = dsa;
+  const capacity = maxPages * pageTokens;
+  const rows = requests * nextN;
+  const problem = generateIndexer({
+    seed,
+    kind,
+    windows: "causalTail",
+    shape: { queries: rows, heads, dim, tokens: requests * capacity },
+    operands: dsa.indexDtype === "e4m3" ? { format: "e4m3", rule } : { format: dsa.indexDtype },
+  });
+  const random = randomOf(seed);
+  const lengths = drawLengths(random, requests, nextN, capacity);
+  const keys = writePages(dsa, problem, { random, requests, maxPages, lengths, missingPages, pageGap });
+  return { ...keys, problem, rows, tokens: capacity - trim };
+}
+
+/** What the kernel takes; rows of the logits are `gap` elements apart. */
+export function pagedInputs(dsa: Dsa, { problem, cache, pageBytes, blockTable, lengths, rows, tokens }: PagedProblem, gap: number) {
+  const pitch = logitsPitch(dsa, tokens, gap);
+  const requests = rows / dsa.nextN;
+  return {
+    buffers: {
+      q: problem.q.bytes,
+      pages: cache,
+      blockTable: bytesOf(blockTable),
+      qScale: bytesOf(problem.qScale),
+      w: bytesOf(problem.w),
+      lengths: bytesOf(lengths),
+      logits: poisoned(rows * pitch * elementBytes(dsa.logitsDtype)),
+    },
+    dims: { B: requests, P: cache.byteLength / pageBytes, I: blockTable.length / requests, T: tokens, pageBytes, logitsPitch: pitch },
+  };
+}
 
 /** Lengths 0, 1, next to a page's end, full, or random; draft row j of a request of length L sees L − nextN + j + 1 tokens. */
 function drawLengths(random: Random, requests: number, nextN: number, capacity: number): Int32Array {
@@ -158,8 +182,8 @@ export function writePages(dsa: Dsa, { k, kScale }: IndexerCase, options: PageOp
   return { cache, pageBytes, blockTable, lengths };
 }
 
-/** Request b as a contiguous problem over `tokens` columns: tokens of missing pages are zero keys with scale 0. */
-function requestOf(dsa: Dsa, problem: IndexerCase, { cache, pageBytes, blockTable, lengths }: PagedKeys, b: number, tokens: number): IndexerArgs {
+/** Request b as a contiguous problem: tokens of missing pages are zero keys with scale 0. */
+export function requestOf(dsa: Dsa, { problem, tokens, cache, pageBytes, blockTable, lengths }: PagedProblem, b: number): IndexerArgs {
   const { nextN, indexerHeads: heads, indexerDim: dim, pageTokens } = dsa;
   const maxPages = blockTable.length / (lengths.length / nextN);
   const pageCount = cache.byteLength / pageBytes;
