@@ -12,7 +12,7 @@
 import fc from "fast-check";
 import { evaluate, type Field, type Param } from "../compiler/ir/manifest.ts";
 import type { TileKernel } from "../compiler/ir/tile.ts";
-import { byteSize, decode, type DType, writeElement } from "../dsl/dtype.ts";
+import { byteSize, type DType, writeElement } from "../dsl/dtype.ts";
 import { didYouMean, quoteAll } from "../dsl/names.ts";
 import { randomOf, type Random } from "../reference/index.ts";
 import { seed, type Shape } from "./checks/check.ts";
@@ -114,8 +114,15 @@ export function drawBuffers(kernel: TileKernel, example: Example, { kind, seed }
 
 function fill(param: Param, field: Field, example: Example, kind: Kind, random: Random, dims: Dims, bytes: Uint8Array): void {
   const view = new DataView(bytes.buffer);
-  const range = example.inputs?.[`${param.name}.${field.name}`] ?? example.inputs?.[param.name];
-  const draw = range === undefined ? defaultDraw(field.dtype, kind, random) : rangeDraw(field.dtype, range, random, dims);
+  const given = example.inputs?.[`${param.name}.${field.name}`] ?? example.inputs?.[param.name];
+  const range = given ?? (field.dtype === "u32" ? "any" : undefined);
+  if (range === "any") {
+    forEachElement(param, field, dims, (offset) => {
+      for (let byte = 0; byte < byteSize(field.dtype); byte++) bytes[offset + byte] = random.integer(0, 255);
+    });
+    return;
+  }
+  const draw = range ? rangeDraw(field.dtype, range, random, dims) : defaultDraw(field.dtype, kind, random);
   forEachElement(param, field, dims, (offset) => writeElement(field.dtype, view, offset, draw()));
 }
 
@@ -133,7 +140,6 @@ export function forEachElement(param: Param, field: Field, dims: Dims, visit: (o
 const edges = [0, -0, 1, -1];
 
 function defaultDraw(dtype: DType, kind: Kind, random: Random): () => number {
-  if (dtype === "u32") return anyCode(dtype, random);
   if (dtype === "i32") return () => random.integer(-8, 64);
   if (dtype === "ue8m0") return () => 2 ** random.integer(-6, 6);
   if (kind === "zeros") return () => edges[random.integer(0, 1)]!;
@@ -141,12 +147,10 @@ function defaultDraw(dtype: DType, kind: Kind, random: Random): () => number {
   return () => (random.uniform() < 1 / 16 ? edges[random.integer(0, edges.length - 1)]! : random.normal());
 }
 
-function rangeDraw(dtype: DType, range: InputRange, random: Random, dims: Dims): () => number {
-  if (range === "any") return anyCode(dtype, random);
+function rangeDraw(dtype: DType, range: Exclude<InputRange, "any">, random: Random, dims: Dims): () => number {
   const [min, max] = [range.min, range.max].map((bound) => (typeof bound === "number" ? bound : dims[bound]));
   if (min === undefined || max === undefined) throw new TypeError(`the bounds of an example, ${range.min} and ${range.max}, must be numbers or dims: ${quoteAll(Object.keys(dims))}.`);
   if (dtype === "i32" || dtype === "u32") return () => random.integer(min, max);
   return () => min + (max - min) * random.uniform();
 }
 
-const anyCode = (dtype: DType, random: Random) => (): number => decode(dtype, random.integer(0, 256 ** byteSize(dtype) - 1));

@@ -8,9 +8,9 @@ import type { Verdict } from "../verdict.ts";
 export type Shape = Readonly<Record<string, number | string | boolean>>;
 
 export interface Check<S extends Shape = Shape> {
-  /** Cases that every run starts with, so that no distribution is left to chance. */
+  /** Cases that every run starts with, so that no distribution is left to chance. They are among `shapes`, or they would not shrink. */
   fixed(spec: Dsa, budget: number): readonly S[];
-  /** Random cases of at most about `budget` multiply-adds; one query is always allowed. */
+  /** Random cases of about `budget` multiply-adds; two queries are always allowed. */
   shapes(spec: Dsa, budget: number): fc.Arbitrary<S>;
   prepare(spec: Dsa, shape: S): Case;
 }

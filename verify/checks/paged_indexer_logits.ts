@@ -50,7 +50,7 @@ export const pagedIndexerLogitsCheck: Check<PagedShape> = {
     const maxRequests = Math.min(pages, 4);
     return fc.record({
       requests: fc.integer({ min: 1, max: maxRequests }),
-      maxPages: extent(1, Math.floor(pages / maxRequests)),
+      maxPages: extent(1, Math.max(2, Math.floor(pages / maxRequests))),
       kind: fc.constantFrom(...keyKinds),
       rule: fc.constantFrom(...scaleRules),
       missingPages: fc.boolean(),

@@ -32,7 +32,7 @@ export const attentionCost = (dsa: Dsa): number => dsa.heads * dsa.topK * (2 * d
 
 export const sparseMlaCheck: Check<MlaShape> = {
   fixed(dsa) {
-    const base = { queries: 1, tokens: 2 * dsa.topK + 3, lengths: "full", sink: sinkKindsOf(dsa).at(-1)!, gap: 16, seed: 1 } as const;
+    const base = { queries: 1, tokens: 2 * dsa.topK + 1, lengths: "full", sink: sinkKindsOf(dsa).at(-1)!, gap: 16, seed: 1 } as const;
     return [
       ...mlaKinds.map((kind) => ({ ...base, kind, slots: "withEmpty" as const })),
       ...slotKinds.map((slots) => ({ ...base, kind: "nanUnselected" as const, slots, gap: 0 })),
@@ -42,7 +42,7 @@ export const sparseMlaCheck: Check<MlaShape> = {
 
   shapes(dsa, budget) {
     return fc.record({
-      queries: fc.integer({ min: 1, max: affordable(budget, attentionCost(dsa), 1, maxQueries) }),
+      queries: fc.integer({ min: 1, max: affordable(budget, attentionCost(dsa), 2, maxQueries) }),
       tokens: extent(1, 3 * dsa.topK + 1),
       kind: fc.constantFrom(...mlaKinds),
       slots: fc.constantFrom(...slotKinds),

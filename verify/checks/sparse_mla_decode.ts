@@ -39,8 +39,8 @@ export const decodeCases = {
   },
   shapes: (dsa: Dsa, budget: number): fc.Arbitrary<DecodeShape> =>
     fc.record({
-      queries: fc.integer({ min: 1, max: affordable(budget, attentionCost(dsa), 1, maxQueries) }),
-      pages: fc.integer({ min: 1, max: Math.ceil((2 * dsa.topK) / dsa.pageTokens) }),
+      queries: fc.integer({ min: 1, max: affordable(budget, attentionCost(dsa), 2, maxQueries) }),
+      pages: fc.integer({ min: 1, max: Math.ceil((2 * dsa.topK + 3) / dsa.pageTokens) }),
       kind: fc.constantFrom(...mlaKinds),
       records: fc.constantFrom(...recordKinds),
       slots: fc.constantFrom(...slotKinds),

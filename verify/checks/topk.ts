@@ -33,7 +33,7 @@ export const topKCheck: Check<TopKShape> = {
     const base = { queries: 3, tokens: longRow(dsa), windows: "causalTail", unseen: "infinity", gap: 0, seed: 1 } as const;
     return [
       ...scoreKinds.map((kind) => ({ ...base, queries: 1, kind })),
-      ...selectionWindows.map((windows) => ({ ...base, kind: "normal" as const, windows, unseen: "nan" as const, gap: 3 })),
+      ...selectionWindows.map((windows) => ({ ...base, kind: "normal" as const, windows, unseen: "nan" as const, gap: 5 })),
     ];
   },
 
