@@ -76,9 +76,11 @@ export async function tasksOfFiles(runner: Runner, files: readonly string[], spe
   return tasks;
 }
 
+const moduleHint = 'a kernel file is an ES module: name it .mts, or put a package.json with "type": "module" into its folder; `npm run compile` tells more about its text';
+
 async function importKernel(file: string, exportName: string, spec: Dsa | undefined): Promise<FileKernel> {
   const kernels = await kernelsOfFile(file, spec).catch((error: unknown) => {
-    throw new Failure(`${file} cannot be imported: ${error instanceof Error ? error.message : String(error)}`, "`npm run compile` tells more about its text");
+    throw new Failure(`${file} cannot be imported: ${error instanceof Error ? error.message : String(error)}`, moduleHint);
   });
   return kernels.find((kernel) => kernel.exportName === exportName)!;
 }
@@ -100,10 +102,12 @@ export async function runTasks(tasks: readonly Task[], draw: Draw): Promise<Outc
   return outcomes;
 }
 
-/** Says which specs were made smaller. */
-export function printChanges(tasks: readonly Task[]): void {
-  const lines = tasks.flatMap(({ runner, kernel, changes }) => changes.map((change) => `${kernel} on ${runner.device}: ${change}`));
-  for (const line of new Set(lines)) console.log(line);
+/** The real specs and how those that ran differ from them. */
+export function printSpecs(specs: readonly Dsa[], tasks: readonly Task[]): void {
+  for (const { name, indexerHeads, indexerDim, indexDtype, score, topK, heads, dV, dRope } of specs)
+    console.log(`${name} has ${indexerHeads} index heads of ${indexerDim} in ${indexDtype}, score ${score.name}, top-k ${topK}, ${heads} heads of ${dV} + ${dRope} columns.`);
+  const changes = tasks.flatMap((task) => task.changes.map((change) => `  ${task.kernel} of ${task.spec}, for ${task.runner.device}: ${change}`));
+  console.log(changes.length === 0 ? "It ran at that size." : ["It ran at that size, except:", ...changes].join("\n"));
 }
 
 export function printOutcomes(outcomes: readonly Outcome[]): void {

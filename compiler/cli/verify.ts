@@ -4,7 +4,7 @@ import type { KernelName } from "../../dsl/kernels/index.ts";
 import { UsageError } from "./failure.ts";
 import { type DrawOptions, drawOf, type SpecOptions, specsOf, withDraw, withKernels, withSpecs, withTargets } from "./options.ts";
 import { type DeviceChoice, deviceChoices, openRunners } from "./runners.ts";
-import { printChanges, printOutcomes, requirePassed, runTasks, type Task, tasksOfFiles, tasksOfSpecs, writeJson } from "./verification.ts";
+import { printOutcomes, printSpecs, requirePassed, runTasks, type Task, tasksOfFiles, tasksOfSpecs, writeJson } from "./verification.ts";
 
 interface VerifyOptions extends SpecOptions, DrawOptions {
   readonly kernel?: readonly KernelName[];
@@ -34,7 +34,7 @@ async function verifyCommand(files: readonly string[], options: VerifyOptions): 
   if (options.json !== undefined) writeJson(options.json, outcomes);
   if (options.json !== "-") {
     printOutcomes(outcomes);
-    printChanges(tasks);
+    if (files.length === 0) printSpecs(specs, tasks);
   }
   requirePassed(outcomes);
 }

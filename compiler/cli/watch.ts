@@ -47,7 +47,7 @@ export function watch(files: readonly string[], options: CompileOptions): Promis
   let timer: NodeJS.Timeout | undefined;
   for (const folder of watchedFolders(files)) {
     watchFolder(folder, { recursive: true }, (_event, name) => {
-      if (!name?.endsWith(".ts")) return;
+      if (!name || !/\.m?ts$/.test(name)) return;
       changed.add(join(folder, name));
       clearTimeout(timer);
       timer = setTimeout(rebuild, settleMs);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { root, scratchFolder, start, writeKernel } from "./helpers.ts";
 
-test("a change is compiled, a mistake is told, the next change mends it", { timeout: 60_000 }, async () => {
+test("a change is compiled, a mistake is told, the next change mends it", async () => {
   const folder = scratchFolder();
   const file = writeKernel(folder);
   const out = join(folder, "out");
@@ -30,7 +30,7 @@ test("a change is compiled, a mistake is told, the next change mends it", { time
   expect(await running.ended).toBe("SIGINT");
 });
 
-test("a file that a kernel imports counts as its text", { timeout: 60_000 }, async () => {
+test("a file that a kernel imports counts as its text", async () => {
   const folder = scratchFolder();
   writeFileSync(join(folder, "factor.ts"), "export const factor = 5;\n");
   const file = writeKernel(folder);

@@ -1,0 +1,136 @@
+/** `verify`, `test-gpu`, `explain` and `doctor`: what they say, to people and to machines. */
+import { chmodSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { examine, type Finding } from "../../compiler/cli/doctor.ts";
+import { largestThat } from "../../compiler/cli/explain.ts";
+import { type Outcome, passed, printOutcomes, requirePassed } from "../../compiler/cli/verification.ts";
+import { cli, root, scratchFolder, start, writeKernel } from "./helpers.ts";
+
+const tiny = ["--set", "topK=12", "--set", "heads=4", "--set", "indexerHeads=4", "--set", "indexerDim=32", "--runs", "1"];
+
+test("verify on the software adapter: a table, JSON, exit code 0", async () => {
+  const folder = scratchFolder();
+  const json = join(folder, "report.json");
+  const table = await cli("verify", "--device", "software", "--kernel", "topk", ...tiny, "--json", json);
+  expect(table.code, table.stderr).toBe(0);
+  expect(table.stdout).toMatch(/^kernel +spec +target +device +cases +worst error \/ budget +20 launches\ntopk +v3\.2\+topK=12.* wgsl +swiftshader\S* +\d+ +0\.0 +equal\n/);
+
+  const piped = await cli("verify", "--device", "software", "--kernel", "topk", ...tiny, "--json", "-");
+  expect(JSON.parse(piped.stdout)).toMatchObject([{ kernel: "topk", target: "wgsl", launchesEqual: true }]);
+});
+
+test("verify of anybody's file, in a process of its own", async () => {
+  const verify = async (name: string): Promise<[unknown, string]> => {
+    const running = start(join(root, "scripts/run.mjs"), ["verify", writeKernel(scratchFolder(), name), "--device", "software", "--runs", "2"]);
+    return [await running.ended, running.output()];
+  };
+  const [code, output] = await verify("doubled.mts");
+  expect(code, output).toBe(0);
+  expect(output).toMatch(/^doubled +wgsl +swiftshader/m);
+
+  const [refused, reason] = await verify("doubled.ts"); // no package.json says that it is a module
+  expect(refused).toBe(1);
+  expect(reason).toMatch(/doubled\.ts cannot be imported: .*\n {2}try: a kernel file is an ES module: name it \.mts/);
+});
+
+test("verify without the device that was asked for", async () => {
+  const { code, stderr } = await withEnv({ TOKENSIEVE_LIBCUDA: "/nonexistent/libcuda.so" }, () => cli("verify", "--device", "cuda"));
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/libcuda\.so[^]*\n {2}try: /);
+});
+
+test("test-gpu fails where no GPU is, and says what is missing", async () => {
+  const nowhere = { TOKENSIEVE_LIBCUDA: "/nonexistent/libcuda.so", VK_DRIVER_FILES: "/nonexistent/driver.json" };
+  const { code, stdout, stderr } = await withEnv(nowhere, () => cli("test-gpu", "--json", "-"));
+  expect(code).toBe(1);
+  const { reports, absent } = JSON.parse(stdout) as { reports: unknown[]; absent: string[] };
+  expect([reports.length, absent.length]).toEqual([0, 2]);
+  expect(stderr).toContain("test-gpu did not run on all that it is for");
+});
+
+test("a wrong kernel, one that does not load, and launches that differ are failures with a reason", async () => {
+  const good = { kernel: "topk", spec: "v3.2", target: "wgsl", device: "GPU", seed: 1, cases: 9, cells: 90, worst: 0.5, launchesEqual: true };
+  const at = { seed: 1, path: "3:0", shape: { queries: 1 } };
+  const outcomes: Outcome[] = [
+    good,
+    { ...good, kernel: "wrong", worst: 7, failed: { ...at, message: "idx[q 0, j 3] is 5, the reference says 4, budget 0", replay: "npm run verify -- --kernel wrong" } },
+    { ...good, kernel: "unsteady", launchesEqual: false },
+    { kernel: "refused", spec: "v3.2", target: "wgsl", device: "GPU", refused: "needs more than there is" },
+  ];
+  expect(outcomes.map(passed)).toEqual([true, false, false, false]);
+  expect(() => requirePassed(outcomes)).toThrow("3 of 4 kernels failed: wrong on wgsl, unsteady on wgsl, refused on wgsl");
+  const lines: string[] = [];
+  const { log } = console;
+  console.log = (line: string) => void lines.push(line);
+  onTestFinished(() => void (console.log = log));
+  printOutcomes(outcomes);
+  const text = lines.join("\n");
+  expect(text).toContain('wrong on wgsl FAILED: idx[q 0, j 3] is 5, the reference says 4, budget 0\n  smallest case: {"queries":1}\n  replay: npm run verify -- --kernel wrong');
+  expect(text).toContain("unsteady on wgsl FAILED: 20 launches of one case left different bits");
+  expect(text).toContain("refused on wgsl FAILED: needs more than there is");
+});
+
+test("explain: threads, memory, work and plan", async () => {
+  const { code, stdout } = await cli("explain", "sparse_mla", "wgsl", "--preset", "glm-5", "--dim", "Q=3", "--dim", "T=1000");
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^sparse_mla, glm-5, wgsl: dsl\/kernels\/sparse_mla\.ts:\d+\nthreads of a block: \d+\nblocks: \d+ = /);
+  expect(stdout).toMatch(/shared memory of a block: \d+ of 16384 bytes/);
+  expect(stdout).toMatch(new RegExp(`kv +in +${(1000 - 1) * 2 * 576 + 2 * 576} = `)); // the pitch defaults to packed
+  expect(stdout).toMatch(/work of a block\nbytes loaded .*\n(.*\n)+.*each jb/);
+  expect(stdout).toMatch(/\nplan sparse_mla, \d+ threads/);
+});
+
+test("explain of what does not fit: the error, and the largest value that does", async () => {
+  const at = (pageTokens: number): Promise<{ code: number; stderr: string }> =>
+    cli("explain", "paged_indexer_logits", "cuda:sm_80", "--set", `pageTokens=${pageTokens}`, "--set", "indexerHeads=16");
+  const { code, stderr } = await at(8192);
+  expect(code).toBe(1);
+  expect(stderr).toContain("E-FIT-01 paged_indexer_logits needs ");
+  const largest = Number(/the largest pageTokens that compiles here is (\d+)/.exec(stderr)?.[1]);
+  expect(largest).toBeGreaterThan(64);
+  expect((await at(largest)).code).toBe(0);
+  expect((await at(largest + 1)).code).toBe(1);
+});
+
+test.each([
+  [0, 10, undefined],
+  [1, 10, 1],
+  [7, 10, 7],
+  [10, 10, 10],
+  [99, 10, 10],
+  [1, 0, undefined],
+])("the largest number up to %i, of %i: %s", async (limit, most, expected) => {
+  expect(await largestThat(async (n) => n <= limit, most)).toBe(expected);
+});
+
+test("doctor tells each thing's state, a reason and a hint for what is missing, as JSON too", async () => {
+  const { code, stdout } = await cli("doctor", "--json");
+  expect(code).toBe(0);
+  const findings = JSON.parse(stdout) as Finding[];
+  expect(findings.map((f) => f.what)).toEqual(expect.arrayContaining(["Node", "package webgpu", "nvcc", "CUDA", "WebGPU, hardware", "WebGPU, software"]));
+  for (const { what, ok, found, reason, hint } of findings) expect(ok ? found : reason && hint, what).toBeTruthy();
+});
+
+test("doctor never throws, whatever the machine is like", async () => {
+  const folder = scratchFolder();
+  writeFileSync(join(folder, "nvcc"), "not a program");
+  chmodSync(join(folder, "nvcc"), 0o755);
+  const broken = { PATH: folder, CUDA_HOME: folder, TOKENSIEVE_LIBCUDA: join(folder, "nvcc"), VK_DRIVER_FILES: join(folder, "nvcc"), HOME: "/nonexistent" };
+  const findings = await withEnv(broken, examine);
+  expect(findings.find((f) => f.what === "nvcc")).toMatchObject({ ok: false, reason: expect.stringContaining("does not run"), hint: expect.any(String) });
+  expect(findings.find((f) => f.what === "CUDA")).toMatchObject({ ok: false, hint: expect.any(String) });
+});
+
+async function withEnv<T>(env: Readonly<Record<string, string>>, work: () => Promise<T>): Promise<T> {
+  const saved = Object.keys(env).map((name) => [name, process.env[name]] as const);
+  Object.assign(process.env, env);
+  try {
+    return await work();
+  } finally {
+    for (const [name, value] of saved) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  }
+}
