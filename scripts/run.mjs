@@ -37,7 +37,8 @@ async function install() {
   const npm = process.env.npm_execpath; // under `npm run`: the npm that the user chose
   const ci = ["ci", "--no-audit", "--no-fund", "--loglevel=error"];
   const output = [];
-  const code = await finish(spawn(npm ? process.execPath : "npm", npm ? [npm, ...ci] : ci, { cwd: root, stdio: ["ignore", "pipe", "pipe"] }), output);
+  const [command, args] = npm ? [process.execPath, [npm, ...ci]] : ["npm", ci];
+  const code = await finish(spawn(command, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] }), output);
   if (code !== 0) {
     console.error(`${Buffer.concat(output).toString().trim()}\nnpm ci failed with exit code ${code}`);
     console.error("  try: see that this machine reaches the npm registry (`npm ping`) and that node_modules is writable");

@@ -1,6 +1,7 @@
 /** `compile`: kernels to texts and manifests. */
-import { resolve, relative } from "node:path";
+import { relative, resolve } from "node:path";
 import type { Command } from "commander";
+import { root } from "../front/read.ts";
 import { Failure, UsageError } from "./failure.ts";
 import { filesOf, type Generated, generate, readIndex } from "./generate.ts";
 import { describeJob, type Job, jobsOfFiles, jobsOfSpecs } from "./jobs.ts";
@@ -8,7 +9,6 @@ import { type SpecOptions, specsOf, withSpecs, withTargets } from "./options.ts"
 import { openProgress, seconds } from "./progress.ts";
 import { defaultTargets } from "./targets.ts";
 import { compareTree, writeTree } from "./tree.ts";
-import { root } from "../front/read.ts";
 
 export interface CompileOptions extends SpecOptions {
   readonly target: readonly string[];
@@ -62,7 +62,8 @@ export async function generateAll(jobs: readonly Job[]): Promise<Generated[]> {
     progress.step(describeJob(job));
     const generated = await generate(job);
     const { text, kernel } = generated.entry;
-    if (made.has(text)) throw new Failure(`two of these files export a kernel called "${kernel}"`, "give one another name, or compile them into two folders");
+    if (made.has(text))
+      throw new Failure(`two of these files export a kernel called "${kernel}"`, "give one another name, or compile them into two folders");
     made.set(text, generated);
   }
   progress.done();
@@ -73,7 +74,10 @@ function check(folder: string, texts: ReadonlyMap<string, string>, complete: boo
   const differences = compareTree(folder, texts, complete);
   if (differences.length === 0) return console.log(`${displayFolder(folder)} is up to date, ${texts.size} files`);
   for (const { path, what } of differences) console.log(`${path} ${what}`);
-  throw new Failure(`${differences.length} files of ${displayFolder(folder)} are not what the kernels compile to`, "`npm run compile`, and commit what changed");
+  throw new Failure(
+    `${differences.length} files of ${displayFolder(folder)} are not what the kernels compile to`,
+    "`npm run compile`, and commit what changed",
+  );
 }
 
 const displayFolder = (folder: string): string => relative(process.cwd(), folder) || ".";

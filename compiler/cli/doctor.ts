@@ -73,22 +73,26 @@ function versionOf(require: NodeJS.Require, name: string): string {
 async function nvcc(): Promise<Finding> {
   const what = "nvcc";
   const path = findNvcc();
-  if (path === undefined)
-    return { what, ok: false, reason: "not found on PATH nor under /usr/local", hint: "only `explain` and tests of CUDA text use it: install the CUDA toolkit, or set CUDA_HOME" };
+  const hint = "install the CUDA toolkit or set CUDA_HOME; only `explain` and tests use it";
+  if (path === undefined) return { what, ok: false, reason: "not found on PATH nor under /usr/local", hint };
   try {
     const { stdout } = await promisify(execFile)(path, ["--version"]);
     return { what, ok: true, found: `${path}, ${/release [\d.]+/.exec(stdout)?.[0] ?? "unknown release"}` };
   } catch (error) {
-    return { what, ok: false, reason: `${path} does not run: ${error instanceof Error ? error.message : String(error)}`, hint: "reinstall the CUDA toolkit" };
+    const cause = error instanceof Error ? error.message : String(error);
+    return { what, ok: false, reason: `${path} does not run: ${cause}`, hint: "reinstall the CUDA toolkit" };
   }
 }
 
 async function cuda(): Promise<Finding> {
   const { available, reason, hint, device } = await cudaStatus();
-  const found = device && `${device.name}, sm_${device.computeCapability.join("")}, driver for CUDA ${device.driver}, compiler ${device.compiler ?? "none"}`;
-  if (available) return { what: "CUDA", ok: true, ...(found && { found }), ...(device && { details: device }) };
-  return { what: "CUDA", ok: false, reason: [found, reason].filter((text) => text).join("; "), ...(hint && { hint }) };
+  if (available && device) return { what: "CUDA", ok: true, found: describeCuda(device), details: device };
+  const known = device ? `${describeCuda(device)}; ` : "";
+  return { what: "CUDA", ok: false, reason: `${known}${reason}`, ...(hint && { hint }) };
 }
+
+const describeCuda = ({ name, computeCapability, driver, compiler }: CudaInfo): string =>
+  `${name}, sm_${computeCapability.join("")}, driver for CUDA ${driver}, compiler ${compiler ?? "none"}`;
 
 async function webGpu(): Promise<Finding[]> {
   const { adapters, missing } = await webGpuStatus();

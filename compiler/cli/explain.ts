@@ -1,7 +1,6 @@
 /** `explain`: what the compiler made of a kernel, and when it made nothing, how far a setting may go. Needs no GPU. */
 import type { Command } from "commander";
-import type { KernelName } from "../../dsl/kernels/index.ts";
-import { kernelsOf } from "../../dsl/kernels/index.ts";
+import { type KernelName, kernelsOf } from "../../dsl/kernels/index.ts";
 import { compileWithNvcc, findNvcc } from "../../targets/cuda/runtime/compile.ts";
 import { CompileError } from "../diagnostics.ts";
 import { type Dim, evaluate, type HostExpr } from "../ir/manifest.ts";
@@ -9,7 +8,7 @@ import { printPlan } from "../ir/print_plan.ts";
 import { printHost } from "../ir/print_tile.ts";
 import type { Compiled } from "../pipeline.ts";
 import { describeError, Failure, UsageError } from "./failure.ts";
-import { compileJob, type Job, textOf } from "./jobs.ts";
+import { compileJob, type Job, jobOf, textOf } from "./jobs.ts";
 import { checked, kernelName, type SpecOptions, specsOf, targetName, wholeNumber, withSpecs } from "./options.ts";
 import { printTable } from "./table.ts";
 import { targetNamed } from "./targets.ts";
@@ -33,7 +32,7 @@ async function explainCommand(kernel: KernelName, target: string, options: Expla
   const [spec, another] = specsOf(options, ["v3.2"]);
   if (!spec || another) throw new UsageError("explain takes one --preset");
   if (!kernelsOf(spec).includes(kernel)) throw new UsageError(`spec ${spec.name} has no ${kernel}; it has ${kernelsOf(spec).join(", ")}`);
-  const job: Job = { ...textOf(kernel), target, spec };
+  const job = jobOf(textOf(kernel), target, spec);
   const compiled = await compileJob(job).catch(async (error: unknown) => {
     if (!(error instanceof CompileError)) throw error;
     throw new Failure([await describeError(error), ...(await largestSettings(job, options))].join("\n"));
@@ -51,7 +50,8 @@ async function show({ tile, plan, loop, manifest, text }: Compiled, specName: st
   console.log(`registers: ${await registersOf(manifest.target, text)}`);
 
   console.log(`\nshared memory of a block: ${loop.sharedBytes} of ${machine.maxSharedBytes} bytes`);
-  if (loop.shared.length > 0) printTable(["offset", "elements", "dtype", "buffer", "holds"], loop.shared.map((b) => [`${b.offset}`, `${b.elements}`, b.dtype, b.name, b.note]));
+  const buffers = loop.shared.map((b) => [`${b.offset}`, `${b.elements}`, b.dtype, b.name, b.note]);
+  printTable(["offset", "elements", "dtype", "buffer", "holds"], buffers);
 
   console.log("\ndevice memory of a launch");
   printTable(["param", "access", "bytes"], manifest.params.map((p) => [p.name, p.access, valueOf(p.bytes, dims)]));
@@ -103,13 +103,14 @@ async function largestSettings(job: Job, options: SpecOptions): Promise<string[]
     if (!/^\d+$/.test(text)) continue;
     const compiles = async (value: number): Promise<boolean> => {
       const [spec] = specsOf({ ...options, set: { ...options.set, [key]: `${value}` } }, ["v3.2"]);
-      return compileJob({ ...job, ...(spec && { spec }) }).then(() => true, (error: unknown) => {
+      return compileJob(jobOf(job, job.target, spec)).then(() => true, (error: unknown) => {
         if (error instanceof CompileError) return false;
         throw error;
       });
     };
     const largest = await largestThat(compiles, Number(text) - 1);
-    lines.push(largest === undefined ? `  no value of ${key} below ${text} compiles either` : `  the largest ${key} that compiles here is ${largest}, with all else as it is`);
+    const found = `the largest ${key} that compiles here is ${largest}, with all else as it is`;
+    lines.push(`  ${largest === undefined ? `no value of ${key} below ${text} compiles either` : found}`);
   }
   return lines;
 }

@@ -2,7 +2,6 @@
 import { basename, join, resolve } from "node:path";
 import { kernelsOf, type KernelName } from "../../dsl/kernels/index.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
-import { quoteAll } from "../../dsl/names.ts";
 import { listKernels } from "../front/index.ts";
 import { root } from "../front/read.ts";
 import { compile, type Compiled } from "../pipeline.ts";
@@ -20,12 +19,13 @@ export interface KernelText {
   readonly factory: boolean;
 }
 
-/** Plain data, so that it can be handed to another thread. */
 export interface Job extends KernelText {
   readonly target: string;
-  /** Undefined for kernels that need none. The score function is named, not held. */
+  /** Undefined for kernels that need none. */
   readonly spec?: Dsa;
 }
+
+export const jobOf = (text: KernelText, target: string, spec?: Dsa): Job => ({ ...text, target, ...(spec && { spec }) });
 
 /** Files under `dsl/kernels` and their exports; a test holds this table to `dsl/kernels/index.ts`. */
 const texts: Readonly<Record<KernelName, readonly [file: string, exportName: string]>> = {
@@ -53,12 +53,12 @@ export function textsIn(path: string): KernelText[] {
 
 /** Jobs for the kernels of `dsl/kernels` that each spec has. */
 export const jobsOfSpecs = (specs: readonly Dsa[], targets: readonly string[]): Job[] =>
-  specs.flatMap((spec) => kernelsOf(spec).flatMap((name) => targets.map((target): Job => ({ ...textOf(name), spec, target }))));
+  specs.flatMap((spec) => kernelsOf(spec).flatMap((name) => targets.map((target) => jobOf(textOf(name), target, spec))));
 
 /** Jobs for the kernels of other files; factories get each of the specs. */
 export const jobsOfFiles = (files: readonly string[], specs: readonly Dsa[], targets: readonly string[]): Job[] =>
   files.flatMap(textsIn).flatMap((text) =>
-    (text.factory ? specs : [undefined]).flatMap((spec) => targets.map((target): Job => ({ ...text, target, ...(spec && { spec }) }))),
+    (text.factory ? specs : [undefined]).flatMap((spec) => targets.map((target) => jobOf(text, target, spec))),
   );
 
 /** Compiles one job. Mistakes in the kernel's text are a CompileError. */
@@ -74,5 +74,3 @@ export function compileJob({ file, exportName, name, spec, target }: Job): Promi
 
 export const describeJob = ({ name, file, exportName, spec, target }: Job): string =>
   [name ?? `${basename(file)} ${exportName}`, ...(spec ? [spec.name] : []), target].join(" · ");
-
-export const quoteKernels = (texts: readonly KernelText[]): string => quoteAll(texts.map((t) => t.name ?? t.exportName));

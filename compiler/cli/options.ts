@@ -20,11 +20,13 @@ export const withSpecs = (command: Command): Command =>
 
 export const withTargets = (command: Command, fallback?: readonly string[]): Command =>
   command.addOption(
-    new Option("--target <names>", "comma-separated, for example cuda:sm_90a,wgsl").argParser(checked(parseTargets)).default(fallback, fallback?.join(",")),
+    new Option("--target <names>", "comma-separated, for example cuda:sm_90a,wgsl")
+      .argParser(checked(parseTargets))
+      .default(fallback, fallback?.join(",")),
   );
 
 export const withKernels = (command: Command): Command =>
-  command.option("--kernel <name>", "only this kernel, repeatable", checked((name: string, before: readonly KernelName[] = []) => [...before, kernelName(name)]));
+  command.option("--kernel <name>", "only this kernel, repeatable", checked(addKernel));
 
 export interface DrawOptions {
   readonly runs?: number;
@@ -53,7 +55,8 @@ export function specsOf({ preset: names, set }: SpecOptions, fallback: readonly 
 /** A name of a kernel in `dsl/kernels`; an unknown one is a RangeError. */
 export function kernelName(name: string): KernelName {
   const names = Object.keys(kernels);
-  if (!names.includes(name)) throw new RangeError(`no kernel is called "${name}".${didYouMean(name, names)} The kernels are ${quoteAll(names)}.`);
+  if (!names.includes(name))
+    throw new RangeError(`no kernel is called "${name}".${didYouMean(name, names)} The kernels are ${quoteAll(names)}.`);
   return name as KernelName;
 }
 
@@ -78,6 +81,8 @@ export const checked =
       throw error;
     }
   };
+
+const addKernel = (name: string, before: readonly KernelName[] = []): readonly KernelName[] => [...before, kernelName(name)];
 
 function addPreset(name: string, before: readonly string[] = []): readonly string[] {
   preset(name);

@@ -3,7 +3,9 @@
  * the project as JavaScript, its packages without what other platforms need, and the CUDA addon when it can be built here.
  */
 import { execFile } from "node:child_process";
-import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
@@ -43,11 +45,11 @@ export const addPackGpu = (program: Command): Command =>
     .action(packCommand);
 
 async function packCommand({ out }: { readonly out: string }): Promise<void> {
-  if (process.platform !== "linux" || process.arch !== "x64") throw new Failure(`the archive is for linux-x64, and this is ${process.platform}-${process.arch}`, "run it on the platform that the GPU host has");
+  const platform = `${process.platform}-${process.arch}`;
+  if (platform !== "linux-x64") throw new Failure(`the archive is for linux-x64, and this is ${platform}`, "pack on Linux x64");
   const start = performance.now();
   const scratch = mkdtempSync(join(tmpdir(), "tokensieve-pack-"));
-  const remove = (): void => rmSync(scratch, { recursive: true, force: true });
-  process.once("exit", remove);
+  process.once("exit", () => rmSync(scratch, { recursive: true, force: true }));
   process.once("SIGINT", () => process.exit(130));
   process.once("SIGTERM", () => process.exit(143));
 
@@ -63,7 +65,8 @@ async function packCommand({ out }: { readonly out: string }): Promise<void> {
   const packed = join(scratch, "packed.tar.xz");
   await run("tar", ["-C", scratch, "--sort=name", "--owner=0", "--group=0", "-I", compressor, "-cf", packed, basename(folder)]);
   const megabytes = statSync(packed).size / MB;
-  if (megabytes > largestMB) throw new Failure(`${out} has ${megabytes.toFixed(1)} MB, more than ${largestMB}`, "see which package grew: `tar tvf` lists the sizes");
+  if (megabytes > largestMB)
+    throw new Failure(`the archive has ${megabytes.toFixed(1)} MB, more than ${largestMB}`, "leave out what grew, in compiler/cli/pack_gpu.ts");
   mkdirSync(dirname(resolve(out)), { recursive: true });
   copyFileSync(packed, `${out}.part`);
   renameSync(`${out}.part`, out);
@@ -75,8 +78,14 @@ async function packCommand({ out }: { readonly out: string }): Promise<void> {
 async function copyProject(to: string): Promise<void> {
   const { default: ts } = await import("typescript"); // not in the archive, where this command is not needed
   const isSource = (path: string): boolean => !/^(\.|build$|__pycache__$)|\.py$/.test(basename(path));
-  for (const name of project.filter((name) => existsSync(join(root, name)))) cpSync(join(root, name), join(to, name), { recursive: true, filter: isSource });
-  const compilerOptions = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true, rewriteRelativeImportExtensions: true };
+  for (const name of project.filter((name) => existsSync(join(root, name))))
+    cpSync(join(root, name), join(to, name), { recursive: true, filter: isSource });
+  const compilerOptions = {
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.ESNext,
+    verbatimModuleSyntax: true,
+    rewriteRelativeImportExtensions: true,
+  };
   for (const path of readdirSync(to, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".ts"))) {
     const { outputText } = ts.transpileModule(readFileSync(join(to, path), "utf8"), { compilerOptions });
     writeFileSync(join(to, path.replace(/\.ts$/, ".js")), outputText);
@@ -87,11 +96,12 @@ function copyPackages(to: string): void {
   const wanted = new Set(packages);
   for (const name of wanted) {
     const from = join(root, "node_modules", name);
-    const parts = partsOf[name] ?? ["."];
-    for (const part of parts.filter((part) => existsSync(join(from, part)))) cpSync(join(from, part), join(to, "node_modules", name, part), { recursive: true });
+    for (const part of (partsOf[name] ?? ["."]).filter((part) => existsSync(join(from, part))))
+      cpSync(join(from, part), join(to, "node_modules", name, part), { recursive: true });
     if (withoutDependencies.includes(name)) continue;
-    const { dependencies = {} } = JSON.parse(readFileSync(join(from, "package.json"), "utf8")) as { dependencies?: Record<string, string> };
-    for (const dependency of Object.keys(dependencies)) if (!existsSync(join(from, "node_modules", dependency))) wanted.add(dependency);
+    const { dependencies = {} } = JSON.parse(readFileSync(join(from, "package.json"), "utf8")) as { dependencies?: object };
+    for (const dependency of Object.keys(dependencies))
+      if (!existsSync(join(from, "node_modules", dependency))) wanted.add(dependency);
   }
 }
 
@@ -110,8 +120,17 @@ async function addAddon(to: string): Promise<string> {
   }
 }
 
+const starter = `import { main } from "./compiler/cli/main.js";
+
+process.exitCode = await main(process.argv.slice(2));
+`;
+const shell = `#!/bin/sh
+# The commands of tokensieve, for example: run.sh doctor; run.sh verify --device cuda; run.sh test-gpu
+here=$(cd "$(dirname "$0")" && pwd)
+exec "$here/node" "$here/start.mjs" "$@"
+`;
+
 function addStarter(to: string): void {
-  writeFileSync(join(to, "start.mjs"), 'import { main } from "./compiler/cli/main.js";\n\nprocess.exitCode = await main(process.argv.slice(2));\n');
-  const shell = ["#!/bin/sh", "# The commands of tokensieve, for example: run.sh doctor; run.sh verify --device cuda; run.sh test-gpu", 'here=$(cd "$(dirname "$0")" && pwd)', 'exec "$here/node" "$here/start.mjs" "$@"', ""];
-  writeFileSync(join(to, "run.sh"), shell.join("\n"), { mode: 0o755 });
+  writeFileSync(join(to, "start.mjs"), starter);
+  writeFileSync(join(to, "run.sh"), shell, { mode: 0o755 });
 }

@@ -8,13 +8,14 @@ import { generateAll } from "./compile.ts";
 import { filesOf } from "./generate.ts";
 import { jobsOfSpecs } from "./jobs.ts";
 import { type DrawOptions, drawOf, type SpecOptions, specsOf, withDraw, withSpecs } from "./options.ts";
+import { printOutcomes, printSpecs, requirePassed } from "./outcomes.ts";
 import { seconds } from "./progress.ts";
 import { openRunners, type Runner } from "./runners.ts";
 import { printTable } from "./table.ts";
 import { defaultTargets } from "./targets.ts";
+import { runTasks, tasksOfSpecs } from "./tasks.ts";
 import { type Selection, selectOn } from "./trace_chain.ts";
 import { compareTree } from "./tree.ts";
-import { printOutcomes, printSpecs, requirePassed, runTasks, tasksOfSpecs } from "./verification.ts";
 
 interface QuickstartOptions extends SpecOptions, DrawOptions {
   readonly trace: string;
@@ -36,7 +37,8 @@ async function quickstartCommand(options: QuickstartOptions): Promise<void> {
 
   using runners = await openRunners("auto");
   const specs = specsOf(options, ["v3.2"]);
-  heading(`Verify: ${specs.map((s) => s.name).join(", ")} against the reference, on ${[...new Set(runners.all.map((r) => r.device))].join(" and ")}`);
+  const devices = [...new Set(runners.all.map((r) => r.device))].join(" and ");
+  heading(`Verify: ${specs.map((s) => s.name).join(", ")} against the reference, on ${devices}`);
   for (const { message } of runners.missing) console.log(message);
   const tasks = runners.all.flatMap((runner) => tasksOfSpecs(runner, specs, { scale: options.set?.topK === undefined }));
   const outcomes = await runTasks(tasks, { runs: 5, ...drawOf(options) });
@@ -46,16 +48,19 @@ async function quickstartCommand(options: QuickstartOptions): Promise<void> {
   requirePassed(outcomes);
 
   const runner = runners.all[0]!;
-  heading(`The chain on real activations (${options.trace === committedTrace ? "docs/trace.md" : options.trace}): quantise, index scores, top-k, sparse MLA, ${runner.target} on ${runner.device}`);
+  const trace = options.trace === committedTrace ? "docs/trace.md" : options.trace;
+  heading(`The chain on real activations (${trace}): quantise, index scores, top-k, sparse MLA, ${runner.target} on ${runner.device}`);
   printSelections(await chain(runner, options.trace));
-  console.log(`\nAll of it held, in ${seconds(start)} on ${availableParallelism()} cores. Next: npm run compile -- --preset v3.2 --set topK=1000 --set indexerHeads=24`);
+  console.log(`\nAll of it held, in ${seconds(start)} on ${availableParallelism()} cores.`);
+  console.log("Next: npm run compile -- --preset v3.2 --set topK=1000 --set indexerHeads=24");
 }
 
 async function compileAll(): Promise<void> {
   const start = performance.now();
   const made = await generateAll(jobsOfSpecs(specsOf({}), defaultTargets));
   const differences = compareTree(resolve(root, "generated"), filesOf(made), true);
-  const state = differences.length === 0 ? "byte for byte what generated/ holds" : `${differences.length} files of generated/ differ: \`npm run compile\``;
+  const differ = `${differences.length} files of generated/ differ, which \`npm run compile\` mends`;
+  const state = differences.length === 0 ? "byte for byte what generated/ holds" : differ;
   console.log(`${made.length} kernels in ${seconds(start)}, ${state}`);
 }
 
@@ -70,7 +75,10 @@ function printSelections(selections: readonly Selection[]): void {
   const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
   printTable(
     ["layer", "k", "attention mass of the selected", "of the best k", "of the last k", "output error against dense", "worst error / budget"],
-    selections.map((s) => [`${s.layer}`, `${s.k}`, percent(s.selected), percent(s.oracle), percent(s.window), percent(s.outputError), s.worst.toPrecision(2)]),
+    selections.map((s) => [
+      ...[`${s.layer}`, `${s.k}`, percent(s.selected), percent(s.oracle), percent(s.window), percent(s.outputError)],
+      s.worst.toPrecision(2),
+    ]),
   );
 }
 

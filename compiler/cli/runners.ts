@@ -1,15 +1,14 @@
 /** Where kernels run: GPUs, the software adapter, the interpreters. */
-import { type Buffers, type Dims, type Executor, deviceExecutor, loopExecutor, tileExecutor } from "../../verify/executor.ts";
+import type { Dsa } from "../../dsl/kernels/spec.ts";
 import { architectureFor } from "../../targets/cuda/runtime/compile.ts";
 import { type CudaDevice, openCuda } from "../../targets/cuda/runtime/driver.ts";
 import { type Device, type DeviceBuffer, DeviceError } from "../../targets/device.ts";
 import { openWebGpu } from "../../targets/wgsl/runtime.ts";
+import { type Buffers, deviceExecutor, type Dims, type Executor, loopExecutor, tileExecutor } from "../../verify/executor.ts";
 import type { TileKernel } from "../ir/tile.ts";
-import type { Compiled } from "../pipeline.ts";
 import { UsageError } from "./failure.ts";
-import { compileJob, type KernelText } from "./jobs.ts";
+import { compileJob, jobOf, type KernelText } from "./jobs.ts";
 import { defaultTargets, targetNamed } from "./targets.ts";
-import type { Dsa } from "../../dsl/kernels/spec.ts";
 
 /** Runs kernels that were compiled for one target. */
 export interface Runner {
@@ -48,40 +47,38 @@ export type DeviceChoice = (typeof deviceChoices)[number];
  * that or throw a DeviceError. `targets` restricts what is compiled for; without it CUDA runs each default target that fits the device.
  */
 export async function openRunners(choice: DeviceChoice, targets?: readonly string[]): Promise<Runners> {
-  const wants = (device: "cuda" | "webgpu"): boolean => choices[choice].includes(device) && (targets?.some((target) => deviceOf(target) === device) ?? true);
-  if (choice === "interp") return { all: targets?.map(loopRunner) ?? [tileRunner, loopRunner("cuda:sm_80"), loopRunner("wgsl")], missing: [], [Symbol.dispose]: () => {} };
+  if (choice === "interp") return interpreters(targets);
+  const wants = (kind: Device["kind"]): boolean =>
+    kindsOf[choice].includes(kind) && (targets?.some((target) => kindOf(target) === kind) ?? true);
   if (!wants("cuda") && !wants("webgpu")) throw new UsageError(`no target of ${targets?.join(", ")} runs on --device ${choice}`);
 
   const missing: DeviceError[] = [];
-  /** A device that is there, or was not asked for by name. */
-  const ifThere = async <T extends Device>(opening: Promise<T>, required: boolean): Promise<T | undefined> =>
-    opening.catch((error: unknown) => {
-      if (required || !(error instanceof DeviceError)) throw error;
-      missing.push(error);
-      return undefined;
-    });
-  const cuda = wants("cuda") ? await ifThere(openCuda(), choice === "cuda" || targets !== undefined) : undefined;
-  const webGpu = wants("webgpu") ? await ifThere(openWebGpu({ adapter: choice === "webgpu" ? "hardware" : choice === "software" ? "software" : "auto" }), true) : undefined;
+  const asked = choice === "cuda" || targets !== undefined; // then its absence is an error
+  const cuda = !wants("cuda") ? undefined : await openCuda().catch((error: unknown) => {
+    if (asked || !(error instanceof DeviceError)) throw error;
+    missing.push(error);
+    return undefined;
+  });
+  const adapter = choice === "webgpu" ? "hardware" : choice === "software" ? "software" : "auto";
+  const webGpu = wants("webgpu") ? await openWebGpu({ adapter }) : undefined;
+  const cudaTargets = cuda ? (targets?.filter((target) => kindOf(target) === "cuda") ?? defaultTargetsOf(cuda)) : [];
   return {
-    all: [
-      ...(cuda ? (targets?.filter((target) => deviceOf(target) === "cuda") ?? cudaTargets(cuda)).map((target) => deviceRunner(cuda, target)) : []),
-      ...(webGpu ? [deviceRunner(webGpu, "wgsl")] : []),
-    ],
+    all: [...cudaTargets.map((target) => deviceRunner(cuda!, target)), ...(webGpu ? [deviceRunner(webGpu, "wgsl")] : [])],
     missing,
     [Symbol.dispose]: () => [cuda, webGpu].forEach((device) => device?.close()),
   };
 }
-const choices: Readonly<Record<DeviceChoice, readonly ("cuda" | "webgpu")[]>> = {
+const kindsOf: Readonly<Record<DeviceChoice, readonly Device["kind"][]>> = {
   auto: ["cuda", "webgpu"], software: ["webgpu"], webgpu: ["webgpu"], cuda: ["cuda"], interp: [],
 };
-const deviceOf = (target: string): "cuda" | "webgpu" => (target === "wgsl" ? "webgpu" : "cuda");
+const kindOf = (target: string): Device["kind"] => (target === "wgsl" ? "webgpu" : "cuda");
 
 /** The default targets that a device can run. */
-function cudaTargets({ info }: CudaDevice): string[] {
+function defaultTargetsOf({ info }: CudaDevice): string[] {
   const [major, minor] = info.computeCapability;
   return defaultTargets.filter((target) => {
     try {
-      return deviceOf(target) === "cuda" && architectureFor(target, 10 * major + minor) !== "";
+      return kindOf(target) === "cuda" && architectureFor(target, 10 * major + minor) !== "";
     } catch {
       return false;
     }
@@ -91,17 +88,16 @@ function cudaTargets({ info }: CudaDevice): string[] {
 const timedLaunches = 20;
 
 function deviceRunner(device: Device, target: string): Runner {
-  const compiled = (text: KernelText, spec: Dsa | undefined): Promise<Compiled> => compileJob({ ...text, target, ...(spec && { spec }) });
   return {
     target,
     device: device.name,
     isGpu: device.isGpu,
     async load(text, spec) {
-      const { tile, manifest, text: code } = await compiled(text, spec);
+      const { tile, manifest, text: code } = await compileJob(jobOf(text, target, spec));
       return { tile, executor: await deviceExecutor(device, manifest, code) };
     },
     async timeOf(text, spec, buffers, dims) {
-      const { manifest, text: code } = await compiled(text, spec);
+      const { manifest, text: code } = await compileJob(jobOf(text, target, spec));
       const executable = await device.load(manifest, code);
       const held = manifest.params.map(({ name }) => [name, upload(device, buffers[name]!)] as const);
       try {
@@ -119,13 +115,19 @@ function upload(device: Device, bytes: Uint8Array): DeviceBuffer {
   return buffer;
 }
 
+const interpreters = (targets: readonly string[] | undefined): Runners => ({
+  all: targets?.map(loopRunner) ?? [tileRunner, loopRunner("cuda:sm_80"), loopRunner("wgsl")],
+  missing: [],
+  [Symbol.dispose]: () => {},
+});
+
 /** Tile IR on the CPU. Targets differ only below it, so any will do to get there. */
 const tileRunner: Runner = {
   target: "tile",
   device: "CPU",
   isGpu: false,
   async load(text, spec) {
-    const { tile } = await compileJob({ ...text, target: "wgsl", ...(spec && { spec }) });
+    const { tile } = await compileJob(jobOf(text, "wgsl", spec));
     return { tile, executor: tileExecutor(tile) };
   },
 };
@@ -136,7 +138,7 @@ const loopRunner = (target: string): Runner => ({
   device: "CPU",
   isGpu: false,
   async load(text, spec) {
-    const { loop, tile } = await compileJob({ ...text, target, ...(spec && { spec }) });
+    const { loop, tile } = await compileJob(jobOf(text, target, spec));
     return { tile, executor: loopExecutor(loop, targetNamed(target), tile.tune) };
   },
 });

@@ -4,9 +4,10 @@ import type { KernelName } from "../../dsl/kernels/index.ts";
 import { DeviceError } from "../../targets/device.ts";
 import { Failure } from "./failure.ts";
 import { type DrawOptions, drawOf, type SpecOptions, specsOf, withDraw, withKernels, withSpecs } from "./options.ts";
+import { passed, printOutcomes, requirePassed, writeJson } from "./outcomes.ts";
 import { openRunners } from "./runners.ts";
 import { printTable } from "./table.ts";
-import { type Outcome, passed, printOutcomes, requirePassed, runTasks, tasksOfSpecs, type Timed, writeJson } from "./verification.ts";
+import { type Outcome, runTasks, tasksOfSpecs, type Timed } from "./tasks.ts";
 
 interface TestGpuOptions extends SpecOptions, DrawOptions {
   readonly kernel?: readonly KernelName[];
@@ -37,8 +38,7 @@ async function testGpuCommand(options: TestGpuOptions): Promise<void> {
       continue;
     }
     using runners = opened;
-    const only = options.kernel && { only: options.kernel };
-    const tasks = runners.all.flatMap((runner) => tasksOfSpecs(runner, specsOf(options), { scale: false, ...only }));
+    const tasks = runners.all.flatMap((runner) => tasksOfSpecs(runner, specsOf(options), { scale: false, only: options.kernel }));
     const tested = await runTasks(tasks, drawOf(options));
     outcomes.push(...tested);
     for (const [i, { time }] of tasks.entries()) {
@@ -51,13 +51,14 @@ async function testGpuCommand(options: TestGpuOptions): Promise<void> {
     printOutcomes(outcomes);
     printTimes(times);
   }
-  if (absent.length > 0) throw new Failure(`${absent.join("\n")}\ntest-gpu did not run on all that it is for`, "`--device cuda` or `--device webgpu` on a host that has only that one");
+  if (absent.length > 0)
+    throw new Failure(`${absent.join("\n")}\ntest-gpu did not run on all that it is for`, "--device, on a host that has only one of the two");
   if (outcomes.length === 0) throw new Failure("no kernel ran on a GPU", "--preset and --kernel name kernels that exist together");
   requirePassed(outcomes);
 }
 
 function printTimes(times: readonly Time[]): void {
-  if (times.length === 0) return;
+  if (times.length === 0) return; // nor the heading
   console.log("\nmicroseconds of one launch of a small case");
   printTable(
     ["kernel", "spec", "target", "device", "median", "least", "most", "case"],

@@ -3,7 +3,8 @@ import { preset } from "../../dsl/kernels/presets.ts";
 import { denseMla, hadamard } from "../../reference/index.ts";
 import type { TraceLayer } from "../../trace/index.ts";
 import { attentionMass, decodeLayer, massHeld, slidingWindow, topTokens } from "../../trace/recall.ts";
-import { inputOfLayer, runChain, specOfLayer } from "../../verify/chain.ts";
+import { type ChainExecutors, inputOfLayer, runChain, specOfLayer } from "../../verify/chain.ts";
+import type { Executor } from "../../verify/executor.ts";
 import { Failure } from "./failure.ts";
 import { textOf } from "./jobs.ts";
 import type { Runner } from "./runners.ts";
@@ -25,11 +26,14 @@ export interface Selection {
 }
 
 /** Runs a layer once for each k. Throws a Failure when a stage is not what the reference says. */
-export async function selectOn(runner: Runner, layer: TraceLayer, sizes: readonly number[], onStage: (text: string) => void): Promise<Selection[]> {
+export async function selectOn(
+  runner: Runner, layer: TraceLayer, sizes: readonly number[], onStage: (text: string) => void,
+): Promise<Selection[]> {
   onStage(`layer ${layer.layer}: dense attention, in f64, to compare with`);
   const values = decodeLayer(layer);
   const masses = values.positions.map((_, query) => attentionMass(values, query));
-  const mean = (share: (mass: Float64Array, query: number) => number): number => masses.reduce((sum, mass, query) => sum + share(mass, query), 0) / masses.length;
+  const mean = (share: (mass: Float64Array, query: number) => number): number =>
+    masses.reduce((sum, mass, query) => sum + share(mass, query), 0) / masses.length;
   const input = inputOfLayer({ ...values, indexQ: hadamard(values.indexQ, values.indexDim), indexK: hadamard(values.indexK, values.indexDim) });
   const { heads, dQk, smScale, positions } = values;
   const shape = { queries: positions.length, heads, tokens: layer.tokens, dQk, dV: layer.latent };
@@ -39,10 +43,16 @@ export async function selectOn(runner: Runner, layer: TraceLayer, sizes: readonl
   for (const k of sizes) {
     onStage(`layer ${layer.layer}: ${positions.length} queries over up to ${layer.tokens} tokens, k ${k}`);
     const spec = specOfLayer(preset("v3.2"), { ...values, layer: layer.layer, latent: layer.latent }, k);
-    const load = async (kernel: "indexer_logits" | "topk" | "sparse_mla") => (await runner.load(textOf(kernel), spec)).executor;
-    const { idx, out, judge } = await runChain(spec, input, { indexer_logits: await load("indexer_logits"), topk: await load("topk"), sparse_mla: await load("sparse_mla") });
+    const executor = async (kernel: keyof ChainExecutors): Promise<Executor> => (await runner.load(textOf(kernel), spec)).executor;
+    const executors = {
+      indexer_logits: await executor("indexer_logits"),
+      topk: await executor("topk"),
+      sparse_mla: await executor("sparse_mla"),
+    };
+    const { idx, out, judge } = await runChain(spec, input, executors);
     const verdicts = Object.values(judge());
-    for (const { failure } of verdicts) if (failure !== undefined) throw new Failure(`${spec.name}: ${failure}`, "`npm run verify`, which finds the smallest case");
+    for (const { failure } of verdicts)
+      if (failure !== undefined) throw new Failure(`${spec.name}: ${failure}`, "`npm run verify`, which finds the smallest case");
     const chosen = (query: number): number[] => [...idx.subarray(query * k, (query + 1) * k)].filter((token) => token >= 0);
     selections.push({
       layer: layer.layer,

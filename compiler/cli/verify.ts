@@ -3,8 +3,9 @@ import { type Command, Option } from "commander";
 import type { KernelName } from "../../dsl/kernels/index.ts";
 import { UsageError } from "./failure.ts";
 import { type DrawOptions, drawOf, type SpecOptions, specsOf, withDraw, withKernels, withSpecs, withTargets } from "./options.ts";
+import { printOutcomes, printSpecs, requirePassed, writeJson } from "./outcomes.ts";
 import { type DeviceChoice, deviceChoices, openRunners } from "./runners.ts";
-import { printOutcomes, printSpecs, requirePassed, runTasks, type Task, tasksOfFiles, tasksOfSpecs, writeJson } from "./verification.ts";
+import { type Task, runTasks, tasksOfFiles, tasksOfSpecs } from "./tasks.ts";
 
 interface VerifyOptions extends SpecOptions, DrawOptions {
   readonly kernel?: readonly KernelName[];
@@ -25,9 +26,10 @@ export const addVerify = (program: Command): Command =>
 async function verifyCommand(files: readonly string[], options: VerifyOptions): Promise<void> {
   using runners = await openRunners(options.device, options.target);
   const specs = specsOf(options, ["v3.2"]);
-  const choice = { scale: options.set?.topK === undefined, ...(options.kernel && { only: options.kernel }) };
+  const choice = { scale: options.set?.topK === undefined, only: options.kernel };
   const tasks: Task[] = [];
-  for (const runner of runners.all) tasks.push(...(files.length > 0 ? await tasksOfFiles(runner, files, specs) : tasksOfSpecs(runner, specs, choice)));
+  for (const runner of runners.all)
+    tasks.push(...(files.length > 0 ? await tasksOfFiles(runner, files, specs) : tasksOfSpecs(runner, specs, choice)));
   if (tasks.length === 0) throw new UsageError(`no spec of ${specs.map((s) => s.name).join(", ")} has ${options.kernel?.join(", ")}`);
 
   const outcomes = await runTasks(tasks, drawOf(options));

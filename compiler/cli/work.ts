@@ -43,4 +43,5 @@ function workOfBody(body: readonly TileStmt[], around: readonly string[]): Work[
 }
 
 const sizeOf = (axes: readonly Axis[]): number => axes.reduce((product, axis) => product * axis.extent, 1);
-const union = (a: readonly Axis[], b: readonly Axis[]): readonly Axis[] => [...a, ...b.filter((axis) => !a.some((other) => other.name === axis.name))];
+const union = (a: readonly Axis[], b: readonly Axis[]): readonly Axis[] =>
+  [...a, ...b.filter(({ name }) => a.every((axis) => axis.name !== name))];

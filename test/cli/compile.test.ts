@@ -4,6 +4,7 @@ import { appendFileSync, readdirSync, readFileSync, writeFileSync } from "node:f
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { destination } from "../../compiler/cli/compile.ts";
+import type { Entry } from "../../compiler/cli/generate.ts";
 import { textOf } from "../../compiler/cli/jobs.ts";
 import { kernels, type KernelName } from "../../dsl/kernels/index.ts";
 import { cli, contents, root, scratchFolder, start, writeKernel } from "./helpers.ts";
@@ -18,8 +19,9 @@ test("texts, manifests and an index with their hashes", async () => {
   expect(stdout).toMatch(/^4 kernels in .*, 9 of 9 files changed, [\d.]+ s\n$/);
 
   const files = contents(out);
-  const index = JSON.parse(files["manifest.json"]!) as { kernels: { text: string; textSha256: string; manifest: string; manifestSha256: string }[] };
-  expect(index.kernels.map((k) => k.text)).toEqual(["indexer_logits", "paged_indexer_logits", "sparse_mla", "topk"].map((name) => `${name}/wgsl/v4-flash.wgsl`));
+  const index = JSON.parse(files["manifest.json"]!) as { kernels: Entry[] };
+  const names = ["indexer_logits", "paged_indexer_logits", "sparse_mla", "topk"];
+  expect(index.kernels.map((k) => k.text)).toEqual(names.map((name) => `${name}/wgsl/v4-flash.wgsl`));
   const sha256 = (path: string): string => createHash("sha256").update(files[path]!).digest("hex");
   for (const k of index.kernels) {
     expect([k.textSha256, k.manifestSha256]).toEqual([sha256(k.text), sha256(k.manifest)]);
@@ -41,8 +43,8 @@ test("an unchanged folder is not touched, and other specs stay in the index", as
 describe("--check", () => {
   test.each([
     ["a changed byte", (out: string) => appendFileSync(join(out, "topk/wgsl/v4-flash.wgsl"), " "), "topk/wgsl/v4-flash.wgsl differs"],
-    ["an empty file", (out: string) => writeFileSync(join(out, "topk/wgsl/v4-flash.manifest.json"), ""), "topk/wgsl/v4-flash.manifest.json differs"],
-    ["a file from elsewhere", (out: string) => writeFileSync(join(out, "manifest.json"), "{}"), "is not an index"],
+    ["an empty file", (out: string) => writeFileSync(join(out, "topk/wgsl/v4-flash.wgsl"), ""), "topk/wgsl/v4-flash.wgsl differs"],
+    ["an index from elsewhere", (out: string) => writeFileSync(join(out, "manifest.json"), "{}"), "is not an index"],
   ])("finds %s", async (_, change, said) => {
     const out = scratchFolder();
     await cli(...few, "--out", out);
@@ -78,7 +80,8 @@ describe("FILE", () => {
     const { code, stdout } = await cli("compile", file, "--target", "wgsl,cuda:sm_89", "--out", join(folder, "out"));
     expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringMatching(/^2 kernels/) });
     expect(Object.keys(contents(join(folder, "out")))).toEqual([
-      "doubled/cuda-sm_89/doubled.cu", "doubled/cuda-sm_89/doubled.manifest.json", "doubled/wgsl/doubled.manifest.json", "doubled/wgsl/doubled.wgsl", "manifest.json",
+      ...["doubled/cuda-sm_89/doubled.cu", "doubled/cuda-sm_89/doubled.manifest.json"],
+      ...["doubled/wgsl/doubled.manifest.json", "doubled/wgsl/doubled.wgsl", "manifest.json"],
     ]);
     expect(destination([file], { target: ["wgsl"] })).toEqual({ folder: join(root, "dist/kernels"), complete: false });
   });
@@ -88,7 +91,8 @@ describe("FILE", () => {
     const out = join(folder, "out");
     await cli("compile", writeKernel(folder), "--target", "wgsl", "--out", out);
     const before = contents(out);
-    const { code, stderr } = await cli("compile", writeKernel(folder), writeKernel(folder, "other.ts", { source: "nothing" }), "--target", "wgsl", "--out", out);
+    const files = [writeKernel(folder), writeKernel(folder, "other.ts", { source: "nothing" })];
+    const { code, stderr } = await cli("compile", ...files, "--target", "wgsl", "--out", out);
     expect(code).toBe(1);
     expect(stderr).toMatch(/other\.ts:8:\d+: E-[^]*nothing[^]*~~~/);
     expect(contents(out)).toEqual(before);
@@ -96,7 +100,8 @@ describe("FILE", () => {
 
   test("two kernels of one name are refused", async () => {
     const folder = scratchFolder();
-    const { code, stderr } = await cli("compile", writeKernel(folder), writeKernel(folder, "other.ts"), "--target", "wgsl", "--out", join(folder, "out"));
+    const files = [writeKernel(folder), writeKernel(folder, "other.ts")];
+    const { code, stderr } = await cli("compile", ...files, "--out", join(folder, "out"));
     expect(code).toBe(1);
     expect(stderr).toMatch(/two of these files export a kernel called "doubled"/);
   });

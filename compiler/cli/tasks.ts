@@ -1,5 +1,4 @@
-/** Running property tests and telling of them: what `verify`, `quickstart` and `test-gpu` share. */
-import { writeFileSync } from "node:fs";
+/** Property tests as tasks: one kernel, one spec, one runner. What `verify`, `quickstart` and `test-gpu` share. */
 import { kernelsOf, type KernelName } from "../../dsl/kernels/index.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 import type { Shape } from "../../verify/checks/check.ts";
@@ -11,7 +10,6 @@ import { describeError, Failure } from "./failure.ts";
 import { textOf, textsIn } from "./jobs.ts";
 import { openProgress } from "./progress.ts";
 import type { Microseconds, Runner } from "./runners.ts";
-import { printTable } from "./table.ts";
 
 /** One kernel, to be held to its oracle by one runner. */
 export interface Task {
@@ -37,8 +35,14 @@ export interface Refusal extends Pick<Report, "kernel" | "spec" | "target" | "de
 }
 export type Outcome = Report | Refusal;
 
-/** The kernels of each spec on one runner, `only` those named. `scale`: CPUs get a smaller k where its cost depends on k. */
-export const tasksOfSpecs = (runner: Runner, specs: readonly Dsa[], { only, scale }: { readonly only?: readonly KernelName[]; readonly scale: boolean }): Task[] =>
+export interface Choice {
+  readonly only?: readonly KernelName[] | undefined;
+  /** CPUs get a smaller k where the cost depends on k. */
+  readonly scale: boolean;
+}
+
+/** The kernels of each spec on one runner. */
+export const tasksOfSpecs = (runner: Runner, specs: readonly Dsa[], { only, scale }: Choice): Task[] =>
   specs.flatMap((spec) =>
     kernelsOf(spec).filter((kernel) => only?.includes(kernel) ?? true).map((kernel): Task => {
       const { spec: scaled, changes } = scale && !runner.isGpu ? scaleForSoftware(kernel, spec) : { spec, changes: [] };
@@ -46,7 +50,8 @@ export const tasksOfSpecs = (runner: Runner, specs: readonly Dsa[], { only, scal
         const { executor } = await runner.load(textOf(kernel), scaled);
         return verifyKernel({ kernel, spec: scaled, executor, ...draw });
       };
-      return { runner, kernel, spec: scaled.name, changes, run, ...(runner.timeOf && { time: () => timeOf(runner, kernel, scaled) }) };
+      const timed = runner.timeOf && { time: () => timeOf(runner, kernel, scaled) };
+      return { runner, kernel, spec: scaled.name, changes, run, ...timed };
     }),
   );
 
@@ -76,7 +81,7 @@ export async function tasksOfFiles(runner: Runner, files: readonly string[], spe
   return tasks;
 }
 
-const moduleHint = 'a kernel file is an ES module: name it .mts, or put a package.json with "type": "module" into its folder; `npm run compile` tells more about its text';
+const moduleHint = 'a kernel file is an ES module: name it .mts, or put a package.json with "type": "module" into its folder';
 
 async function importKernel(file: string, exportName: string, spec: Dsa | undefined): Promise<FileKernel> {
   const kernels = await kernelsOfFile(file, spec).catch((error: unknown) => {
@@ -100,44 +105,4 @@ export async function runTasks(tasks: readonly Task[], draw: Draw): Promise<Outc
   }
   progress.done();
   return outcomes;
-}
-
-/** The real specs and how those that ran differ from them. */
-export function printSpecs(specs: readonly Dsa[], tasks: readonly Task[]): void {
-  for (const { name, indexerHeads, indexerDim, indexDtype, score, topK, heads, dV, dRope } of specs)
-    console.log(`${name} has ${indexerHeads} index heads of ${indexerDim} in ${indexDtype}, score ${score.name}, top-k ${topK}, ${heads} heads of ${dV} + ${dRope} columns.`);
-  const changes = tasks.flatMap((task) => task.changes.map((change) => `  ${task.kernel} of ${task.spec}, for ${task.runner.device}: ${change}`));
-  console.log(changes.length === 0 ? "It ran at that size." : ["It ran at that size, except:", ...changes].join("\n"));
-}
-
-export function printOutcomes(outcomes: readonly Outcome[]): void {
-  if (outcomes.length === 0) return;
-  printTable(
-    ["kernel", "spec", "target", "device", "cases", "worst error / budget", "20 launches"],
-    outcomes.map((o) => [o.kernel, o.spec, o.target, o.device, ...("refused" in o ? ["–", "–", "–"] : [`${o.cases}`, o.worst.toPrecision(2), launches(o)])]),
-  );
-  for (const outcome of outcomes.filter((o) => !passed(o))) console.log(`\n${outcome.kernel} on ${outcome.target} FAILED: ${reasonOf(outcome)}`);
-}
-const launches = ({ launchesEqual, failed }: Report): string => (launchesEqual === undefined || failed ? "–" : launchesEqual ? "equal" : "DIFFER");
-
-function reasonOf(outcome: Outcome): string {
-  if ("refused" in outcome) return outcome.refused;
-  const { failed } = outcome;
-  if (!failed) return "20 launches of one case left different bits";
-  return `${failed.message}\n  smallest case: ${JSON.stringify(failed.shape)}\n  replay: ${failed.replay}`;
-}
-
-/** `file` is "-" for stdout. */
-export function writeJson(file: string, value: unknown): void {
-  const text = `${JSON.stringify(value, undefined, 2)}\n`;
-  if (file === "-") process.stdout.write(text);
-  else writeFileSync(file, text);
-}
-
-export const passed = (outcome: Outcome): boolean => !("refused" in outcome) && outcome.failed === undefined && outcome.launchesEqual !== false;
-
-/** Throws a Failure unless all passed. */
-export function requirePassed(outcomes: readonly Outcome[]): void {
-  const wrong = outcomes.filter((outcome) => !passed(outcome));
-  if (wrong.length > 0) throw new Failure(`${wrong.length} of ${outcomes.length} kernels failed: ${wrong.map((o) => `${o.kernel} on ${o.target}`).join(", ")}`);
 }

@@ -1,0 +1,54 @@
+/** Telling what came of tasks, to people and to machines. */
+import { writeFileSync } from "node:fs";
+import type { Dsa } from "../../dsl/kernels/spec.ts";
+import type { Report } from "../../verify/verify.ts";
+import { Failure } from "./failure.ts";
+import { printTable } from "./table.ts";
+import type { Outcome, Task } from "./tasks.ts";
+
+/** The real specs and how those that ran differ from them. */
+export function printSpecs(specs: readonly Dsa[], tasks: readonly Task[]): void {
+  for (const { name, indexerHeads, indexerDim, indexDtype, score, topK, heads, dV, dRope } of specs) {
+    const indexer = `${indexerHeads} index heads of ${indexerDim} in ${indexDtype}, score ${score.name}, top-k ${topK}`;
+    console.log(`${name} has ${indexer}, ${heads} heads of ${dV} + ${dRope} columns.`);
+  }
+  const changes = tasks.flatMap((task) => task.changes.map((change) => `  ${task.kernel} of ${task.spec}, for ${task.runner.device}: ${change}`));
+  console.log(changes.length === 0 ? "It ran at that size." : ["It ran at that size, except:", ...changes].join("\n"));
+}
+
+export function printOutcomes(outcomes: readonly Outcome[]): void {
+  printTable(
+    ["kernel", "spec", "target", "device", "cases", "worst error / budget", "20 launches"],
+    outcomes.map((o) => [o.kernel, o.spec, o.target, o.device, ...("refused" in o ? ["–", "–", "–"] : figures(o))]),
+  );
+  for (const o of outcomes.filter((o) => !passed(o))) console.log(`\n${o.kernel} on ${o.target} FAILED: ${reasonOf(o)}`);
+}
+
+function figures({ cases, worst, launchesEqual, failed }: Report): string[] {
+  const launches = launchesEqual === undefined || failed ? "–" : launchesEqual ? "equal" : "DIFFER";
+  return [`${cases}`, worst.toPrecision(2), launches];
+}
+
+function reasonOf(outcome: Outcome): string {
+  if ("refused" in outcome) return outcome.refused;
+  const { failed } = outcome;
+  if (!failed) return "20 launches of one case left different bits";
+  return `${failed.message}\n  smallest case: ${JSON.stringify(failed.shape)}\n  replay: ${failed.replay}`;
+}
+
+/** `file` is "-" for stdout. */
+export function writeJson(file: string, value: unknown): void {
+  const text = `${JSON.stringify(value, undefined, 2)}\n`;
+  if (file === "-") process.stdout.write(text);
+  else writeFileSync(file, text);
+}
+
+export const passed = (outcome: Outcome): boolean =>
+  !("refused" in outcome) && outcome.failed === undefined && outcome.launchesEqual !== false;
+
+/** Throws a Failure unless all passed. */
+export function requirePassed(outcomes: readonly Outcome[]): void {
+  const wrong = outcomes.filter((outcome) => !passed(outcome));
+  const names = wrong.map((o) => `${o.kernel} on ${o.target}`).join(", ");
+  if (wrong.length > 0) throw new Failure(`${wrong.length} of ${outcomes.length} kernels failed: ${names}`);
+}
