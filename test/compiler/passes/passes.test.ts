@@ -13,12 +13,12 @@ import { beforeAfter, cuda, passesOf, printLayouts, printPlacement, printStages,
 const folderOf = (target: Target): string => target.name.replace(":", "-");
 const golden = (pass: string, name: string, text: string): Promise<void> => expect(text).toMatchFileSnapshot(`golden/${pass}/${name}.txt`);
 
-test.each(["deadCode"] as const)("dropDead: %s", async (name) => {
+test.each(["deadCode", "readInside"] as const)("dropDead: %s", async (name) => {
   const { read, tile } = await passesOf(name, cuda, 64);
   await golden("drop_dead", name, beforeAfter(printTile(read), printTile(tile)));
 });
 
-test.each(["attention", "softmaxRows", "countsThenAdd", "mirror"] as const)("placeValues: %s", async (name) => {
+test.each(["attention", "softmaxRows", "countsThenAdd", "mirror", "readInside"] as const)("placeValues: %s", async (name) => {
   const passes = await passesOf(name, cuda, 64);
   await golden("place_values", name, beforeAfter(printTile(passes.tile), printPlacement(passes)));
 });
@@ -38,7 +38,7 @@ const each = (pass: string, names: readonly SmallKernel[], text: (p: Passes) => 
   });
 
 each("infer_layouts", ["attention", "softmaxRows", "transposedProduct"], (p) => beforeAfter(printPlacement(p), printLayouts(p)));
-each("plan_stages", ["attention", "twoColumnAxes"], (p) => beforeAfter(printLayouts(p), printStages(p.stages)));
+each("plan_stages", ["attention", "twoColumnAxes", "narrowProduct"], (p) => beforeAfter(printLayouts(p), printStages(p.stages)));
 each("build_plan", ["swap", "rotate", "mirror", "branches"], (p) => beforeAfter(printTile(p.tile), printPlan(p.built)));
 each("share_registers", ["attention", "rotate"], (p) => beforeAfter(printPlan(p.built), printPlan(p.plan)));
 each("lower", ["attention", "batchProduct", "softmaxRows", "gatherRows", "longScan", "rowScans", "select", "branches"], (p) => beforeAfter(printPlan(p.plan), printLoop(p.lowered)));

@@ -23,10 +23,10 @@ export const cuda = cudaTarget("cuda:sm_80");
 export const wgsl = wgslTarget();
 
 export const smallKernels = {
-  loops: ["swap", "rotate", "mirror", "nested", "carriedScalars", "branches"],
+  loops: ["swap", "rotate", "mirror", "nested", "carriedScalars", "branches", "readInside"],
   products: [
     "attention", "sliceDepth", "sliceColumns", "sliceEnds", "sliceEndsAcross", "raggedProduct", "twoColumnAxes", "transposedProduct", "batchProduct",
-    "reorderedDepth", "gatheredProduct",
+    "reorderedDepth", "gatheredProduct", "oddDepth", "narrowProduct",
   ],
   selection: ["countsThenAdd", "unusedFind", "longScan", "shortScan", "rowScans", "select"],
   registers: ["inPlace", "readsOldLater", "readsAccumulator", "multipliesItself"],

@@ -105,3 +105,18 @@ export const branches = kernel("branches", {
     store(a.y.tile({ n }), map([p, q], (p, q) => p - 3 * q));
   },
 });
+
+/** The variable is read in the loop alone; what is computed before the loop is read once a turn. */
+export const readInside = kernel("read_inside", {
+  args: { x: input("f32", { n: "N", c: 32 }), y: output("f32", { n: "N", c: 32 }) },
+  tune: {},
+  grid: (a) => ({ n: each(a.x.size.n) }),
+  body(a, {}, { n }) {
+    const before = map([load(a.x.tile({ n }))], (v) => v * v);
+    let running = map([load(a.x.tile({ n }))], (v) => v + 1);
+    for (const b of blocks("c", 0, a.x.size.n, 4)) {
+      running = map([running, before], (r, v) => r + v + b.start);
+      store(a.y.tile({ n }), running);
+    }
+  },
+});

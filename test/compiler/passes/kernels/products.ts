@@ -120,3 +120,23 @@ export const gatheredProduct = kernel("gathered_product", {
     store(a.y.tile({ n }), acc);
   },
 });
+
+/** A depth that no tensor core contracts. */
+export const oddDepth = kernel("odd_depth", {
+  args: { x: input("bf16", { n: "N", m: 16, k: 24 }), w: input("bf16", { j: 16, k: 24 }), y: output("f32", { n: "N", m: 16, j: 16 }) },
+  tune: {},
+  grid: (a) => ({ n: each(a.x.size.n) }),
+  body(a, {}, { n }) {
+    store(a.y.tile({ n }), gemm(load(a.x.tile({ n })), load(a.w.tile({})), "k"));
+  },
+});
+
+/** Eight-bit operands, staged as sixteen bits. */
+export const narrowProduct = kernel("narrow_product", {
+  args: { x: input("e4m3", { n: "N", m: 16, k: 32 }), w: input("e4m3", { j: 16, k: 32 }), y: output("f32", { n: "N", m: 16, j: 16 }) },
+  tune: {},
+  grid: (a) => ({ n: each(a.x.size.n) }),
+  body(a, {}, { n }) {
+    store(a.y.tile({ n }), gemm(load(a.x.tile({ n })), load(a.w.tile({})), "k"));
+  },
+});
