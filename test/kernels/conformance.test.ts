@@ -1,5 +1,5 @@
 /** The kernels of this folder through the compiler: every execution against the eager run, and CUDA texts through nvcc. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { compile } from "../../compiler/pipeline.ts";
 import type { Target } from "../../compiler/target.ts";
 import { cudaTarget } from "../../targets/cuda/index.ts";
@@ -9,6 +9,8 @@ import { openWebGpu, type WebGpuDevice } from "../../targets/wgsl/runtime.ts";
 import { deviceExecutor, loopExecutor, tileExecutor, type Executor } from "../../verify/executor.ts";
 import { verifyFile, type FileKernel } from "../../verify/file.ts";
 import { suite } from "./suite.ts";
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 }); // the machine may be busy
 
 const [cuda, wgsl] = [cudaTarget("cuda:sm_80"), wgslTarget()];
 const compiled = (of: FileKernel, target: Target) => compile({ file: of.file, exportName: of.exportName, target, skipTypes: true });

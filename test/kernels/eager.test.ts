@@ -1,12 +1,14 @@
 /** The kernels of this folder, run eagerly, against loops in f64. */
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { readKernel } from "../../compiler/front/index.ts";
 import type { Field, Param } from "../../compiler/ir/manifest.ts";
 import { readElement, type DType } from "../../dsl/dtype.ts";
 import { dimsOf, drawBuffers, examplesFor, forEachElement, shapesOf } from "../../verify/examples.ts";
 import { naive } from "./naive.ts";
 import { suite } from "./suite.ts";
+
+vi.setConfig({ testTimeout: 30_000 });
 
 /** Relative to the largest result: one rounding of a narrow output or of a probability, and a few hundred in f32. */
 const tolerance: Readonly<Record<DType, number>> = { e4m3: 2 ** -4, e5m2: 2 ** -3, ue8m0: 0, f16: 2 ** -11, bf16: 2 ** -7, f32: 2 ** -16, i32: 0, u32: 0 };

@@ -41,4 +41,4 @@ test("eager and WGSL are right at every stage and select nearly the same tokens"
   device.close();
   const shared = eager.filter((token, i) => wgsl.subarray(Math.floor(i / 100) * 100, (Math.floor(i / 100) + 1) * 100).includes(token)).length;
   expect(shared).toBeGreaterThanOrEqual(198); // of 200: scores a few roundings apart may change places at the k-th
-}, 60_000);
+}, 120_000);

@@ -1,5 +1,5 @@
 /** Every execution of the DSA kernels against the reference. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { compileJob, textOf } from "../../compiler/cli/jobs.ts";
 import { targetNamed } from "../../compiler/cli/targets.ts";
 import type { Kernel } from "../../dsl/index.ts";
@@ -9,6 +9,8 @@ import { checks } from "../../verify/checks/index.ts";
 import { deviceExecutor, eagerExecutor, loopExecutor, tileExecutor, type Executor } from "../../verify/executor.ts";
 import { verifyKernel } from "../../verify/verify.ts";
 import { realSubjects, tinySubjects, titleOf, type Subject } from "./specs.ts";
+
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 }); // the machine may be busy
 
 const titled = (subjects: readonly Subject[]) => subjects.map((subject) => ({ ...subject, title: titleOf(subject) }));
 const compiled = ({ kernel, spec }: Subject, target: string) => compileJob({ ...textOf(kernel), spec, target });
@@ -23,7 +25,7 @@ async function expectRight(subject: Subject, executor: Executor, runs: number): 
 }
 
 describe("eager", () => {
-  test.each(titled([...tinySubjects, ...realSubjects]))("$title", (subject) => expectRight(subject, eager(subject), 4), 30_000);
+  test.each(titled([...tinySubjects, ...realSubjects]))("$title", (subject) => expectRight(subject, eager(subject), 4));
 });
 
 describe("Tile IR", () => {
@@ -42,7 +44,7 @@ describe.each(["wgsl", "cuda:sm_80"])("Loop IR for %s", (target) => {
   test.each(titled(tinySubjects))("$title", async (subject) => {
     const { loop, tile } = await compiled(subject, target);
     await expectRight(subject, loopExecutor(loop, targetNamed(target), tile.tune), 2);
-  }, 30_000);
+  });
 });
 
 describe("WGSL on the software adapter", () => {
@@ -54,5 +56,5 @@ describe("WGSL on the software adapter", () => {
   test.each(titled(realSubjects))("$title", async (subject) => {
     const { manifest, text } = await compiled(subject, "wgsl");
     await expectRight(subject, await deviceExecutor(device, manifest, text), 2);
-  }, 60_000);
+  });
 });
