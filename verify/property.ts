@@ -43,6 +43,10 @@ export interface Failure {
   readonly replay: string;
 }
 
+/** What went wrong, where, the smallest case, and how to see it again. */
+export const describeFailure = ({ kernel, spec, target, device }: Report, { message, shape, seed, replay }: Failure): string =>
+  [`${[kernel, spec, target].filter((word) => word !== "").join(" · ")} on ${device}: ${message}`, `  case ${JSON.stringify(shape)}, seed ${seed}`, `  replay: ${replay}`].join("\n");
+
 export interface Property extends Draw {
   readonly kernel: string;
   readonly spec: string;

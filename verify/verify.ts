@@ -6,7 +6,7 @@ import type { Executor } from "./executor.ts";
 import { checkProperty, type Draw, type Report } from "./property.ts";
 import { replayKernel } from "./replay.ts";
 
-export type { Draw, Failure, Report } from "./property.ts";
+export { describeFailure, type Draw, type Failure, type Report } from "./property.ts";
 
 export interface VerifyOptions extends Draw {
   readonly kernel: KernelName;

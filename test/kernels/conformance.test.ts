@@ -8,6 +8,7 @@ import { wgslTarget } from "../../targets/wgsl/index.ts";
 import { openWebGpu, type WebGpuDevice } from "../../targets/wgsl/runtime.ts";
 import { deviceExecutor, loopExecutor, tileExecutor, type Executor } from "../../verify/executor.ts";
 import { verifyFile, type FileKernel } from "../../verify/file.ts";
+import { describeFailure } from "../../verify/verify.ts";
 import { suite } from "./suite.ts";
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 }); // the machine may be busy
@@ -24,12 +25,12 @@ afterAll(() => device.close());
 async function expectSame(of: FileKernel, target: Target, runs: number, executorOf: (made: Awaited<ReturnType<typeof compiled>>) => Executor | Promise<Executor>): Promise<void> {
   const made = await compiled(of, target);
   const report = await verifyFile({ of, tile: made.tile, executor: await executorOf(made), runs });
-  expect(report.failed).toBeUndefined();
+  if (report.failed) throw new Error(describeFailure(report, report.failed));
   expect(report.cells).toBeGreaterThan(0);
   expect(report.launchesEqual ?? true).toBe(true);
 }
 
-describe.each(suite)("$kernel.name", (of) => {
+describe.each(suite.map((of) => [of.kernel.name, of] as const))("%s", (_, of) => {
   test("Tile IR", () => expectSame(of, wgsl, 8, ({ tile }) => tileExecutor(tile)));
   test("Loop IR for WGSL", () => expectSame(of, wgsl, 3, ({ loop, tile }) => loopExecutor(loop, wgsl, tile.tune)));
   test("Loop IR for CUDA", () => expectSame(of, cuda, 3, ({ loop, tile }) => loopExecutor(loop, cuda, tile.tune)));

@@ -7,29 +7,29 @@ import { kernels } from "../../dsl/kernels/index.ts";
 import { openWebGpu, type WebGpuDevice } from "../../targets/wgsl/runtime.ts";
 import { checks } from "../../verify/checks/index.ts";
 import { deviceExecutor, eagerExecutor, loopExecutor, tileExecutor, type Executor } from "../../verify/executor.ts";
-import { verifyKernel } from "../../verify/verify.ts";
+import { describeFailure, verifyKernel } from "../../verify/verify.ts";
 import { realSubjects, tinySubjects, titleOf, type Subject } from "./specs.ts";
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 }); // the machine may be busy
 
-const titled = (subjects: readonly Subject[]) => subjects.map((subject) => ({ ...subject, title: titleOf(subject) }));
+const titled = (subjects: readonly Subject[]) => subjects.map((subject) => [titleOf(subject), subject] as const);
 const compiled = ({ kernel, spec }: Subject, target: string) => compileJob({ ...textOf(kernel), spec, target });
 const eager = ({ kernel, spec }: Subject, tune = {}): Executor => eagerExecutor(kernels[kernel](spec) as Kernel, tune);
 
 async function expectRight(subject: Subject, executor: Executor, runs: number): Promise<void> {
   const report = await verifyKernel({ ...subject, executor, runs });
-  expect(report.failed).toBeUndefined();
+  if (report.failed) throw new Error(describeFailure(report, report.failed));
   expect(report.cells).toBeGreaterThan(0);
   expect(report.worst).toBeLessThanOrEqual(1);
   expect(report.launchesEqual ?? true).toBe(true);
 }
 
 describe("eager", () => {
-  test.each(titled([...tinySubjects, ...realSubjects]))("$title", (subject) => expectRight(subject, eager(subject), 4));
+  test.each(titled([...tinySubjects, ...realSubjects]))("%s", (_, subject) => expectRight(subject, eager(subject), 4));
 });
 
 describe("Tile IR", () => {
-  test.each(titled(tinySubjects))("$title, and the same bits as the eager run", async (subject) => {
+  test.each(titled(tinySubjects))("%s, and the same bits as the eager run", async (_, subject) => {
     const tile = tileExecutor((await compiled(subject, "wgsl")).tile);
     await expectRight(subject, tile, 6);
     const check = checks[subject.kernel];
@@ -41,7 +41,7 @@ describe("Tile IR", () => {
 });
 
 describe.each(["wgsl", "cuda:sm_80"])("Loop IR for %s", (target) => {
-  test.each(titled(tinySubjects))("$title", async (subject) => {
+  test.each(titled(tinySubjects))("%s", async (_, subject) => {
     const { loop, tile } = await compiled(subject, target);
     await expectRight(subject, loopExecutor(loop, targetNamed(target), tile.tune), 2);
   });
@@ -53,7 +53,7 @@ describe("WGSL on the software adapter", () => {
     device = await openWebGpu({ adapter: "software" });
   });
   afterAll(() => device.close());
-  test.each(titled(realSubjects))("$title", async (subject) => {
+  test.each(titled(realSubjects))("%s", async (_, subject) => {
     const { manifest, text } = await compiled(subject, "wgsl");
     await expectRight(subject, await deviceExecutor(device, manifest, text), 2);
   });

@@ -10,7 +10,7 @@ import { writePages } from "../../verify/checks/paged_indexer_logits.ts";
 import { eagerExecutor, type Buffers, type Executor } from "../../verify/executor.ts";
 import { scaleForSoftware } from "../../verify/scale.ts";
 import { all, compare, packedRows, pitchedRows, untouchedGaps } from "../../verify/verdict.ts";
-import { verifyKernel } from "../../verify/verify.ts";
+import { describeFailure, verifyKernel } from "../../verify/verify.ts";
 import { realSubjects, tinySubjects } from "./specs.ts";
 
 const spec = withSettings(preset("v3.2"), { topK: "9", indexerHeads: "3", indexerDim: "32", pageTokens: "8", heads: "2", dV: "128", dRope: "16", splits: "3" });
@@ -49,6 +49,10 @@ describe("verifyKernel", () => {
       "npm run verify -- --kernel indexer_logits --preset v3.2 --set topK=9 --set indexerHeads=3 --set indexerDim=32 --set pageTokens=8 --set heads=2 --set dV=128 " +
         `--set dRope=16 --set splits=3 --device interp --runs 5 --seed 1 --path ${failed.path}`,
     );
+    const report = await verifyKernel({ kernel: "indexer_logits", spec, executor: wrong, runs: 5 });
+    expect(describeFailure(report, failed).split("\n")).toEqual([
+      `indexer_logits · ${spec.name} · eager on CPU: ${failed.message}`, `  case ${JSON.stringify(failed.shape)}, seed 1`, `  replay: ${failed.replay}`,
+    ]);
     const again = await verifyKernel({ kernel: "indexer_logits", spec, executor: wrong, runs: 5, seed: failed.seed, path: failed.path });
     expect(again.failed).toMatchObject({ shape: failed.shape, message: failed.message });
     expect(again.cases).toBe(0);
