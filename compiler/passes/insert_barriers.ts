@@ -80,12 +80,16 @@ export function insertBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
   return { ...kernel, body };
 }
 
-/** Two writes need no order: the threads of one stage write different elements, and whatever reads stands between two stages. */
+/**
+ * Two writes need no order: the threads of one stage write different elements, and whatever reads stands between two stages. But a copy
+ * under way may land on a later write.
+ */
 function conflict(before: Access, now: Access): boolean {
   const afterWrite = meets(before.writes, now.reads) || meets(before.writes, now.atomics);
   const afterAtomic = meets(before.atomics, now.reads) || meets(before.atomics, now.writes);
   const afterRead = meets(before.reads, now.writes) || meets(before.reads, now.atomics);
-  return afterWrite || afterAtomic || afterRead;
+  const ontoWrite = [...now.writes].some((x) => before.asynchronous.has(x) && !now.asynchronous.has(x));
+  return afterWrite || afterAtomic || afterRead || ontoWrite;
 }
 
 /** Buffers and outputs that a statement touches, those of nested statements included. */

@@ -105,6 +105,24 @@ test("facts: bounds and divisors hold", () => {
   );
 });
 
+test("facts: every operation on every small range", () => {
+  for (const op of ["+", "-", "*", "/", "%"] as const)
+    for (const multiple of [1, 2, 4, 16])
+      for (const [low, high] of [[-3, -1], [-2, 3], [0, 0], [0, 5], [2, 7]] as const)
+        for (let b = -5; b <= 8; b++) {
+          const facts = new Facts(THREADS);
+          facts.learn("x", { min: low * multiple, max: high * multiple, multiple });
+          const fact = facts.of({ kind: "Binary", type: "i32", op, a: variable("i32", "x"), b: int(b) });
+          for (let x = low; x <= high; x++) {
+            const value = operation(op, x * multiple, b);
+            if (value === undefined) continue;
+            const where = `${x * multiple} ${op} ${b} with x in ${low * multiple}..${high * multiple}`;
+            expect(value >= fact.min && value <= fact.max, `${where}: ${value} in ${fact.min}..${fact.max}`).toBe(true);
+            expect(Math.abs(value % fact.multiple), `${where}: ${value} is a multiple of ${fact.multiple}`).toBe(0);
+          }
+        }
+});
+
 test("facts: hostMultiple divides", () => {
   const host = fc.letrec<{ e: HostExpr }>((tie) => ({
     e: fc.oneof(

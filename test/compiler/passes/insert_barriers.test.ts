@@ -1,4 +1,5 @@
 /** Where barriers go, on hand-made programs: loops, branches, atomics, asynchronous copies, outputs that are read back. */
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import { constant, int, type Expr } from "../../../compiler/ir/expr.ts";
 import type { LoopKernel, LoopStmt, SharedBuffer } from "../../../compiler/ir/loop.ts";
@@ -36,8 +37,8 @@ function kernel(body: readonly LoopStmt[]): LoopKernel {
     dims: [],
     blocks: 1,
     threads: 64,
-    shared: [buffer("a", 0), buffer("b", 256)],
-    sharedBytes: 512,
+    shared: [buffer("a", 0), buffer("b", 256), buffer("c", 512)],
+    sharedBytes: 768,
     body,
   };
 }
@@ -94,11 +95,25 @@ test.each<[string, LoopStmt[], string]>([
   ["a copy in a loop", [loop(C(), R())], "(|Cw|R)*"],
   ["a copy that nobody reads is waited for at the end", [C(), r()], "Crw"],
   ["a copy of another buffer is waited for as well", [C(), s(), r()], "Csw|r"],
+  ["a copy and a write", [C(), W()], "Cw|W"],
   ["an output that is read back", [puts, gets], "P|G"],
 ])("%s", (_, body, wanted) => {
   const placed = insertBarriers(kernel(body), cuda.instructions);
   expect(shape(placed.body)).toBe(wanted);
   verifyLoop(placed, cuda, "insertBarriers");
+});
+
+const { program } = fc.letrec<{ program: LoopStmt[]; statement: LoopStmt }>((tie) => ({
+  program: fc.array(tie("statement"), { maxLength: 5, depthIdentifier: "nest" }),
+  statement: fc.oneof(
+    { maxDepth: 3, depthIdentifier: "nest", withCrossShrink: true },
+    fc.record({ make: fc.constantFrom(reads, writes, adds, copies), b: fc.constantFrom("a", "b", "c") }).map(({ make, b }) => make(b)),
+    tie("program").map((body) => loop(...body)),
+    fc.tuple(tie("program"), tie("program")).map(([then, otherwise]) => either(then, otherwise)),
+  ),
+}));
+test("the verifier agrees, whatever the program", () => {
+  fc.assert(fc.property(program, (body) => verifyLoop(insertBarriers(kernel(body), cuda.instructions), cuda, "insertBarriers")), { numRuns: 1000 });
 });
 
 test.each<[string, LoopStmt[]]>([
