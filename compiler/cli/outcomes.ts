@@ -12,8 +12,15 @@ export function printSpecs(specs: readonly Dsa[], tasks: readonly Task[]): void 
     const indexer = `${indexerHeads} index heads of ${indexerDim} in ${indexDtype}, score ${score.name}, top-k ${topK}`;
     console.log(`${name} has ${indexer}, ${heads} heads of ${dV} + ${dRope} columns.`);
   }
-  const changes = tasks.flatMap((task) => task.changes.map((change) => `  ${task.kernel} of ${task.spec}, for ${task.runner.device}: ${change}`));
-  console.log(changes.length === 0 ? "It ran at that size." : ["It ran at that size, except:", ...changes].join("\n"));
+  const kernels = new Map<string, Set<string>>(); // by what was changed for them
+  for (const { kernel, runner, changes } of tasks) {
+    for (const change of changes) {
+      const text = `${change}, on ${runner.device}`;
+      kernels.set(text, (kernels.get(text) ?? new Set()).add(kernel));
+    }
+  }
+  console.log(kernels.size === 0 ? "It ran at that size." : "It ran at that size, except:");
+  for (const [change, names] of kernels) console.log(`  ${[...names].join(", ")}: ${change}`);
 }
 
 export function printOutcomes(outcomes: readonly Outcome[]): void {

@@ -69,7 +69,9 @@ async function uninterrupted(work: () => void): Promise<void> {
   for (const [signal, exit] of handlers) process.on(signal, exit);
   try {
     work();
-    await setImmediate(); // a signal that came meanwhile is told now
+    // a signal that came meanwhile is told when the event loop polls, which it does between two immediates
+    await setImmediate();
+    await setImmediate();
   } finally {
     for (const [signal, exit] of handlers) process.off(signal, exit);
   }

@@ -27,6 +27,7 @@ test("texts, manifests and an index with their hashes", async () => {
     expect([k.textSha256, k.manifestSha256]).toEqual([sha256(k.text), sha256(k.manifest)]);
     const manifest = JSON.parse(files[k.manifest]!) as { file: string; sha256: string };
     expect(manifest).toMatchObject({ file: "v4-flash.wgsl", sha256: k.textSha256 });
+    expect(Object.keys(manifest)).toEqual(Object.keys(manifest).sort());
   }
   for (const text of Object.values(files)) expect(text).not.toContain(root); // nothing of this machine
 });
