@@ -31,9 +31,6 @@ enum JitOption : int { kInfoLog = 3, kInfoLogBytes = 4, kErrorLog = 5, kErrorLog
 enum StreamFlag : unsigned { kNonBlocking = 1 };
 enum EventFlag : unsigned { kTimed = 0, kBlockingSyncUntimed = 1 | 2 };
 enum TensorMapOption : int { kInterleaveNone = 0, kL2Promotion256 = 3, kFillZero = 0 };
-inline void* const kLaunchParamEnd = nullptr;
-inline void* const kLaunchParamBuffer = reinterpret_cast<void*>(1);
-inline void* const kLaunchParamBytes = reinterpret_cast<void*>(2);
 
 #define TOKENSIEVE_DRIVER(F)                                                  \
   F(cuInit, unsigned)                                                         \

@@ -30,13 +30,6 @@ class Gate {
   bool open_ = false;
 };
 
-template <class T>
-void append(std::vector<uint8_t>& bytes, const T& value) {
-  bytes.resize((bytes.size() + alignof(T) - 1) / alignof(T) * alignof(T));
-  const auto* from = reinterpret_cast<const uint8_t*>(&value);
-  bytes.insert(bytes.end(), from, from + sizeof(T));
-}
-
 std::string list(const std::vector<uint64_t>& values) {
   std::string text;
   for (uint64_t value : values) text += (text.empty() ? "" : ", ") + std::to_string(value);
@@ -178,16 +171,18 @@ CUtensorMap Gpu::encode(const TensorMapArg& map) const {
 
 void Gpu::launch(const LaunchRequest& request) {
   const auto& [kernel, blocks, threads, sharedBytes, arguments] = request;
-  std::vector<uint8_t> packed;
+  std::vector<std::variant<CUtensorMap, CUdeviceptr, int32_t>> values;
   for (const Argument& argument : arguments) {
-    if (const auto* map = std::get_if<TensorMapArg>(&argument)) append(packed, encode(*map));
-    if (const auto* buffer = std::get_if<std::shared_ptr<Buffer>>(&argument)) append(packed, addressOf(**buffer));
-    if (const auto* dim = std::get_if<int32_t>(&argument)) append(packed, *dim);
+    if (const auto* map = std::get_if<TensorMapArg>(&argument)) values.emplace_back(encode(*map));
+    if (const auto* buffer = std::get_if<std::shared_ptr<Buffer>>(&argument)) values.emplace_back(addressOf(**buffer));
+    if (const auto* dim = std::get_if<int32_t>(&argument)) values.emplace_back(*dim);
   }
-  size_t bytes = packed.size();
-  void* extra[] = {kLaunchParamBuffer, packed.data(), kLaunchParamBytes, &bytes, kLaunchParamEnd};
+  // A pointer per argument (kernelParams) and not one packed buffer (extra): with the buffer, a tensor map passed by value made
+  // its first TMA copy an illegal instruction (seen on an H200, driver 580.159). The driver copies the values before it returns.
+  std::vector<void*> pointers;
+  for (auto& value : values) pointers.push_back(std::visit([](auto& held) -> void* { return &held; }, value));
   if (std::find(launched_.begin(), launched_.end(), kernel->name) == launched_.end()) launched_.push_back(kernel->name);
-  check(driver_.cuLaunchKernel(kernel->function, blocks, 1, 1, threads, 1, 1, sharedBytes, stream_, nullptr, extra),
+  check(driver_.cuLaunchKernel(kernel->function, blocks, 1, 1, threads, 1, 1, sharedBytes, stream_, pointers.data(), nullptr),
         "launch of " + kernel->name + " with " + std::to_string(blocks) + " blocks of " + std::to_string(threads) + " threads and " +
             std::to_string(sharedBytes) + " bytes of shared memory");
 }

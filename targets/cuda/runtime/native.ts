@@ -27,7 +27,7 @@ export interface NativeLaunch {
   readonly blocks: number;
   readonly threads: number;
   readonly sharedBytes: number;
-  /** Packed in this order, each aligned to its size (tensor maps: 128 bytes). */
+  /** In the order of the kernel's parameters. */
   readonly arguments: readonly NativeArgument[];
 }
 

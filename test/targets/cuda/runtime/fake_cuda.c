@@ -4,7 +4,8 @@
  * Everything worth looking at is appended to the file $FAKE_CUDA_LOG, one line per event. What a kernel does is written
  * in its text: "// fake: WORD VALUE" sets sleep (milliseconds until the device is done), fault (CUresult that the device
  * then reports), us (its n-th launch lasts n times as long), maxThreads; "// fake: refuse LINE" fails in NVRTC, which takes
- * "compile-sleep" milliseconds, and "// fake: jit-error 1" fails in the load of the module.
+ * "compile-sleep" milliseconds, and "// fake: jit-error 1" fails in the load of the module. A launch reads the arguments that
+ * the text declares.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -155,7 +156,7 @@ int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
 }
 
 /* ---- modules: the image is the text ---- */
-struct module { char *text; int launches; char entry[64]; };
+struct module { char *text; const char *parameters; int launches; char entry[64]; };
 
 int cuModuleLoadDataEx(struct module **module, const char *image, unsigned count, const int *options, void **values) {
   IN_CONTEXT;
@@ -178,7 +179,9 @@ int cuModuleUnload(struct module *module) {
 int cuModuleGetFunction(struct module **function, struct module *module, const char *entry) {
   char needle[96];
   snprintf(needle, sizeof needle, " %s(", entry);
-  if (!strstr(module->text, needle)) return NOT_FOUND;
+  const char *found = strstr(module->text, needle);
+  if (!found) return NOT_FOUND;
+  module->parameters = found + strlen(needle);
   snprintf(module->entry, sizeof module->entry, "%s", entry);
   return *function = module, 0;
 }
@@ -190,15 +193,26 @@ int cuFuncSetAttribute(struct module *function, int which, int value) {
   return 0;
 }
 
+/* Size of the parameter that is declared in the `length` characters at `declaration`: a tensor map, a pointer or an int; else 0. */
+static size_t parameter_bytes(const char *declaration, size_t length) {
+  if (memmem(declaration, length, "TensorMap ", 10)) return 128;
+  if (memchr(declaration, '*', length)) return 8;
+  return memmem(declaration, length, "int ", 4) ? 4 : 0;
+}
+
+/* Reads as many arguments, of such sizes, as the kernel's text declares. No "extra": tensor maps do not survive it on real GPUs. */
 int cuLaunchKernel(struct module *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
                    void *stream, void **params, void **extra) {
   IN_CONTEXT;
-  if (params || !stream || extra[0] != (void *)1 || extra[2] != (void *)2 || extra[4] != NULL) return INVALID_VALUE;
-  const unsigned char *packed = extra[1];
-  const size_t bytes = *(size_t *)extra[3];
-  char hex[2048];
-  for (size_t i = 0; i < bytes; i++) sprintf(hex + 2 * i, "%02x", packed[i]);
-  hex[2 * bytes] = 0;
+  if (!params || extra || !stream) return INVALID_VALUE;
+  char hex[2048] = "", *end = hex;
+  for (const char *at = function->parameters; *at != ')'; at += *at == ',', params++) {
+    const size_t length = strcspn(at, ",)"), bytes = parameter_bytes(at, length);
+    if (bytes == 0 || (uintptr_t)*params % (bytes < 64 ? bytes : 64)) return INVALID_VALUE;
+    if (end != hex) *end++ = ',';
+    for (size_t i = 0; i < bytes; i++) end += sprintf(end, "%02x", ((const unsigned char *)*params)[i]);
+    at += length;
+  }
   record("launch %s %u,%u,%u %u,%u,%u %u %s", function->entry, gx, gy, gz, bx, by, bz, shared, hex);
   clock_us += directive(function->text, "us", 1) * ++function->launches;
   pending_ms += directive(function->text, "sleep", 0);
