@@ -1,18 +1,24 @@
 /** Generated WGSL on the embedded software adapter against the simulated machine, and the codecs over every code. */
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { runLoop } from "../../../../compiler/interp/loop.ts";
+import { add, int } from "../../../../compiler/ir/expr.ts";
 import type { LoopKernel } from "../../../../compiler/ir/loop.ts";
 import { byteSize, type DType, encode, fromBytes, round, toBytes } from "../../../../dsl/dtype.ts";
 import { scalarFunctions } from "../../../../dsl/math.ts";
 import { openWebGpu, type WebGpuDevice } from "../../../../targets/wgsl/runtime.ts";
 import {
+  block,
   codecKernels,
+  element,
+  file,
   gatherRecords,
   histogram,
   mathFunctions,
   mathKernel,
   mathResults,
   rowCentre,
+  storeGlobal,
+  tensor,
   transpose,
   vectorScale,
 } from "../../../compiler/interp/loop_kernels.ts";
@@ -82,6 +88,24 @@ for (const [kernel, make, dims] of cases)
     await launch(device, kernel, actual, dims);
     for (const p of kernel.params) expect({ [p.name]: actual[p.name] }).toEqual({ [p.name]: expected[p.name] });
   });
+
+it("every block runs once, and none beyond the last, when there are more than one dimension of the grid holds", async () => {
+  const [blocks, size] = [65537, 2 * 65535]; // the grid is 65535 by 2: all but two blocks of the second row are surplus
+  const blockNumbers: LoopKernel = {
+    name: "block_numbers",
+    loc: { file, line: 1, column: 1 },
+    params: [tensor("inout", "y", "i32", { i: "N" })],
+    dims: [{ name: "N" }],
+    blocks,
+    threads: 1,
+    shared: [],
+    sharedBytes: 0,
+    body: [storeGlobal("y", [block], add(element("y", [block], "i32"), add(block, int(1))))],
+  };
+  const y = new Uint8Array(4 * size);
+  await launch(device, blockNumbers, { y }, { N: size });
+  expect(fromBytes("i32", y).findIndex((v, i) => v !== (i < blocks ? i + 1 : 0))).toBe(-1);
+});
 
 /** f32 values around every boundary of a format: each code's value, the midpoints of neighbours, and the f32 on either side of both. */
 function edges(dtype: DType): number[] {

@@ -60,6 +60,15 @@ test("dims and buffers are checked before the launch", async () => {
   expect(complaint({ x, acc }, { n: 5 })).toContain('buffer "x" has 16 bytes and needs 20');
 });
 
+test("a dim that is no multiple of its divisor is refused, with the next multiple", async () => {
+  const executable = await loadFold(device, { dims: [{ name: "n", multipleOf: 4 }, { name: "factor", default: 2 }] });
+  const buffers = { x: device.alloc(64), acc: device.alloc(64) };
+  const { message } = caught(() => device.launch({ executable, buffers, dims: { n: 10 } }));
+  expect(message).toContain('dim "n" is 10, not a multiple of 4');
+  expect(message).toContain("round it up to 12");
+  device.launch({ executable, buffers, dims: { n: 12 } });
+});
+
 test("a freed buffer cannot be used or freed again", async () => {
   const executable = await loadFold();
   const [x, acc] = [device.alloc(16), device.alloc(16)];
