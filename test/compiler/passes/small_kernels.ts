@@ -30,7 +30,7 @@ export const smallKernels = {
   ],
   selection: ["countsThenAdd", "unusedFind", "longScan", "shortScan", "rowScans", "select"],
   registers: ["inPlace", "readsOldLater", "readsAccumulator", "multipliesItself"],
-  elementwise: ["softmaxRows", "sums", "gatherRows", "deadCode"],
+  elementwise: ["softmaxRows", "sums", "gatherRows", "slidingBlocks", "deadCode"],
 } as const;
 type File = keyof typeof smallKernels;
 export type SmallKernel = (typeof smallKernels)[File][number];

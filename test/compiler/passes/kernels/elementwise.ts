@@ -1,5 +1,5 @@
 /** Element-wise work and reductions. */
-import { blocks, each, gather, input, kernel, load, map, max, output, store, sum } from "../../../../dsl/index.ts";
+import { blocks, each, full, gather, input, kernel, load, map, max, output, scalar, store, sum } from "../../../../dsl/index.ts";
 
 export const softmaxRows = kernel("softmax_rows", {
   args: { x: input("f32", { n: "N", c: 100 }), y: output("f32", { n: "N", c: 100 }) },
@@ -32,6 +32,19 @@ export const gatherRows = kernel("gather_rows", {
     const rows = gather(a.x.tile({}), { t: load(a.idx.tile({ n })) });
     store(a.y.tile({ n }), rows);
     store(a.m.tile({ n }), max(rows, "j"));
+  },
+});
+
+/** Blocks that begin before the tensor and end behind it: what lies outside is 0. */
+export const slidingBlocks = kernel("sliding_blocks", {
+  args: { x: input("f32", { n: "N", m: 8, c: 40 }), first: input("i32", { n: "N" }), y: output("f32", { n: "N", m: 8, c: 32 }) },
+  tune: {},
+  grid: (a) => ({ n: each(a.x.size.n) }),
+  body(a, {}, { n }) {
+    const first = scalar(load(a.first.tile({ n })));
+    let total = full({ m: 8, c: 32 }, 0);
+    for (const cb of blocks("c", first, 40, 32)) total = map([total, load(a.x.tile({ n, c: cb }))], (t, x) => t + x);
+    store(a.y.tile({ n }), total);
   },
 });
 
