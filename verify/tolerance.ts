@@ -10,7 +10,7 @@
  * known at run time is taken from the largest dim). N: f32 operations in the text, divisions counted three times. u: roundoff of the
  * executor's accumulator. w: the roundoff of each dtype that the text casts to, for a value next to a tie may round either way. F: the sum of
  * the error budgets of the scalar functions in the text (`dsl/math.ts`, WGSL's, for arguments up to 32). v: the roundoff of the output.
- * Integers, infinities and NaN must be the same.
+ * Integers, infinities and NaN must be the same, and so must everything that a kernel moves and rounds without computing.
  */
 import { childrenOf, type Expr } from "../compiler/ir/expr.ts";
 import type { Axis, TileKernel, TileOp, TileStmt, TileType } from "../compiler/ir/tile.ts";
@@ -32,22 +32,25 @@ export interface Tolerance {
   readonly ofLargest: number;
   /** In units of the largest result or 1, whichever is larger. */
   readonly ofFunctions: number;
+  /** Otherwise all executions round the same numbers, and results are equal. */
+  readonly computes: boolean;
 }
 
 export function toleranceOf(kernel: TileKernel, dims: Dims, roundoff: number): Tolerance {
+  let [longest, operations, casts, ofFunctions] = [0, 0, 0, 0];
   const largestDim = Math.max(1, ...kernel.dims.filter((d) => d.default === undefined).map((d) => dims[d.name]!));
-  let [longest, operations, casts, ofFunctions] = [1, 0, 0, 0];
   const countOperations = (e: Expr): void => {
     if (e.kind === "Binary" && e.type === "f32") operations += e.op === "/" ? 3 : 1;
     if (e.kind === "Call") ofFunctions += functionErrors.get(e.fn) ?? 0;
     childrenOf(e).forEach(countOperations);
   };
   const visit = (s: TileStmt, trips: number): void => {
-    longest = Math.max(longest, trips);
     if (s.kind === "Define") {
       const { op, value } = s;
-      longest = Math.max(longest, accumulatedAxes(op).reduce((n, a) => n * a.extent, trips));
+      const before = operations;
       if (op.kind === "Map") countOperations(op.body);
+      const axes = accumulatedAxes(op);
+      if (axes.length > 0 || operations > before) longest = Math.max(longest, axes.reduce((n, a) => n * a.extent, trips));
       if (op.kind === "Cast") casts += castRoundoff(op.of.dtype, value.dtype);
     }
     if (s.kind === "Let") countOperations(s.expr);
@@ -55,7 +58,8 @@ export function toleranceOf(kernel: TileKernel, dims: Dims, roundoff: number): T
     for (const body of bodiesOf(s)) for (const t of body) visit(t, inner);
   };
   for (const s of kernel.body) visit(s, 1);
-  return { ofLargest: 2 * (longest + operations) * roundoff + 2 * casts, ofFunctions };
+  const computes = longest + operations + ofFunctions > 0;
+  return { ofLargest: computes ? 2 * (longest + operations) * roundoff + 2 * casts : 0, ofFunctions, computes };
 }
 
 /** Axes along which an op adds up. */
@@ -79,8 +83,8 @@ const tripsOf = ({ lo, hi, step }: Extract<TileStmt, { kind: "For" }>, largestDi
 const castRoundoff = (from: TileType, to: TileType): number => (to === "bool" || (from !== "bool" && roundoffs[to] <= roundoffs[from]) ? 0 : roundoffs[to]);
 
 /** Budgets of an output's cells. */
-export function budgetOf(dtype: DType, want: Float64Array, { ofLargest, ofFunctions }: Tolerance): Float64Array | 0 {
-  if (roundoffs[dtype] === 0) return 0;
+export function budgetOf(dtype: DType, want: Float64Array, { ofLargest, ofFunctions, computes }: Tolerance): Float64Array | 0 {
+  if (roundoffs[dtype] === 0 || !computes) return 0;
   const largest = want.reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0);
   const everywhere = ofLargest * largest + ofFunctions * Math.max(largest, 1) + smallest[dtype];
   return want.map((x) => everywhere + 2 * roundoffs[dtype] * (Number.isFinite(x) ? Math.abs(x) : 0));

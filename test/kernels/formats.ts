@@ -40,6 +40,30 @@ export const recode = kernel("recode", {
   },
 });
 
+/** Rounding to every narrow format. */
+export const narrow = kernel("narrow", {
+  args: {
+    x: input("f32", { i: "N" }),
+    bf16: output("bf16", { row: 1, i: "N" }, { pitch: { row: "bf16Pitch" } }),
+    f16: output("f16", { row: 1, i: "N" }, { pitch: { row: "f16Pitch" } }),
+    e4m3: output("e4m3", { row: 1, i: "N" }, { pitch: { row: "e4m3Pitch" } }),
+    e5m2: output("e5m2", { row: 1, i: "N" }, { pitch: { row: "e5m2Pitch" } }),
+    ue8m0: output("ue8m0", { row: 1, i: "N" }, { pitch: { row: "ue8m0Pitch" } }),
+    twice: output("f32", { i: "N" }),
+  },
+  tune: { BI: 64 },
+  grid: (a, { BI }) => ({ ib: blocks("i", 0, a.x.size.i, BI) }),
+  body(a, _tune, { ib }) {
+    const x = load(a.x.tile({ i: ib }));
+    store(a.bf16.tile({ row: 0, i: ib }), x);
+    store(a.f16.tile({ row: 0, i: ib }), x);
+    store(a.e4m3.tile({ row: 0, i: ib }), x);
+    store(a.e5m2.tile({ row: 0, i: ib }), x);
+    store(a.ue8m0.tile({ row: 0, i: ib }), x);
+    store(a.twice.tile({ i: ib }), cast("e4m3", cast("bf16", x)));
+  },
+});
+
 export const transpose = kernel("transpose_f16", {
   args: { x: input("f32", { m: "M", n: "N" }), y: output("f16", { n: "N", m: "M" }, { pitch: { n: "yPitch" } }) },
   tune: { B: 16 },
@@ -52,6 +76,10 @@ export const transpose = kernel("transpose_f16", {
 export const examples: readonly Example[] = [
   { kernel: "dequantise", inputs: { "x.code": "any" } },
   { kernel: "recode", dims: { N: { min: 1, max: 300 } }, inputs: { a: "any", b: "any" } },
+  { kernel: "narrow", dims: { N: { min: 1, max: 300 } }, inputs: { x: { min: -500, max: 500 } } },
+  { kernel: "narrow", dims: { N: { min: 1, max: 300 } }, inputs: { x: { min: -0.02, max: 0.02 } } },
+  { kernel: "narrow", dims: { N: { min: 1, max: 300 } }, inputs: { x: { min: -1e-5, max: 1e-5 } } },
+  { kernel: "narrow", dims: { N: 100 }, inputs: { x: { min: -70000, max: 70000 } } },
   { kernel: "transpose", inputs: { x: { min: -70000, max: 70000 } } },
   { kernel: "transpose" },
 ];

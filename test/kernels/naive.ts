@@ -1,5 +1,5 @@
 /** The kernels of this folder once more, as loops over single numbers in f64. Keys are export names; tensors are packed and row-major. */
-import { decode, encode, round, type DType } from "../../dsl/dtype.ts";
+import { roundTo, type FormatName } from "../../reference/index.ts";
 
 type Tensors = Readonly<Record<string, Float64Array>>;
 type Dims = Readonly<Record<string, number>>;
@@ -73,11 +73,12 @@ export const naive: Readonly<Record<string, Naive>> = {
     return { count: rows(x!, R!, T!, (xs) => [kept(xs).length]), y: rows(x!, R!, T!, (xs) => range(50).map((j) => kept(xs)[j] ?? 0)) };
   },
   dequantise: (x, { R }) => ({ y: range(R!).flatMap((r) => range(64).map((i) => x["x.code"]![r * 64 + i]! * x["x.scale"]![r * 2 + (i >> 5)]!)) }),
-  recode: ({ a, b }) => {
-    const as = (dtype: DType) => (x: number): number => decode(dtype, encode(dtype, x));
-    return { wide: a!, half: [...b!].map(as("f16")), swapped: [...b!].map(as("e4m3")) };
+  recode: ({ a, b }) => ({ wide: a!, half: [...b!].map((x) => roundTo("f16", x)), swapped: [...b!].map((x) => roundTo("e4m3", x)) }),
+  narrow: ({ x }) => {
+    const to = (dtype: FormatName): number[] => [...x!].map((v) => roundTo(dtype, v));
+    return { bf16: to("bf16"), f16: to("f16"), e4m3: to("e4m3"), e5m2: to("e5m2"), ue8m0: to("ue8m0"), twice: to("bf16").map((v) => roundTo("e4m3", v)) };
   },
-  transpose: ({ x }, { M, N }) => ({ y: range(N!).flatMap((n) => range(M!).map((m) => round("f16", x![m * N! + n]!))) }),
+  transpose: ({ x }, { M, N }) => ({ y: range(N!).flatMap((n) => range(M!).map((m) => roundTo("f16", x![m * N! + n]!))) }),
   pagedGather: (x, { P, B, I }) => ({
     y: range(I!).flatMap((i) => {
       const r = x.idx![i]!;
