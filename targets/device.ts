@@ -23,12 +23,13 @@ export interface Launch {
 
 export interface Device {
   readonly kind: "cuda" | "webgpu";
-  /** What the driver calls it, e.g. "NVIDIA H200" or "SwiftShader Device". */
+  /** What the driver or Dawn calls it, e.g. "NVIDIA H200" or "swiftshader-device-subzero". */
   readonly name: string;
   /** False for adapters that emulate a GPU on the CPU. */
   readonly isGpu: boolean;
-  /** Zero-filled device memory. Sizes are rounded up to 4 bytes inside; `bytes` is what was asked for. */
+  /** Zero-filled device memory. Sizes are rounded up inside, to 4 bytes at least; `bytes` is what was asked for. */
   alloc(bytes: number): DeviceBuffer;
+  /** `data` has exactly `buffer.bytes` bytes. */
   write(buffer: DeviceBuffer, data: Uint8Array): void;
   /** Waits for all launches before it, then copies out. */
   read(buffer: DeviceBuffer): Promise<Uint8Array>;
