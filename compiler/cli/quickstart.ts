@@ -1,7 +1,7 @@
 /** `quickstart`: from a bare clone to kernels that were compiled, run and held to the reference, and the chain on real activations. */
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { committedTrace, loadTrace } from "../../trace/index.ts";
 import { root } from "../front/read.ts";
 import { generateAll } from "./compile.ts";
@@ -24,7 +24,10 @@ interface QuickstartOptions extends SpecOptions, DrawOptions {
 export const addQuickstart = (program: Command): Command =>
   withDraw(withSpecs(program.command("quickstart")))
     .description("Compile the kernels, run them against the reference on what this machine has, and run the chain on real activations.")
-    .option("--trace <path>", "activations: a .safetensors file or a folder of .npy files, see docs/trace.md", committedTrace)
+    .addOption(
+      new Option("--trace <path>", "activations: a .safetensors file or a folder of .npy files, see docs/trace.md")
+        .default(committedTrace, "those in trace/data"),
+    )
     .action(quickstartCommand);
 
 /** Selected tokens for which the chain is run. */
