@@ -1,7 +1,10 @@
 import { childrenOf, type Expr } from "../ir/expr.ts";
 import { expressionsOf, type LoopKernel, type LoopStmt } from "../ir/loop.ts";
 
-/** Removes named scalars that nothing reads: loop results nobody asks for, coordinates of work that had none. */
+/**
+ * Removes named scalars that nothing reads: loop results nobody asks for, coordinates of work that had none. Reads of shared memory
+ * stay: they are what keeps the writes before and after them apart.
+ */
 export function dropUnused(kernel: LoopKernel): LoopKernel {
   for (let body = kernel.body; ; ) {
     const used = new Set<string>();
@@ -19,7 +22,7 @@ export function dropUnused(kernel: LoopKernel): LoopKernel {
     let dropped = false;
     const sweep = (list: readonly LoopStmt[]): LoopStmt[] =>
       list.flatMap((s): LoopStmt[] => {
-        if ((s.kind === "Let" || s.kind === "Uniform") && !used.has(s.name)) {
+        if ((s.kind === "Let" || s.kind === "Uniform") && !used.has(s.name) && !readsShared(s.value)) {
           dropped = true;
           return [];
         }
@@ -31,3 +34,5 @@ export function dropUnused(kernel: LoopKernel): LoopKernel {
     if (!dropped) return { ...kernel, body };
   }
 }
+
+const readsShared = (e: Expr): boolean => e.kind === "Shared" || childrenOf(e).some(readsShared);

@@ -5,7 +5,6 @@ import { printPlan } from "../../../compiler/ir/print_plan.ts";
 import { printTile } from "../../../compiler/ir/print_tile.ts";
 import { verifyLoop } from "../../../compiler/ir/verify_loop.ts";
 import { verifyPlan } from "../../../compiler/ir/verify_plan.ts";
-import { dropUnused } from "../../../compiler/passes/drop_unused.ts";
 import { fitShared } from "../../../compiler/passes/fit_shared.ts";
 import type { Target } from "../../../compiler/target.ts";
 import { beforeAfter, cuda, passesOf, printLayouts, printPlacement, printStages, smallKernelNames, smallKernels, wgsl, type Passes, type SmallKernel } from "./small_kernels.ts";
@@ -42,11 +41,11 @@ each("plan_stages", ["attention", "twoColumnAxes", "narrowProduct"], (p) => befo
 each("build_plan", ["swap", "rotate", "mirror", "branches"], (p) => beforeAfter(printTile(p.tile), printPlan(p.built)));
 each("share_registers", ["attention", "rotate"], (p) => beforeAfter(printPlan(p.built), printPlan(p.plan)));
 each("lower", ["attention", "batchProduct", "softmaxRows", "gatherRows", "longScan", "rowScans", "select", "branches"], (p) => beforeAfter(printPlan(p.plan), printLoop(p.lowered)));
-each("insert_barriers", ["attention", "softmaxRows", "shortScan"], (p) => beforeAfter(printLoop(p.lowered), printLoop(p.loop)));
+each("insert_barriers", ["attention", "softmaxRows", "shortScan"], (p) => beforeAfter(printLoop(p.used), printLoop(p.loop)));
 
 test("dropUnused: what nothing reads goes, and what only that read", async () => {
-  const { lowered } = await passesOf("nested", wgsl, 64);
-  await golden("drop_unused", "nested", beforeAfter(printLoop(lowered), printLoop(dropUnused(lowered))));
+  const { lowered, used } = await passesOf("nested", wgsl, 64);
+  await golden("drop_unused", "nested", beforeAfter(printLoop(lowered), printLoop(used)));
 });
 
 test("fitShared drops optional stages, largest first", async () => {

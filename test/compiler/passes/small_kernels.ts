@@ -8,6 +8,7 @@ import type { TileKernel } from "../../../compiler/ir/tile.ts";
 import { definedTiles } from "../../../compiler/ir/walk.ts";
 import { buildPlan } from "../../../compiler/passes/build_plan.ts";
 import { dropDead } from "../../../compiler/passes/drop_dead.ts";
+import { dropUnused } from "../../../compiler/passes/drop_unused.ts";
 import { fitShared } from "../../../compiler/passes/fit_shared.ts";
 import { inferLayouts, type Layouts } from "../../../compiler/passes/infer_layouts.ts";
 import { insertBarriers } from "../../../compiler/passes/insert_barriers.ts";
@@ -52,6 +53,7 @@ export interface Passes {
   readonly built: Plan;
   readonly plan: Plan;
   readonly lowered: LoopKernel;
+  readonly used: LoopKernel;
   readonly loop: LoopKernel;
 }
 
@@ -65,7 +67,8 @@ export function runPasses(read: TileKernel, target: Target, threads: number): Pa
   const built = buildPlan(tile, placement, layouts, fitted, threads);
   const plan = shareRegisters(built);
   const lowered = lower(plan, machine);
-  return { read, tile, placement, layouts, stages, fitted, built, plan, lowered, loop: insertBarriers(lowered, target.instructions) };
+  const used = dropUnused(lowered);
+  return { read, tile, placement, layouts, stages, fitted, built, plan, lowered, used, loop: insertBarriers(used, target.instructions) };
 }
 export const passesOf = async (name: SmallKernel, target: Target, threads: number): Promise<Passes> => runPasses(await readSmall(name), target, threads);
 
