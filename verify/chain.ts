@@ -2,7 +2,16 @@
 import type { KernelName } from "../dsl/kernels/index.ts";
 import type { Dsa } from "../dsl/kernels/spec.ts";
 import {
-  decodeArray, elementBytes, indexerLogits, logitsBudget, narrowTensor, quantiseGroups, topK, type IndexerArgs, type NarrowTensor, type SparseMlaArgs,
+  decodeArray,
+  elementBytes,
+  indexerLogits,
+  logitsBudget,
+  narrowTensor,
+  quantiseGroups,
+  topK,
+  type IndexerArgs,
+  type NarrowTensor,
+  type SparseMlaArgs,
 } from "../reference/index.ts";
 import type { LayerValues } from "../trace/recall.ts";
 import { bytesOf, poisoned } from "./checks/check.ts";
@@ -59,7 +68,15 @@ export async function runChain(spec: Dsa, input: ChainInput, executors: ChainExe
   const size = elementBytes(spec.logitsDtype);
 
   const scores = await executors.indexer_logits.run(
-    { q: q.tensor.bytes, qScale: bytesOf(q.scale), k: k.tensor.bytes, kScale: bytesOf(k.scale), w: bytesOf(w), ...windows, logits: poisoned(queries * pitch * size) },
+    {
+      q: q.tensor.bytes,
+      qScale: bytesOf(q.scale),
+      k: k.tensor.bytes,
+      kScale: bytesOf(k.scale),
+      w: bytesOf(w),
+      ...windows,
+      logits: poisoned(queries * pitch * size),
+    },
     { Q: queries, T: tokens, logitsPitch: pitch },
   );
   const logits = decodeArray(spec.logitsDtype, packedRows(scores.logits!, queries, tokens * size, pitch * size));
@@ -72,15 +89,35 @@ export async function runChain(spec: Dsa, input: ChainInput, executors: ChainExe
   const sink = Float32Array.from(input.sink ?? new Float32Array(spec.heads).fill(-Infinity));
   const lengths = new Int32Array(queries).fill(spec.topK);
   const attended: Buffers = await executors.sparse_mla.run(
-    { q: mainQ.bytes, kv: rows.bytes, idx: selected.idx!, lengths: bytesOf(lengths), sink: bytesOf(sink), ...attentionOutputs(queries, spec) },
+    {
+      q: mainQ.bytes,
+      kv: rows.bytes,
+      idx: selected.idx!,
+      lengths: bytesOf(lengths),
+      sink: bytesOf(sink),
+      ...attentionOutputs(queries, spec),
+    },
     { Q: queries, T: tokens, kvPitch: dQk },
   );
 
   const indexed: IndexerArgs = {
-    shape: { queries, heads, dim, tokens }, q: q.tensor.values, qScale: q.scale, k: k.tensor.values, kScale: k.scale, w, first, last: input.last, score: referenceScore(spec),
+    shape: { queries, heads, dim, tokens },
+    q: q.tensor.values,
+    qScale: q.scale,
+    k: k.tensor.values,
+    kScale: k.scale,
+    w,
+    first,
+    last: input.last,
+    score: referenceScore(spec),
   };
   const attention: SparseMlaArgs = {
-    shape: { queries, heads: spec.heads, slots: spec.topK, tokens, dQk, dV: spec.dV }, q: mainQ.values, kv: rows.values, idx, scale: spec.smScale, sink,
+    shape: { queries, heads: spec.heads, slots: spec.topK, tokens, dQk, dV: spec.dV },
+    q: mainQ.values,
+    kv: rows.values,
+    idx,
+    scale: spec.smScale,
+    sink,
   };
   return {
     logits,
@@ -101,7 +138,10 @@ export async function runChain(spec: Dsa, input: ChainInput, executors: ChainExe
 }
 
 /** Index operands as the spec stores them: e4m3 with a scale a vector, or bf16 with scales of 1. */
-function quantised({ indexDtype, indexerDim: dim }: Dsa, x: ArrayLike<number>): { readonly tensor: NarrowTensor; readonly scale: Float32Array } {
+function quantised(
+  { indexDtype, indexerDim: dim }: Dsa,
+  x: ArrayLike<number>,
+): { readonly tensor: NarrowTensor; readonly scale: Float32Array } {
   if (indexDtype !== "e4m3") return { tensor: narrowTensor(indexDtype, x), scale: new Float32Array(x.length / dim).fill(1) };
   const { codes, scales } = quantiseGroups(x, dim, "divide");
   return { tensor: { format: "e4m3", bytes: codes, values: decodeArray("e4m3", codes) }, scale: scales };

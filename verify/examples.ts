@@ -43,11 +43,14 @@ export function examplesFor(kernel: TileKernel, exportName: string, examples: re
   const inputs = kernel.params.filter((p) => p.access === "in").flatMap((p) => [p.name, ...p.fields.map((f) => `${p.name}.${f.name}`)]);
   const fits = (example: Example): boolean => {
     const wrong =
-      Object.keys(example.dims ?? {}).find((name) => !dims.includes(name)) ?? Object.keys(example.inputs ?? {}).find((name) => !inputs.includes(name));
+      Object.keys(example.dims ?? {}).find((name) => !dims.includes(name)) ??
+      Object.keys(example.inputs ?? {}).find((name) => !inputs.includes(name));
     if (wrong === undefined) return true;
     if (example.kernel === undefined) return false;
     const known = [...dims, ...inputs.filter((name) => !name.endsWith("."))];
-    throw new TypeError(`an example of ${exportName} names "${wrong}".${didYouMean(wrong, known)} Its dims and inputs are ${quoteAll(known)}.`);
+    throw new TypeError(
+      `an example of ${exportName} names "${wrong}".${didYouMean(wrong, known)} Its dims and inputs are ${quoteAll(known)}.`,
+    );
   };
   const own = examples.filter((e) => (e.kernel === undefined || e.kernel === exportName) && fits(e));
   return own.length > 0 ? own : [{}];
@@ -65,7 +68,8 @@ function largest(kernel: TileKernel, example: Example): Dims {
   const dims: Record<string, number> = {};
   for (const { name, default: packed } of kernel.dims) {
     const given = example.dims?.[name] ?? defaultDim;
-    dims[name] = packed === undefined || example.dims?.[name] !== undefined ? (typeof given === "number" ? given : given.max) : pitchGaps[1]!;
+    dims[name] =
+      packed === undefined || example.dims?.[name] !== undefined ? (typeof given === "number" ? given : given.max) : pitchGaps[1]!;
   }
   return dims;
 }
@@ -149,8 +153,10 @@ function defaultDraw(dtype: DType, kind: Kind, random: Random): () => number {
 
 function rangeDraw(dtype: DType, range: Exclude<InputRange, "any">, random: Random, dims: Dims): () => number {
   const [min, max] = [range.min, range.max].map((bound) => (typeof bound === "number" ? bound : dims[bound]));
-  if (min === undefined || max === undefined) throw new TypeError(`the bounds of an example, ${range.min} and ${range.max}, must be numbers or dims: ${quoteAll(Object.keys(dims))}.`);
+  if (min === undefined || max === undefined)
+    throw new TypeError(
+      `the bounds of an example, ${range.min} and ${range.max}, must be numbers or dims: ${quoteAll(Object.keys(dims))}.`,
+    );
   if (dtype === "i32" || dtype === "u32") return () => random.integer(min, max);
   return () => min + (max - min) * random.uniform();
 }
-

@@ -6,7 +6,15 @@ import type { Manifest } from "../compiler/ir/manifest.ts";
 import type { TileKernel } from "../compiler/ir/tile.ts";
 import type { Target } from "../compiler/target.ts";
 import type { Kernel } from "../dsl/index.ts";
-import { cudaAccuracy, f32Accumulator, roundedAccuracy, tensorCoreAccumulator, wgslAccuracy, type AnyOrder, type ScalarAccuracy } from "../reference/index.ts";
+import {
+  cudaAccuracy,
+  f32Accumulator,
+  roundedAccuracy,
+  tensorCoreAccumulator,
+  wgslAccuracy,
+  type AnyOrder,
+  type ScalarAccuracy,
+} from "../reference/index.ts";
 import { type Device, type DeviceBuffer, DeviceError, type Executable } from "../targets/device.ts";
 
 /** Bytes by parameter name, little endian, exactly as on the device. */
@@ -126,7 +134,11 @@ export async function deviceExecutor(device: Device, manifest: Manifest, text: s
 
 /** Uploads everything; each `launch` restores the outputs, runs, and reads them back. */
 async function withBuffers<T>(
-  device: Device, executable: Executable, buffers: Buffers, dims: Dims, use: (launch: () => Promise<Buffers>) => Promise<T>,
+  device: Device,
+  executable: Executable,
+  buffers: Buffers,
+  dims: Dims,
+  use: (launch: () => Promise<Buffers>) => Promise<T>,
 ): Promise<T> {
   const { params, kernel } = executable.manifest;
   const held = new Map<string, DeviceBuffer>();
@@ -163,7 +175,10 @@ function guarded(bytes: Uint8Array): Uint8Array {
 
 function unguarded(kernel: string, name: string, all: Uint8Array, bytes: number): Uint8Array {
   if (all.subarray(guardAt(bytes)).some((byte) => byte !== poison)) {
-    throw new DeviceError(`${kernel}: bytes behind the end of "${name}" were written`, "look at the bounds of its stores in the generated text");
+    throw new DeviceError(
+      `${kernel}: bytes behind the end of "${name}" were written`,
+      "look at the bounds of its stores in the generated text",
+    );
   }
   return all.slice(0, bytes);
 }

@@ -96,6 +96,7 @@ function compareParam(param: Param, dims: Dims, got: Uint8Array, want: Uint8Arra
     return compare({ output, axes, got: read(got), want: wanted, budget: budgetOf(field.dtype, wanted, tolerance) });
   });
   const stray = between.findIndex((isBetween, at) => isBetween === 1 && got[at] !== want[at]);
-  if (stray >= 0) verdicts.push({ worst: Infinity, cells: 0, failure: `${param.name}: byte ${stray} was written, which belongs to no element` });
+  if (stray >= 0)
+    verdicts.push({ worst: Infinity, cells: 0, failure: `${param.name}: byte ${stray} was written, which belongs to no element` });
   return verdicts;
 }

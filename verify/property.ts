@@ -45,7 +45,11 @@ export interface Failure {
 
 /** What went wrong, where, the smallest case, and how to see it again. */
 export const describeFailure = ({ kernel, spec, target, device }: Report, { message, shape, seed, replay }: Failure): string =>
-  [`${[kernel, spec, target].filter((word) => word !== "").join(" · ")} on ${device}: ${message}`, `  case ${JSON.stringify(shape)}, seed ${seed}`, `  replay: ${replay}`].join("\n");
+  [
+    `${[kernel, spec, target].filter((word) => word !== "").join(" · ")} on ${device}: ${message}`,
+    `  case ${JSON.stringify(shape)}, seed ${seed}`,
+    `  replay: ${replay}`,
+  ].join("\n");
 
 export interface Property extends Draw {
   readonly kernel: string;
@@ -60,7 +64,19 @@ export interface Property extends Draw {
 const launches = 20;
 
 /** Never rejects for a wrong kernel or a device that refuses: both are a report with `failed`. */
-export async function checkProperty({ kernel, spec, executor, fixed, shapes, prepare, replay, runs = 20, seed = 1, path, onCase }: Property): Promise<Report> {
+export async function checkProperty({
+  kernel,
+  spec,
+  executor,
+  fixed,
+  shapes,
+  prepare,
+  replay,
+  runs = 20,
+  seed = 1,
+  path,
+  onCase,
+}: Property): Promise<Report> {
   let [cases, cells, worst] = [0, 0, 0];
   const property = fc.asyncProperty(shapes, async (shape) => {
     const { buffers, dims, judge } = prepare(shape);

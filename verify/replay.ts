@@ -20,4 +20,8 @@ const command = (what: readonly string[], target: string, { runs, seed, path }: 
 
 /** Generated text is named by its target; everything else is an interpreter. */
 const whereToRun = (target: string): string =>
-  target === "wgsl" || target.startsWith("cuda:") ? `--target ${target}` : target.startsWith("loop ") ? `--device interp --target ${target.slice("loop ".length)}` : "--device interp";
+  target === "wgsl" || target.startsWith("cuda:")
+    ? `--target ${target}`
+    : target.startsWith("loop ")
+      ? `--device interp --target ${target.slice("loop ".length)}`
+      : "--device interp";

@@ -23,5 +23,8 @@ export function scaleForSoftware(kernel: KernelName, spec: Dsa): ScaledSpec {
   let topK = spec.topK;
   while (topK > 1 && attentionCost({ ...spec, topK }) > perQuery) topK = Math.ceil(topK / 2);
   if (topK === spec.topK) return { spec, changes: [] };
-  return { spec: withSettings(spec, { topK: String(topK) }), changes: [`topK ${spec.topK} is run as ${topK}, over contexts of up to ${3 * topK + 1} tokens`] };
+  return {
+    spec: withSettings(spec, { topK: String(topK) }),
+    changes: [`topK ${spec.topK} is run as ${topK}, over contexts of up to ${3 * topK + 1} tokens`],
+  };
 }

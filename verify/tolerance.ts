@@ -20,11 +20,30 @@ import { scalarFunctions, type ErrorBudget } from "../dsl/math.ts";
 import type { Dims } from "./executor.ts";
 
 /** Largest relative error of one rounding to a float dtype; 0 for integers, which are exact. */
-const roundoffs: Readonly<Record<DType, number>> = { e4m3: 2 ** -4, e5m2: 2 ** -3, ue8m0: 1, f16: 2 ** -11, bf16: 2 ** -8, f32: 2 ** -24, i32: 0, u32: 0 };
-const smallest: Readonly<Record<DType, number>> = { e4m3: 2 ** -9, e5m2: 2 ** -16, ue8m0: 2 ** -127, f16: 2 ** -14, bf16: 2 ** -126, f32: 2 ** -126, i32: 0, u32: 0 };
+const roundoffs: Readonly<Record<DType, number>> = {
+  e4m3: 2 ** -4,
+  e5m2: 2 ** -3,
+  ue8m0: 1,
+  f16: 2 ** -11,
+  bf16: 2 ** -8,
+  f32: 2 ** -24,
+  i32: 0,
+  u32: 0,
+};
+const smallest: Readonly<Record<DType, number>> = {
+  e4m3: 2 ** -9,
+  e5m2: 2 ** -16,
+  ue8m0: 2 ** -127,
+  f16: 2 ** -14,
+  bf16: 2 ** -126,
+  f32: 2 ** -126,
+  i32: 0,
+  u32: 0,
+};
 
 const largestArgument = 32;
-const functionError = ({ ulp, ulpPerUnit = 0, absolute = 0 }: ErrorBudget): number => Math.max(absolute, (ulp + ulpPerUnit * largestArgument) * 2 ** -23);
+const functionError = ({ ulp, ulpPerUnit = 0, absolute = 0 }: ErrorBudget): number =>
+  Math.max(absolute, (ulp + ulpPerUnit * largestArgument) * 2 ** -23);
 const functionErrors = new Map(scalarFunctions.map((f) => [f.name, functionError(f.wgsl)]));
 
 export interface Tolerance {
@@ -50,7 +69,11 @@ export function toleranceOf(kernel: TileKernel, dims: Dims, roundoff: number): T
       const before = operations;
       if (op.kind === "Map") countOperations(op.body);
       const axes = accumulatedAxes(op);
-      if (axes.length > 0 || operations > before) longest = Math.max(longest, axes.reduce((n, a) => n * a.extent, trips));
+      if (axes.length > 0 || operations > before)
+        longest = Math.max(
+          longest,
+          axes.reduce((n, a) => n * a.extent, trips),
+        );
       if (op.kind === "Cast") casts += castRoundoff(op.of.dtype, value.dtype);
     }
     if (s.kind === "Let") countOperations(s.expr);
@@ -80,7 +103,8 @@ const tripsOf = ({ lo, hi, step }: Extract<TileStmt, { kind: "For" }>, largestDi
   Math.ceil((lo.kind === "Const" && hi.kind === "Const" ? hi.value - lo.value : largestDim) / step);
 
 /** Only a cast that loses digits can round either way. */
-const castRoundoff = (from: TileType, to: TileType): number => (to === "bool" || (from !== "bool" && roundoffs[to] <= roundoffs[from]) ? 0 : roundoffs[to]);
+const castRoundoff = (from: TileType, to: TileType): number =>
+  to === "bool" || (from !== "bool" && roundoffs[to] <= roundoffs[from]) ? 0 : roundoffs[to];
 
 /** Budgets of an output's cells. */
 export function budgetOf(dtype: DType, want: Float64Array, { ofLargest, ofFunctions, computes }: Tolerance): Float64Array | 0 {

@@ -47,11 +47,13 @@ function ratioOf(got: number, want: number, budget: number): number {
 
 function placeOf(axes: Readonly<Record<string, number>>, flat: number): string {
   let rest = flat;
-  const places = Object.entries(axes).reverse().map(([name, extent]) => {
-    const at = rest % extent;
-    rest = Math.floor(rest / extent);
-    return `${name} ${at}`;
-  });
+  const places = Object.entries(axes)
+    .reverse()
+    .map(([name, extent]) => {
+      const at = rest % extent;
+      rest = Math.floor(rest / extent);
+      return `${name} ${at}`;
+    });
   return places.reverse().join(", ");
 }
 
@@ -68,7 +70,12 @@ export function untouchedGaps(output: string, bytes: Uint8Array, rows: number, r
   for (let row = 0; row < rows; row++) {
     const end = Math.min((row + 1) * pitchBytes, bytes.byteLength);
     for (let at = row * pitchBytes + rowBytes; at < end; at++) {
-      if (bytes[at] !== 0xff) return { worst: Infinity, cells: 0, failure: `${output}: byte ${at} behind row ${row} was written, between rows of ${rowBytes} bytes at a pitch of ${pitchBytes}` };
+      if (bytes[at] !== 0xff)
+        return {
+          worst: Infinity,
+          cells: 0,
+          failure: `${output}: byte ${at} behind row ${row} was written, between rows of ${rowBytes} bytes at a pitch of ${pitchBytes}`,
+        };
     }
   }
   return { worst: 0, cells: 0 };

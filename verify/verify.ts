@@ -23,7 +23,8 @@ export interface VerifyOptions extends Draw {
  */
 export async function verifyKernel(options: VerifyOptions): Promise<Report> {
   const { kernel, spec, executor, budget = executor.budget, ...draw } = options;
-  if (!kernelsOf(spec).includes(kernel)) throw new RangeError(`spec ${spec.name} has no ${kernel}. Its kernels are ${kernelsOf(spec).join(", ")}.`);
+  if (!kernelsOf(spec).includes(kernel))
+    throw new RangeError(`spec ${spec.name} has no ${kernel}. Its kernels are ${kernelsOf(spec).join(", ")}.`);
   const check = checks[kernel];
   return checkProperty({
     ...draw,

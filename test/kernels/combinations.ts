@@ -1,6 +1,26 @@
 /** Constructs side by side: run-time loop bounds, several products in one loop, shifted loads, two lists, reductions over several axes. */
 import {
-  append, blocks, cast, each, full, gather, gemm, input, iota, kernel, load, map, mask, max, min, output, rename, scalar, scan, store, sum,
+  append,
+  blocks,
+  cast,
+  each,
+  full,
+  gather,
+  gemm,
+  input,
+  iota,
+  kernel,
+  load,
+  map,
+  mask,
+  max,
+  min,
+  output,
+  rename,
+  scalar,
+  scan,
+  store,
+  sum,
 } from "../../dsl/index.ts";
 import type { Example } from "../../verify/examples.ts";
 
@@ -87,9 +107,19 @@ export const partition = kernel("partition", {
     for (const tb of blocks("t", 0, a.x.size.t, BT)) {
       const x = load(a.x.tile({ r, t: tb }));
       const token = iota(tb);
-      up.push(token, mask([x], (x) => x > 0));
-      down.push(token, mask([x], (x) => x < 0));
-      store(a.zeros.tile({ r, t: tb }), x, mask([x, token], (x, t) => x === 0 && t < a.x.size.t));
+      up.push(
+        token,
+        mask([x], (x) => x > 0),
+      );
+      down.push(
+        token,
+        mask([x], (x) => x < 0),
+      );
+      store(
+        a.zeros.tile({ r, t: tb }),
+        x,
+        mask([x, token], (x, t) => x === 0 && t < a.x.size.t),
+      );
     }
     up.fill(-1);
     down.fill(-1 - up.count);
@@ -116,16 +146,42 @@ export const blockStats = kernel("block_stats", {
     const bottom = scalar(min(load(a.n.tile({ b })), ["i", "j"]));
     store(a.most.tile({ b }), full({ one: 1 }, top));
     store(a.least.tile({ b }), full({ one: 1 }, bottom, "u32"));
-    store(a.positive.tile({ b }), sum(mask([x], (x) => x > 0), "j"));
+    store(
+      a.positive.tile({ b }),
+      sum(
+        mask([x], (x) => x > 0),
+        "j",
+      ),
+    );
     store(a.running.tile({ b }), scan(x, "i"));
     store(a.lowest.tile({ b }), scan(scan(x, "i", "min"), "j", "min"));
-    store(a.spread.tile({ b }), map([max(x, "i"), min(x, "i"), cast("f32", sum(mask([x], (x) => x === 0), "i"))], (hi, lo, zeros) => hi - lo + zeros));
+    store(
+      a.spread.tile({ b }),
+      map(
+        [
+          max(x, "i"),
+          min(x, "i"),
+          cast(
+            "f32",
+            sum(
+              mask([x], (x) => x === 0),
+              "i",
+            ),
+          ),
+        ],
+        (hi, lo, zeros) => hi - lo + zeros,
+      ),
+    );
   },
 });
 
 const upTo = (max: number) => ({ min: 1, max });
 export const examples: readonly Example[] = [
-  { kernel: "sparseRows", dims: { R: upTo(9), R1: 10, E: upTo(60), C: upTo(30) }, inputs: { start: { min: -2, max: "E" }, column: { min: -1, max: "C" } } },
+  {
+    kernel: "sparseRows",
+    dims: { R: upTo(9), R1: 10, E: upTo(60), C: upTo(30) },
+    inputs: { start: { min: -2, max: "E" }, column: { min: -1, max: "C" } },
+  },
   { kernel: "linearAttention", dims: { H: upTo(2), T: upTo(60) } },
   { kernel: "convolve", dims: { R: upTo(3), T: upTo(150) } },
   { kernel: "partition", dims: { R: upTo(3), T: upTo(130), J: upTo(90) } },

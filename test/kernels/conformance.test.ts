@@ -22,7 +22,12 @@ beforeAll(async () => {
 });
 afterAll(() => device.close());
 
-async function expectSame(of: FileKernel, target: Target, runs: number, executorOf: (made: Awaited<ReturnType<typeof compiled>>) => Executor | Promise<Executor>): Promise<void> {
+async function expectSame(
+  of: FileKernel,
+  target: Target,
+  runs: number,
+  executorOf: (made: Awaited<ReturnType<typeof compiled>>) => Executor | Promise<Executor>,
+): Promise<void> {
   const made = await compiled(of, target);
   const report = await verifyFile({ of, tile: made.tile, executor: await executorOf(made), runs });
   if (report.failed) throw new Error(describeFailure(report, report.failed));

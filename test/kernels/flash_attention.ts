@@ -28,11 +28,22 @@ export const flashAttention = kernel("flash_attention", {
       const alpha = map([m, raised], (before, after) => exp2(before - after));
       const p = map([z, raised], (z, m) => exp2(z - m));
       l = map([l, alpha, sum(p, "j")], (l, a, s) => l * a + s);
-      o = gemm(cast("bf16", p), load(a.v.tile({ h, j: jb })), "j", map([o, alpha], (o, a) => o * a));
+      o = gemm(
+        cast("bf16", p),
+        load(a.v.tile({ h, j: jb })),
+        "j",
+        map([o, alpha], (o, a) => o * a),
+      );
       m = raised;
     }
-    store(a.o.tile({ h, i: ib }), map([o, l], (o, l) => o / l));
-    store(a.lse.tile({ h, i: ib }), map([m, l], (m, l) => m * Math.LN2 + Math.log(l)));
+    store(
+      a.o.tile({ h, i: ib }),
+      map([o, l], (o, l) => o / l),
+    );
+    store(
+      a.lse.tile({ h, i: ib }),
+      map([m, l], (m, l) => m * Math.LN2 + Math.log(l)),
+    );
   },
 });
 

@@ -17,7 +17,10 @@ export const dequantise = kernel("dequantise", {
   tune: { BR: 3 },
   grid: (a, { BR }) => ({ rb: blocks("r", 0, a.x.size.r, BR) }),
   body(a, _tune, { rb }) {
-    store(a.y.tile({ r: rb }), map([load(a.x.code.tile({ r: rb })), load(a.x.scale.tile({ r: rb }))], (x, s) => x * s));
+    store(
+      a.y.tile({ r: rb }),
+      map([load(a.x.code.tile({ r: rb })), load(a.x.scale.tile({ r: rb }))], (x, s) => x * s),
+    );
   },
 });
 

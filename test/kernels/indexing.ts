@@ -1,5 +1,24 @@
 /** Kernels that follow indices: rows of a paged table, and the first of the largest. */
-import { blocks, div, each, field, full, gather, input, inputRecord, iota, kernel, load, map, max, min, mod, output, scalar, store } from "../../dsl/index.ts";
+import {
+  blocks,
+  div,
+  each,
+  field,
+  full,
+  gather,
+  input,
+  inputRecord,
+  iota,
+  kernel,
+  load,
+  map,
+  max,
+  min,
+  mod,
+  output,
+  scalar,
+  store,
+} from "../../dsl/index.ts";
 import type { Example } from "../../verify/examples.ts";
 
 const PAGE = 8;
@@ -8,7 +27,11 @@ const CHANNELS = 24;
 /** y[i] = row idx[i] of a table whose pages lie anywhere; rows that do not exist are zero. */
 export const pagedGather = kernel("paged_gather", {
   args: {
-    pages: inputRecord({ p: "P" }, { row: field("bf16", { s: PAGE, c: CHANNELS }, 0), gain: field("f32", { s: PAGE }, 2 * PAGE * CHANNELS) }, { bytes: 2 * PAGE * CHANNELS + 4 * PAGE, pitch: "pageBytes" }),
+    pages: inputRecord(
+      { p: "P" },
+      { row: field("bf16", { s: PAGE, c: CHANNELS }, 0), gain: field("f32", { s: PAGE }, 2 * PAGE * CHANNELS) },
+      { bytes: 2 * PAGE * CHANNELS + 4 * PAGE, pitch: "pageBytes" },
+    ),
     table: input("i32", { b: "B" }),
     idx: input("i32", { i: "I" }),
     y: output("f32", { i: "I", c: CHANNELS }),
@@ -23,7 +46,10 @@ export const pagedGather = kernel("paged_gather", {
     const s = map([row], (r) => (r < 0 ? -1 : mod(r, PAGE)), "i32");
     const x = gather(a.pages.row.tile({}), { p, s });
     const gain = gather(a.pages.gain.tile({}), { p, s });
-    store(a.y.tile({ i: ib }), map([x, gain], (x, g) => x * g));
+    store(
+      a.y.tile({ i: ib }),
+      map([x, gain], (x, g) => x * g),
+    );
   },
 });
 
@@ -38,7 +64,12 @@ export const argmax = kernel("argmax", {
     for (const cb of blocks("c", 0, a.x.size.c, BC)) {
       const x = load(a.x.tile({ r, c: cb }), -Infinity);
       const here = scalar(max(x, "c"));
-      const first = scalar(min(map([x, iota(cb)], (x, c) => (x === here ? c : 0x7fffffff), "i32"), "c"));
+      const first = scalar(
+        min(
+          map([x, iota(cb)], (x, c) => (x === here ? c : 0x7fffffff), "i32"),
+          "c",
+        ),
+      );
       if (here > best) {
         best = here;
         at = first;
@@ -50,6 +81,10 @@ export const argmax = kernel("argmax", {
 });
 
 export const examples: readonly Example[] = [
-  { kernel: "pagedGather", dims: { P: { min: 1, max: 6 }, B: { min: 1, max: 5 } }, inputs: { table: { min: -1, max: "P" }, idx: { min: -2, max: 45 } } },
+  {
+    kernel: "pagedGather",
+    dims: { P: { min: 1, max: 6 }, B: { min: 1, max: 5 } },
+    inputs: { table: { min: -1, max: "P" }, idx: { min: -2, max: 45 } },
+  },
   { kernel: "argmax", dims: { R: { min: 1, max: 4 }, C: { min: 1, max: 150 } } },
 ];

@@ -9,12 +9,17 @@ type Naive = (x: Tensors, dims: Dims) => Readonly<Record<string, ArrayLike<numbe
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 const total = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 const row = (x: Float64Array, r: number, width: number): number[] => [...x.subarray(r * width, (r + 1) * width)];
-const rows = (x: Float64Array, count: number, width: number, f: (row: number[], r: number) => readonly number[]): number[] => range(count).flatMap((r) => f(row(x, r, width), r));
+const rows = (x: Float64Array, count: number, width: number, f: (row: number[], r: number) => readonly number[]): number[] =>
+  range(count).flatMap((r) => f(row(x, r, width), r));
 const gelu = (x: number): number => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
 
-const dense = (activation: (x: number) => number): Naive => ({ a, b, bias }, { M, N, K }) => ({
-  y: range(M!).flatMap((m) => range(N!).map((n) => activation(total(range(K!).map((k) => a![m * K! + k]! * b![k * N! + n]!)) + bias![n]!))),
-});
+const dense =
+  (activation: (x: number) => number): Naive =>
+  ({ a, b, bias }, { M, N, K }) => ({
+    y: range(M!).flatMap((m) =>
+      range(N!).map((n) => activation(total(range(K!).map((k) => a![m * K! + k]! * b![k * N! + n]!)) + bias![n]!)),
+    ),
+  });
 
 export const naive: Readonly<Record<string, Naive>> = {
   rowSoftmax: ({ x }, { R, C }) => ({
@@ -40,10 +45,13 @@ export const naive: Readonly<Record<string, Naive>> = {
   denseRelu: dense((x) => Math.max(x, 0)),
   denseGelu: dense(gelu),
   batchedGemm: ({ x, w }, { B }) => ({
-    y: range(B!).flatMap((b) => range(12).flatMap((m) => range(20).map((n) => total(range(24).map((k) => x![(b * 12 + m) * 24 + k]! * w![(b * 24 + k) * 20 + n]!))))),
+    y: range(B!).flatMap((b) =>
+      range(12).flatMap((m) => range(20).map((n) => total(range(24).map((k) => x![(b * 12 + m) * 24 + k]! * w![(b * 24 + k) * 20 + n]!)))),
+    ),
   }),
   flashAttention: ({ q, k, v }, { H, S }) => {
-    const logits = (h: number, i: number): number[] => range(i + 1).map((j) => total(range(64).map((d) => q![(h * S! + i) * 64 + d]! * k![(h * S! + j) * 64 + d]!)) / 8);
+    const logits = (h: number, i: number): number[] =>
+      range(i + 1).map((j) => total(range(64).map((d) => q![(h * S! + i) * 64 + d]! * k![(h * S! + j) * 64 + d]!)) / 8);
     const lse = (z: readonly number[]): number => Math.max(...z) + Math.log(total(z.map((x) => Math.exp(x - Math.max(...z)))));
     const places = range(H!).flatMap((h) => range(S!).map((i) => [h, i] as const));
     return {
@@ -56,7 +64,9 @@ export const naive: Readonly<Record<string, Naive>> = {
       }),
     };
   },
-  cumulativeCounts: ({ pixels }, { N, P }) => ({ cdf: rows(pixels!, N!, P!, (xs) => range(256).map((v) => xs.filter((x) => x <= v).length)) }),
+  cumulativeCounts: ({ pixels }, { N, P }) => ({
+    cdf: rows(pixels!, N!, P!, (xs) => range(256).map((v) => xs.filter((x) => x <= v).length)),
+  }),
   equalise: ({ pixels, cdf }, { N, P }) => ({
     y: rows(pixels!, N!, P!, (xs, image) => xs.map((x) => (x < 0 || x > 255 ? 0 : Math.floor((cdf![image * 256 + x]! * 255) / P!)))),
   }),
@@ -66,17 +76,28 @@ export const naive: Readonly<Record<string, Naive>> = {
   },
   prefixMax: ({ x }, { R, T }) => ({ y: rows(x!, R!, T!, (xs) => xs.map((_, t) => Math.max(...xs.slice(0, t + 1)))) }),
   summedArea: ({ x }, { N }) => ({
-    y: rows(x!, N!, 960, (xs) => range(24).flatMap((i) => range(40).map((j) => total(range(i + 1).flatMap((a) => xs.slice(a * 40, a * 40 + j + 1)))))),
+    y: rows(x!, N!, 960, (xs) =>
+      range(24).flatMap((i) => range(40).map((j) => total(range(i + 1).flatMap((a) => xs.slice(a * 40, a * 40 + j + 1))))),
+    ),
   }),
   compact: ({ x }, { R, T }) => {
     const kept = (xs: readonly number[]): number[] => xs.filter((v) => v > 0).slice(0, 50);
     return { count: rows(x!, R!, T!, (xs) => [kept(xs).length]), y: rows(x!, R!, T!, (xs) => range(50).map((j) => kept(xs)[j] ?? 0)) };
   },
-  dequantise: (x, { R }) => ({ y: range(R!).flatMap((r) => range(64).map((i) => x["x.code"]![r * 64 + i]! * x["x.scale"]![r * 2 + (i >> 5)]!)) }),
+  dequantise: (x, { R }) => ({
+    y: range(R!).flatMap((r) => range(64).map((i) => x["x.code"]![r * 64 + i]! * x["x.scale"]![r * 2 + (i >> 5)]!)),
+  }),
   recode: ({ a, b }) => ({ wide: a!, half: [...b!].map((x) => roundTo("f16", x)), swapped: [...b!].map((x) => roundTo("e4m3", x)) }),
   narrow: ({ x }) => {
     const to = (dtype: FormatName): number[] => [...x!].map((v) => roundTo(dtype, v));
-    return { bf16: to("bf16"), f16: to("f16"), e4m3: to("e4m3"), e5m2: to("e5m2"), ue8m0: to("ue8m0"), twice: to("bf16").map((v) => roundTo("e4m3", v)) };
+    return {
+      bf16: to("bf16"),
+      f16: to("f16"),
+      e4m3: to("e4m3"),
+      e5m2: to("e5m2"),
+      ue8m0: to("ue8m0"),
+      twice: to("bf16").map((v) => roundTo("e4m3", v)),
+    };
   },
   transpose: ({ x }, { M, N }) => ({ y: range(N!).flatMap((n) => range(M!).map((m) => roundTo("f16", x![m * N! + n]!))) }),
   pagedGather: (x, { P, B, I }) => ({
@@ -128,9 +149,22 @@ export const naive: Readonly<Record<string, Naive>> = {
   },
   functions: ({ x }) => {
     const list: readonly ((x: number) => number)[] = [
-      (v) => Math.exp(v / 4), (v) => 2 ** (v / 4), (v) => Math.log(Math.abs(v) + 1), (v) => Math.log2(Math.abs(v) + 1), (v) => Math.log1p(Math.abs(v)),
-      (v) => Math.sqrt(Math.abs(v)), Math.abs, Math.floor, Math.ceil, Math.tanh, Math.sin, Math.cos, (v) => -v, Math.sign,
-      (v) => Math.max(-1, Math.min(v, 1)), (v) => (v < 0 || Object.is(v, -0) ? 3 : 4),
+      (v) => Math.exp(v / 4),
+      (v) => 2 ** (v / 4),
+      (v) => Math.log(Math.abs(v) + 1),
+      (v) => Math.log2(Math.abs(v) + 1),
+      (v) => Math.log1p(Math.abs(v)),
+      (v) => Math.sqrt(Math.abs(v)),
+      Math.abs,
+      Math.floor,
+      Math.ceil,
+      Math.tanh,
+      Math.sin,
+      Math.cos,
+      (v) => -v,
+      Math.sign,
+      (v) => Math.max(-1, Math.min(v, 1)),
+      (v) => (v < 0 || Object.is(v, -0) ? 3 : 4),
     ];
     return { y: list.flatMap((f) => [...x!].map(f)) };
   },
@@ -143,19 +177,41 @@ export const naive: Readonly<Record<string, Naive>> = {
     ),
   }),
   linearAttention: ({ q, k, v }, { H, T }) => {
-    const dot = (h: number, t: number, s: number): number => total(range(20).map((d) => q![(h * T! + t) * 20 + d]! * k![(h * T! + s) * 20 + d]!));
+    const dot = (h: number, t: number, s: number): number =>
+      total(range(20).map((d) => q![(h * T! + t) * 20 + d]! * k![(h * T! + s) * 20 + d]!));
     return {
-      y: range(H!).flatMap((h) => range(T!).flatMap((t) => range(24).map((e) => total(range(t + 1).map((s) => dot(h, t, s) * v![(h * T! + s) * 24 + e]!))))),
-      state: range(H!).flatMap((h) => range(20).flatMap((d) => range(24).map((e) => total(range(T!).map((s) => k![(h * T! + s) * 20 + d]! * v![(h * T! + s) * 24 + e]!))))),
+      y: range(H!).flatMap((h) =>
+        range(T!).flatMap((t) => range(24).map((e) => total(range(t + 1).map((s) => dot(h, t, s) * v![(h * T! + s) * 24 + e]!)))),
+      ),
+      state: range(H!).flatMap((h) =>
+        range(20).flatMap((d) =>
+          range(24).map((e) => total(range(T!).map((s) => k![(h * T! + s) * 20 + d]! * v![(h * T! + s) * 24 + e]!))),
+        ),
+      ),
     };
   },
-  convolve: ({ x, w }, { R, T }) => ({ y: rows(x!, R!, T!, (xs) => xs.map((_, t) => total(range(5).map((i) => w![i]! * (xs[t + i - 2] ?? 0))))) }),
+  convolve: ({ x, w }, { R, T }) => ({
+    y: rows(x!, R!, T!, (xs) => xs.map((_, t) => total(range(5).map((i) => w![i]! * (xs[t + i - 2] ?? 0))))),
+  }),
   partition: ({ x }, { R, T, J }) => {
-    const where = (xs: readonly number[], is: (v: number) => boolean): number[] => range(xs.length).filter((t) => is(xs[t]!)).slice(0, 64);
+    const where = (xs: readonly number[], is: (v: number) => boolean): number[] =>
+      range(xs.length)
+        .filter((t) => is(xs[t]!))
+        .slice(0, 64);
     const list = (indices: readonly number[], rest: number): number[] => range(J!).map((j) => (j < 64 ? (indices[j] ?? rest) : NaN));
     return {
-      positive: rows(x!, R!, T!, (xs) => list(where(xs, (v) => v > 0), -1)),
-      negative: rows(x!, R!, T!, (xs) => list(where(xs, (v) => v < 0), -1 - where(xs, (v) => v > 0).length)),
+      positive: rows(x!, R!, T!, (xs) =>
+        list(
+          where(xs, (v) => v > 0),
+          -1,
+        ),
+      ),
+      negative: rows(x!, R!, T!, (xs) =>
+        list(
+          where(xs, (v) => v < 0),
+          -1 - where(xs, (v) => v > 0).length,
+        ),
+      ),
       zeros: rows(x!, R!, T!, (xs) => xs.map((v) => (v === 0 ? v : NaN))),
     };
   },
@@ -168,7 +224,9 @@ export const naive: Readonly<Record<string, Naive>> = {
       positive: rows(x!, B!, 240, (xs) => range(12).map((i) => xs.slice(i * 20, (i + 1) * 20).filter((v) => v > 0).length)),
       running: rows(x!, B!, 240, (xs) => cells.map(([i, j]) => total(column(xs, j).slice(0, i + 1)))),
       lowest: rows(x!, B!, 240, (xs) => cells.map(([i, j]) => Math.min(...range(j + 1).flatMap((b) => column(xs, b).slice(0, i + 1))))),
-      spread: rows(x!, B!, 240, (xs) => range(20).map((j) => Math.max(...column(xs, j)) - Math.min(...column(xs, j)) + column(xs, j).filter((v) => v === 0).length)),
+      spread: rows(x!, B!, 240, (xs) =>
+        range(20).map((j) => Math.max(...column(xs, j)) - Math.min(...column(xs, j)) + column(xs, j).filter((v) => v === 0).length),
+      ),
     };
   },
 };

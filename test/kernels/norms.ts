@@ -14,8 +14,19 @@ export const rmsNorm = kernel("rms_norm", {
   grid: (a, { BR }) => ({ rb: blocks("r", 0, a.x.size.r, BR) }),
   body(a, _tune, { rb }) {
     const x = load(a.x.tile({ r: rb }));
-    const meanSquare = map([sum(map([x], (x) => x * x), "c")], (s) => s / rmsChannels);
-    store(a.y.tile({ r: rb }), map([x, meanSquare, load(a.gain.tile({}))], (x, s, g) => (x / sqrt(s + EPSILON)) * g));
+    const meanSquare = map(
+      [
+        sum(
+          map([x], (x) => x * x),
+          "c",
+        ),
+      ],
+      (s) => s / rmsChannels,
+    );
+    store(
+      a.y.tile({ r: rb }),
+      map([x, meanSquare, load(a.gain.tile({}))], (x, s, g) => (x / sqrt(s + EPSILON)) * g),
+    );
   },
 });
 
@@ -35,8 +46,19 @@ export const layerNorm = kernel("layer_norm", {
     const total = scalar(sum(x, "c")); // the same in all threads, unlike a tile
     const mean = map([sum(x, "c")], () => total / layerChannels);
     const centred = map([x, mean], (x, m) => x - m);
-    const variance = map([sum(map([centred], (d) => d * d), "c")], (s) => s / layerChannels);
-    store(a.y.tile({ r }), map([centred, variance, load(a.gain.tile({})), load(a.shift.tile({}))], (d, v, g, b) => (d / sqrt(v + EPSILON)) * g + b));
+    const variance = map(
+      [
+        sum(
+          map([centred], (d) => d * d),
+          "c",
+        ),
+      ],
+      (s) => s / layerChannels,
+    );
+    store(
+      a.y.tile({ r }),
+      map([centred, variance, load(a.gain.tile({})), load(a.shift.tile({}))], (d, v, g, b) => (d / sqrt(v + EPSILON)) * g + b),
+    );
     store(a.mean.tile({ r }), mean);
   },
 });

@@ -20,10 +20,12 @@ export const rowSoftmax = kernel("row_softmax", {
       m = raised;
     }
     for (const cb of blocks("c", 0, columns, BC)) {
-      store(a.y.tile({ r: rb, c: cb }), map([load(a.x.tile({ r: rb, c: cb })), m, l], (x, m, l) => exp(x - m) / l));
+      store(
+        a.y.tile({ r: rb, c: cb }),
+        map([load(a.x.tile({ r: rb, c: cb })), m, l], (x, m, l) => exp(x - m) / l),
+      );
     }
   },
 });
 
 export const examples: readonly Example[] = [{ dims: { C: { min: 1, max: 100 } }, inputs: { x: { min: -20, max: 20 } } }, {}];
-

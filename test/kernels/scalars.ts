@@ -1,13 +1,47 @@
 /** Scalar code: nested branches that carry scalars and tiles, hashing with bit operations, and every function of the language. */
 import {
-  abs, bitsOf, blocks, ceil, cos, div, each, exp, exp2, floatOf, floor, full, input, iota, kernel, load, log, log1p, log2, map, max, mod, output, popcount, scalar,
-  sin, sqrt, store, sum, tanh,
+  abs,
+  bitsOf,
+  blocks,
+  ceil,
+  cos,
+  div,
+  each,
+  exp,
+  exp2,
+  floatOf,
+  floor,
+  full,
+  input,
+  iota,
+  kernel,
+  load,
+  log,
+  log1p,
+  log2,
+  map,
+  max,
+  mod,
+  output,
+  popcount,
+  scalar,
+  sin,
+  sqrt,
+  store,
+  sum,
+  tanh,
 } from "../../dsl/index.ts";
 import type { Example } from "../../verify/examples.ts";
 
 /** Each row is treated as its mode says; chunks alternate; rows of an unknown mode keep their bytes. */
 export const branches = kernel("branches", {
-  args: { x: input("f32", { r: "R", c: "C" }), mode: input("i32", { r: "R" }), y: output("f32", { r: "R", c: "C" }), taken: output("i32", { r: "R", one: 1 }), skipped: output("i32", { r: "R", one: 1 }) },
+  args: {
+    x: input("f32", { r: "R", c: "C" }),
+    mode: input("i32", { r: "R" }),
+    y: output("f32", { r: "R", c: "C" }),
+    taken: output("i32", { r: "R", one: 1 }),
+    skipped: output("i32", { r: "R", one: 1 }),
+  },
   tune: { BC: 16 },
   grid: (a) => ({ r: each(a.x.size.r) }),
   body(a, { BC }, { r }) {
@@ -35,7 +69,10 @@ export const branches = kernel("branches", {
           skipped += 1;
           limit = Math.min(limit, Math.abs(scalar(sum(x, "c"))));
         }
-        store(a.y.tile({ r, c: cb }), map([state, x], (s, x) => Math.min(s, limit) + x));
+        store(
+          a.y.tile({ r, c: cb }),
+          map([state, x], (s, x) => Math.min(s, limit) + x),
+        );
       }
     }
     store(a.taken.tile({ r }), full({ one: 1 }, taken, "i32"));
@@ -63,7 +100,10 @@ export const hash = kernel("hash", {
       "u32",
     );
     store(a.y.tile({ i: ib }), mixed);
-    store(a.ones.tile({ i: ib }), map([mixed], (m) => popcount(m), "i32"));
+    store(
+      a.ones.tile({ i: ib }),
+      map([mixed], (m) => popcount(m), "i32"),
+    );
   },
 });
 
@@ -77,10 +117,21 @@ export const functions = kernel("functions", {
   body(a, _tune, { ib }) {
     const x = load(a.x.tile({ i: ib }), 1);
     const rows = [
-      map([x], (x) => exp(x / 4)), map([x], (x) => exp2(x / 4)), map([x], (x) => log(abs(x) + 1)), map([x], (x) => log2(abs(x) + 1)),
-      map([x], (x) => log1p(abs(x))), map([x], (x) => sqrt(abs(x))), map([x], (x) => abs(x)), map([x], (x) => floor(x)),
-      map([x], (x) => ceil(x)), map([x], (x) => tanh(x)), map([x], (x) => sin(x)), map([x], (x) => cos(x)),
-      map([x], (x) => floatOf((bitsOf(x) ^ 0x80000000) >>> 0)), map([x], (x) => (x > 0 ? 1 : x < 0 ? -1 : 0)), map([x], (x) => Math.max(-1, Math.min(x, 1))),
+      map([x], (x) => exp(x / 4)),
+      map([x], (x) => exp2(x / 4)),
+      map([x], (x) => log(abs(x) + 1)),
+      map([x], (x) => log2(abs(x) + 1)),
+      map([x], (x) => log1p(abs(x))),
+      map([x], (x) => sqrt(abs(x))),
+      map([x], (x) => abs(x)),
+      map([x], (x) => floor(x)),
+      map([x], (x) => ceil(x)),
+      map([x], (x) => tanh(x)),
+      map([x], (x) => sin(x)),
+      map([x], (x) => cos(x)),
+      map([x], (x) => floatOf((bitsOf(x) ^ 0x80000000) >>> 0)),
+      map([x], (x) => (x > 0 ? 1 : x < 0 ? -1 : 0)),
+      map([x], (x) => Math.max(-1, Math.min(x, 1))),
       map([x], (x) => (bitsOf(x) >>> 31 === 1 ? 3 : 4)),
     ];
     for (const [f, row] of rows.entries()) store(a.y.tile({ f, i: ib }), row);

@@ -11,7 +11,10 @@ export const prefixMax = kernel("prefix_max", {
     for (const tb of blocks("t", 0, a.x.size.t, BT)) {
       const x = load(a.x.tile({ r, t: tb }), -Infinity);
       const before = highest;
-      store(a.y.tile({ r, t: tb }), map([scan(x, "t", "max")], (m) => Math.max(m, before)));
+      store(
+        a.y.tile({ r, t: tb }),
+        map([scan(x, "t", "max")], (m) => Math.max(m, before)),
+      );
       highest = Math.max(highest, scalar(max(x, "t")));
     }
   },
@@ -36,7 +39,10 @@ export const compact = kernel("compact", {
     const kept = append(a.y.tile({ r }));
     for (const tb of blocks("t", 0, a.x.size.t, BT)) {
       const x = load(a.x.tile({ r, t: tb }));
-      kept.push(x, mask([x, iota(tb)], (x, t) => x > 0 && t < a.x.size.t));
+      kept.push(
+        x,
+        mask([x, iota(tb)], (x, t) => x > 0 && t < a.x.size.t),
+      );
     }
     store(a.count.tile({ r }), full({ one: 1 }, kept.count, "i32"));
     kept.fill(0);

@@ -16,7 +16,13 @@ const layer = { ...trace.layers[0]!, ...decodeLayer(trace.layers[0]!) };
 const tail = (values: LayerValues): LayerValues => {
   const from = values.positions.length - 2;
   const rows = (x: Float64Array): Float64Array => x.subarray((x.length / values.positions.length) * from);
-  return { ...values, positions: values.positions.slice(from), q: rows(values.q), indexQ: rows(values.indexQ), indexW: rows(values.indexW) };
+  return {
+    ...values,
+    positions: values.positions.slice(from),
+    q: rows(values.q),
+    indexQ: rows(values.indexQ),
+    indexW: rows(values.indexW),
+  };
 };
 const spec = specOfLayer(preset("v3.2"), layer, 100);
 
@@ -39,6 +45,8 @@ test("eager and WGSL are right at every stage and select nearly the same tokens"
     return deviceExecutor(device, manifest, text);
   });
   device.close();
-  const shared = eager.filter((token, i) => wgsl.subarray(Math.floor(i / 100) * 100, (Math.floor(i / 100) + 1) * 100).includes(token)).length;
+  const shared = eager.filter((token, i) =>
+    wgsl.subarray(Math.floor(i / 100) * 100, (Math.floor(i / 100) + 1) * 100).includes(token),
+  ).length;
   expect(shared).toBeGreaterThanOrEqual(198); // of 200: scores a few roundings apart may change places at the k-th
 }, 120_000);

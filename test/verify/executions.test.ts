@@ -46,8 +46,15 @@ describe("Tile IR", () => {
     const check = checks[subject.kernel];
     for (const shape of check.fixed(subject.spec, tile.budget)) {
       const { buffers, dims } = check.prepare(subject.spec, shape);
-      const [got, want] = [numbers(subject, await tile.run(buffers, dims)), numbers(subject, await eager(subject, tile.tune).run(buffers, dims))];
-      for (const [name, values] of Object.entries(want)) expect(values.findIndex((x, i) => !Object.is(x, got[name]![i])), name).toBe(-1);
+      const [got, want] = [
+        numbers(subject, await tile.run(buffers, dims)),
+        numbers(subject, await eager(subject, tile.tune).run(buffers, dims)),
+      ];
+      for (const [name, values] of Object.entries(want))
+        expect(
+          values.findIndex((x, i) => !Object.is(x, got[name]![i])),
+          name,
+        ).toBe(-1);
     }
   });
 });

@@ -5,11 +5,37 @@ import type { Device, DeviceBuffer } from "../../targets/device.ts";
 import { deviceExecutor } from "../../verify/executor.ts";
 
 const manifest: Manifest = {
-  format: 1, kernel: "double", target: "wgsl", entry: "main", file: "kernel.wgsl", source: "double.ts:1", spec: null, tune: {}, tensorMaps: [], blocks: 1, threads: 1,
-  sharedBytes: 0, features: [], limits: {}, sha256: "", dims: [{ name: "N" }],
+  format: 1,
+  kernel: "double",
+  target: "wgsl",
+  entry: "main",
+  file: "kernel.wgsl",
+  source: "double.ts:1",
+  spec: null,
+  tune: {},
+  tensorMaps: [],
+  blocks: 1,
+  threads: 1,
+  sharedBytes: 0,
+  features: [],
+  limits: {},
+  sha256: "",
+  dims: [{ name: "N" }],
   params: [
-    { name: "x", access: "in", axes: [{ axis: "i", size: "N", stride: 1 }], fields: [{ name: "", dtype: "e4m3", offset: 0, axes: [] }], bytes: "N" },
-    { name: "y", access: "out", axes: [{ axis: "i", size: "N", stride: 1 }], fields: [{ name: "", dtype: "e4m3", offset: 0, axes: [] }], bytes: "N" },
+    {
+      name: "x",
+      access: "in",
+      axes: [{ axis: "i", size: "N", stride: 1 }],
+      fields: [{ name: "", dtype: "e4m3", offset: 0, axes: [] }],
+      bytes: "N",
+    },
+    {
+      name: "y",
+      access: "out",
+      axes: [{ axis: "i", size: "N", stride: 1 }],
+      fields: [{ name: "", dtype: "e4m3", offset: 0, axes: [] }],
+      bytes: "N",
+    },
   ],
 };
 

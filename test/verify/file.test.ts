@@ -20,7 +20,11 @@ async function loaded(file: string, exportName: string) {
 describe("files", () => {
   test("kernels are those that the file exports, with the examples that it has", async () => {
     const found = await kernelsOfFile(join(kernelsFolder, "scans.ts"));
-    expect(found.map((k) => [k.exportName, k.kernel.name])).toEqual([["prefixMax", "prefix_max"], ["summedArea", "summed_area"], ["compact", "compact"]]);
+    expect(found.map((k) => [k.exportName, k.kernel.name])).toEqual([
+      ["prefixMax", "prefix_max"],
+      ["summedArea", "summed_area"],
+      ["compact", "compact"],
+    ]);
     expect(found[0]!.examples).toHaveLength(3);
   });
   test("factories need a spec", async () => {
@@ -88,8 +92,20 @@ describe("verifyFile notices", () => {
   test.each<[string, string, string, (outputs: Buffers) => void, RegExp]>([
     ["a wrong integer", "scans.ts", "summedArea", ({ y }) => (y![0]! ^= 1), /^y\[image \d, i 0, j 0\]/],
     ["one wrong f32", "gemms.ts", "denseRelu", ({ y }) => y!.set([0, 0, 0, 0x41], 0), /^y\[m 0, n 0\] is 8/],
-    ["a byte between rows", "formats.ts", "transpose", ({ y }) => new Uint16Array(y!.buffer).forEach((code, i, codes) => code === 0xffff && (codes[i] = 0)), /belongs to no element/],
-    ["a write where the kernel leaves bytes alone", "combinations.ts", "partition", ({ zeros }) => new Float32Array(zeros!.buffer).forEach((x, i, xs) => (xs[i] = Number.isNaN(x) ? 0 : x)), /^zeros/],
+    [
+      "a byte between rows",
+      "formats.ts",
+      "transpose",
+      ({ y }) => new Uint16Array(y!.buffer).forEach((code, i, codes) => code === 0xffff && (codes[i] = 0)),
+      /belongs to no element/,
+    ],
+    [
+      "a write where the kernel leaves bytes alone",
+      "combinations.ts",
+      "partition",
+      ({ zeros }) => new Float32Array(zeros!.buffer).forEach((x, i, xs) => (xs[i] = Number.isNaN(x) ? 0 : x)),
+      /^zeros/,
+    ],
   ])("%s", async (_, file, exportName, spoil, message) => {
     const { of, tile } = await loaded(file, exportName);
     const report = await verifyFile({ of, tile, executor: spoilt(tileExecutor(tile), spoil), runs: 5 });

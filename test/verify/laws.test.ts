@@ -13,7 +13,14 @@ vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 }); // the machine may 
 
 const specs = [
   withSettings(preset("v3.2"), { topK: "67", indexerHeads: "12", indexerDim: "64", heads: "10", nextN: "2", splits: "3" }),
-  withSettings(preset("longcat-flash-lite"), { topK: "40", indexDtype: "bf16", logitsDtype: "bf16", score: "softplus", heads: "8", sink: "true" }),
+  withSettings(preset("longcat-flash-lite"), {
+    topK: "40",
+    indexDtype: "bf16",
+    logitsDtype: "bf16",
+    score: "softplus",
+    heads: "8",
+    sink: "true",
+  }),
 ];
 const cases = specs.flatMap((spec) => lawsOf(spec).map((law) => [`${law.name} (${spec.name.split("+")[0]})`, law, spec] as const));
 
@@ -34,7 +41,9 @@ describe("WGSL on the software adapter", () => {
   const loaded = new Map<string, Promise<Executor>>();
   const onDevice: ExecutorOf = (kernel, spec) => {
     const key = `${kernel} ${JSON.stringify(spec)}`;
-    const executor = loaded.get(key) ?? compileJob({ ...textOf(kernel), spec, target: "wgsl" }).then(({ manifest, text }) => deviceExecutor(device, manifest, text));
+    const executor =
+      loaded.get(key) ??
+      compileJob({ ...textOf(kernel), spec, target: "wgsl" }).then(({ manifest, text }) => deviceExecutor(device, manifest, text));
     loaded.set(key, executor);
     return executor;
   };

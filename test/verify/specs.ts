@@ -32,10 +32,31 @@ export const realSubjects: readonly Subject[] = [
 ].map(({ kernel, spec }) => ({ kernel, spec: scaleForSoftware(kernel, spec).spec }));
 
 /** Small in every direction and odd where that is allowed, for executions that take microseconds an element. */
-const tiny = { topK: "9", indexerHeads: "3", indexerDim: "32", pageTokens: "8", heads: "4", dV: "128", dRope: "16", splits: "3", nextN: "2" };
+const tiny = {
+  topK: "9",
+  indexerHeads: "3",
+  indexerDim: "32",
+  pageTokens: "8",
+  heads: "4",
+  dV: "128",
+  dRope: "16",
+  splits: "3",
+  nextN: "2",
+};
 export const tinySubjects: readonly Subject[] = [
   ...subjects(all, "v3.2", tiny),
-  ...subjects(all, "v3.2", { ...tiny, topK: "16", indexerHeads: "5", indexerDim: "24", heads: "3", dV: "256", sink: "true", splits: "1", nextN: "1", score: "softplus" }),
+  ...subjects(all, "v3.2", {
+    ...tiny,
+    topK: "16",
+    indexerHeads: "5",
+    indexerDim: "24",
+    heads: "3",
+    dV: "256",
+    sink: "true",
+    splits: "1",
+    nextN: "1",
+    score: "softplus",
+  }),
   ...subjects(logits, "v3.2", { ...tiny, indexDtype: "bf16", logitsDtype: "bf16" }),
   ...subjects(["topk"], "v3.2", { ...tiny, logitsDtype: "bf16" }),
   ...subjects(["sparse_mla"], "v4-flash", { topK: "9", heads: "5", dV: "72", dRope: "0" }),

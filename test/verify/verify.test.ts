@@ -13,7 +13,16 @@ import { all, compare, packedRows, pitchedRows, untouchedGaps } from "../../veri
 import { describeFailure, verifyKernel } from "../../verify/verify.ts";
 import { realSubjects, tinySubjects } from "./specs.ts";
 
-const spec = withSettings(preset("v3.2"), { topK: "9", indexerHeads: "3", indexerDim: "32", pageTokens: "8", heads: "2", dV: "128", dRope: "16", splits: "3" });
+const spec = withSettings(preset("v3.2"), {
+  topK: "9",
+  indexerHeads: "3",
+  indexerDim: "32",
+  pageTokens: "8",
+  heads: "2",
+  dV: "128",
+  dRope: "16",
+  splits: "3",
+});
 const right = (kernel: KernelName): Executor => eagerExecutor(kernels[kernel](spec) as Kernel);
 
 /** The kernel with something done to its outputs afterwards. */
@@ -51,7 +60,9 @@ describe("verifyKernel", () => {
     );
     const report = await verifyKernel({ kernel: "indexer_logits", spec, executor: wrong, runs: 5 });
     expect(describeFailure(report, failed).split("\n")).toEqual([
-      `indexer_logits · ${spec.name} · eager on CPU: ${failed.message}`, `  case ${JSON.stringify(failed.shape)}, seed 1`, `  replay: ${failed.replay}`,
+      `indexer_logits · ${spec.name} · eager on CPU: ${failed.message}`,
+      `  case ${JSON.stringify(failed.shape)}, seed 1`,
+      `  replay: ${failed.replay}`,
     ]);
     const again = await verifyKernel({ kernel: "indexer_logits", spec, executor: wrong, runs: 5, seed: failed.seed, path: failed.path });
     expect(again.failed).toMatchObject({ shape: failed.shape, message: failed.message });
@@ -65,16 +76,22 @@ describe("verifyKernel", () => {
 
   test("a kernel that the spec does not have is refused", async () => {
     const withoutRecords = { ...preset("v4-flash") };
-    await expect(verifyKernel({ kernel: "sparse_mla_decode", spec: withoutRecords, executor: right("topk") })).rejects.toThrow(/v4-flash has no sparse_mla_decode.*sparse_mla/);
+    await expect(verifyKernel({ kernel: "sparse_mla_decode", spec: withoutRecords, executor: right("topk") })).rejects.toThrow(
+      /v4-flash has no sparse_mla_decode.*sparse_mla/,
+    );
   });
 });
 
-test.each([...realSubjects, ...tinySubjects])("the fixed cases of $kernel ($spec.name) are among the random ones, so that they shrink", ({ kernel, spec }) => {
-  for (const budget of [2e4, 4e6, 1e8]) {
-    const shapes = checks[kernel].shapes(spec, budget);
-    for (const shape of checks[kernel].fixed(spec, budget)) expect(shapes.canShrinkWithoutContext(shape), JSON.stringify(shape)).toBe(true);
-  }
-});
+test.each([...realSubjects, ...tinySubjects])(
+  "the fixed cases of $kernel ($spec.name) are among the random ones, so that they shrink",
+  ({ kernel, spec }) => {
+    for (const budget of [2e4, 4e6, 1e8]) {
+      const shapes = checks[kernel].shapes(spec, budget);
+      for (const shape of checks[kernel].fixed(spec, budget))
+        expect(shapes.canShrinkWithoutContext(shape), JSON.stringify(shape)).toBe(true);
+    }
+  },
+);
 
 describe("what the checks notice", () => {
   test.each<[string, KernelName, (outputs: Buffers) => void, RegExp]>([
@@ -82,9 +99,24 @@ describe("what the checks notice", () => {
     ["a slot that was never written", "topk", ({ idx }) => idx!.fill(0x5a, 4, 8), /^idx\[q \d+, j 1\] is 1515870810/],
     ["an lse of a row without slots", "sparse_mla", ({ lse }) => lse!.fill(0), /^lse/],
     ["one bf16 step in out", "sparse_mla", ({ out }) => (out![0]! ^= 2), /^out\[q 0, h 0, c 0\]/],
-    ["a maximum that is off by 2^-12", "sparse_mla", ({ maxLogit }) => new Float32Array(maxLogit!.buffer).forEach((x, i, xs) => (xs[i] = x * (1 + 2 ** -12))), /^maxLogit/],
-    ["a partial sum that counts a slot twice", "sparse_mla_decode", ({ partialSum }) => new Float32Array(partialSum!.buffer).forEach((x, i, xs) => (xs[i] = x * 1.001)), /^split \d: (out|lse)/],
-    ["a NaN of an empty split", "sparse_mla_decode", ({ partialSum }) => new Float32Array(partialSum!.buffer).forEach((x, i, xs) => (xs[i] = x === 0 ? NaN : x)), /partialSum of an empty split/],
+    [
+      "a maximum that is off by 2^-12",
+      "sparse_mla",
+      ({ maxLogit }) => new Float32Array(maxLogit!.buffer).forEach((x, i, xs) => (xs[i] = x * (1 + 2 ** -12))),
+      /^maxLogit/,
+    ],
+    [
+      "a partial sum that counts a slot twice",
+      "sparse_mla_decode",
+      ({ partialSum }) => new Float32Array(partialSum!.buffer).forEach((x, i, xs) => (xs[i] = x * 1.001)),
+      /^split \d: (out|lse)/,
+    ],
+    [
+      "a NaN of an empty split",
+      "sparse_mla_decode",
+      ({ partialSum }) => new Float32Array(partialSum!.buffer).forEach((x, i, xs) => (xs[i] = x === 0 ? NaN : x)),
+      /partialSum of an empty split/,
+    ],
     ["a lost split", "sparse_mla_combine", ({ lse }) => new Float32Array(lse!.buffer).forEach((x, i, xs) => (xs[i] = x - 1e-3)), /^lse/],
     ["a paged cell", "paged_indexer_logits", ({ logits }) => logits!.fill(0xff), /^logits\[request \d, n \d+/],
     ["a write between rows", "indexer_logits", ({ logits }) => (logits![logits!.length - 1] = 0), /behind row|is/],
@@ -96,9 +128,16 @@ describe("what the checks notice", () => {
 describe("comparison", () => {
   const axes = { q: 2, t: 2 };
   test("NaN budgets leave cells open; infinities and NaN must be the same; zeros of either sign are", () => {
-    expect(compare({ output: "y", axes, got: [1, Infinity, NaN, 0], want: [9, Infinity, NaN, -0], budget: [NaN, 0, 0, 0] })).toEqual({ worst: 0, cells: 3 });
-    expect(compare({ output: "y", axes, got: [1, 1, 1, 1], want: [1, 1, Infinity, 1], budget: [1, 1, 1e9, 1] })).toMatchObject({ worst: Infinity });
-    expect(compare({ output: "y", axes, got: [1, NaN, 1, 1], want: [1, 1, 1, 1], budget: [1, 1, 1, 1] }).failure).toMatch(/^y\[q 0, t 1\] is NaN/);
+    expect(compare({ output: "y", axes, got: [1, Infinity, NaN, 0], want: [9, Infinity, NaN, -0], budget: [NaN, 0, 0, 0] })).toEqual({
+      worst: 0,
+      cells: 3,
+    });
+    expect(compare({ output: "y", axes, got: [1, 1, 1, 1], want: [1, 1, Infinity, 1], budget: [1, 1, 1e9, 1] })).toMatchObject({
+      worst: Infinity,
+    });
+    expect(compare({ output: "y", axes, got: [1, NaN, 1, 1], want: [1, 1, 1, 1], budget: [1, 1, 1, 1] }).failure).toMatch(
+      /^y\[q 0, t 1\] is NaN/,
+    );
   });
   test("the worst cell is the one that is told", () => {
     const verdict = compare({ output: "y", axes, got: [1.5, 0, 3, 0], want: [1, 0, 0, 0], budget: [1, 1, 2, 1] });
@@ -118,7 +157,11 @@ describe("comparison", () => {
 test("pages are those of the reference's writer", () => {
   const paged = { ...spec, pageTokens: 64, indexerDim: 32 };
   const problem = generateIndexer({
-    seed: 5, kind: "normal", windows: "causalTail", shape: { queries: 1, heads: 1, dim: 32, tokens: 128 }, operands: { format: "e4m3", rule: "divide" },
+    seed: 5,
+    kind: "normal",
+    windows: "causalTail",
+    shape: { queries: 1, heads: 1, dim: 32, tokens: 128 },
+    operands: { format: "e4m3", rule: "divide" },
   });
   const lengths = Int32Array.of(100);
   const mine = writePages(paged, problem, { random: randomOf(3), requests: 1, maxPages: 2, lengths, missingPages: false, pageGap: 16 });

@@ -40,4 +40,5 @@ export function extent(least: number, most: number): fc.Arbitrary<number> {
 }
 
 /** How many of something that costs `each` multiply-adds a budget pays for, from `least` to `most`. */
-export const affordable = (budget: number, each: number, least: number, most: number): number => Math.min(Math.max(Math.floor(budget / each), least), most);
+export const affordable = (budget: number, each: number, least: number, most: number): number =>
+  Math.min(Math.max(Math.floor(budget / each), least), most);

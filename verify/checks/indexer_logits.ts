@@ -2,8 +2,18 @@
 import fc from "fast-check";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 import {
-  decodeArray, elementBytes, generateIndexer, indexerArgs, indexerKinds, indexerLogits, logitsBudget, windowKinds,
-  type IndexerKind, type ScaleRule, type Score, type WindowKind,
+  decodeArray,
+  elementBytes,
+  generateIndexer,
+  indexerArgs,
+  indexerKinds,
+  indexerLogits,
+  logitsBudget,
+  windowKinds,
+  type IndexerKind,
+  type ScaleRule,
+  type Score,
+  type WindowKind,
 } from "../../reference/index.ts";
 import { all, compare, packedRows, untouchedGaps } from "../verdict.ts";
 import { affordable, bytesOf, extent, poisoned, seed, type Check, type Shape } from "./check.ts";

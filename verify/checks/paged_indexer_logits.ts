@@ -2,8 +2,19 @@
 import fc from "fast-check";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 import {
-  decodeArray, elementBytes, generateIndexer, indexerKinds, indexerLogits, logitsBudget, permutation, randomOf,
-  type IndexerArgs, type IndexerCase, type IndexerKind, type Random, type ScaleRule,
+  decodeArray,
+  elementBytes,
+  generateIndexer,
+  indexerKinds,
+  indexerLogits,
+  logitsBudget,
+  permutation,
+  randomOf,
+  type IndexerArgs,
+  type IndexerCase,
+  type IndexerKind,
+  type Random,
+  type ScaleRule,
 } from "../../reference/index.ts";
 import { all, compare, packedRows, untouchedGaps, type Verdict } from "../verdict.ts";
 import { affordable, bytesOf, extent, poisoned, seed, type Check, type Shape } from "./check.ts";
@@ -196,7 +207,8 @@ export function requestOf(dsa: Dsa, { problem, tokens, cache, pageBytes, blockTa
     k.fill(0, s * dim, (s + 1) * dim);
     kScale[s] = 0;
   }
-  const rows = <T extends Float32Array | Float64Array | Int32Array>(array: T, width: number) => array.subarray(b * nextN * width, (b + 1) * nextN * width);
+  const rows = <T extends Float32Array | Float64Array | Int32Array>(array: T, width: number) =>
+    array.subarray(b * nextN * width, (b + 1) * nextN * width);
   return {
     shape: { queries: nextN, heads, dim, tokens },
     q: rows(problem.q.values, heads * dim),

@@ -2,8 +2,21 @@
 import fc from "fast-check";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 import {
-  decodeArray, generateMla, mlaArgs, mlaBudget, mlaKinds, randomOf, sinkKinds, slotKinds, sparseMla,
-  type AttentionResult, type AttentionTarget, type MlaKind, type SinkKind, type SlotKind, type SparseMlaArgs,
+  decodeArray,
+  generateMla,
+  mlaArgs,
+  mlaBudget,
+  mlaKinds,
+  randomOf,
+  sinkKinds,
+  slotKinds,
+  sparseMla,
+  type AttentionResult,
+  type AttentionTarget,
+  type MlaKind,
+  type SinkKind,
+  type SlotKind,
+  type SparseMlaArgs,
 } from "../../reference/index.ts";
 import type { Arithmetic, Buffers } from "../executor.ts";
 import { all, compare, pitchedRows, type Verdict } from "../verdict.ts";
@@ -110,7 +123,9 @@ export function judgeAttention(args: SparseMlaArgs, { out, lse, maxLogit }: Buff
 
 export function compareAttention(
   { queries, heads, dV }: { readonly queries: number; readonly heads: number; readonly dV: number },
-  want: AttentionResult, budget: AttentionResult, got: AttentionResult,
+  want: AttentionResult,
+  budget: AttentionResult,
+  got: AttentionResult,
 ): Verdict {
   const rows = { q: queries, h: heads };
   return all([

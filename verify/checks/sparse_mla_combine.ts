@@ -29,7 +29,11 @@ export const sparseMlaCombineCheck: Check<DecodeShape> = {
 function partialResults(dsa: Dsa, args: SparseMlaArgs): Buffers {
   const { splits, heads, dV } = dsa;
   const { queries } = args.shape;
-  const [partial, max, sum] = [new Float64Array(queries * splits * heads * dV), new Float64Array(queries * splits * heads), new Float64Array(queries * splits * heads)];
+  const [partial, max, sum] = [
+    new Float64Array(queries * splits * heads * dV),
+    new Float64Array(queries * splits * heads),
+    new Float64Array(queries * splits * heads),
+  ];
   for (let i = 0; i < splits; i++) {
     const part = sparseMla(splitArgs(dsa, args, i));
     for (let row = 0; row < queries * heads; row++) {

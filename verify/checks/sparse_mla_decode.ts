@@ -3,8 +3,22 @@ import fc from "fast-check";
 import { NEG } from "../../dsl/kernels/sparse_mla.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 import {
-  decodeArray, generateMla, generateRecords, latentRecordBytes, mlaBudget, mlaKinds, recordKinds, slotKinds, sparseMla,
-  type AttentionResult, type AttentionShape, type MlaKind, type RecordKind, type SinkKind, type SlotKind, type SparseMlaArgs,
+  decodeArray,
+  generateMla,
+  generateRecords,
+  latentRecordBytes,
+  mlaBudget,
+  mlaKinds,
+  recordKinds,
+  slotKinds,
+  sparseMla,
+  type AttentionResult,
+  type AttentionTarget,
+  type MlaKind,
+  type RecordKind,
+  type SinkKind,
+  type SlotKind,
+  type SparseMlaArgs,
 } from "../../reference/index.ts";
 import { all, compare, type Verdict } from "../verdict.ts";
 import { affordable, bytesOf, poisoned, seed, type Check, type Shape } from "./check.ts";
@@ -29,7 +43,15 @@ const maxQueries = 4;
 export const decodeCases = {
   fixed(dsa: Dsa): readonly DecodeShape[] {
     const pages = Math.ceil((dsa.topK + 3) / dsa.pageTokens);
-    const base = { queries: 1, pages, records: "arbitrary", lengths: "full", sink: sinkKindsOf(dsa).at(-1)!, pageGap: 16, seed: 1 } as const;
+    const base = {
+      queries: 1,
+      pages,
+      records: "arbitrary",
+      lengths: "full",
+      sink: sinkKindsOf(dsa).at(-1)!,
+      pageGap: 16,
+      seed: 1,
+    } as const;
     return [
       ...mlaKinds.map((kind) => ({ ...base, kind, slots: "withEmpty" as const })),
       ...recordKinds.map((records) => ({ ...base, kind: "normal" as const, slots: "distinct" as const, records, pageGap: 0 })),
@@ -61,7 +83,10 @@ export interface DecodeProblem {
   readonly dims: { readonly Q: number; readonly P: number; readonly pageBytes: number };
 }
 
-export function decodeProblem(dsa: Dsa, { queries, pages, kind, records: recordKind, slots, lengths, sink, pageGap, seed }: DecodeShape): DecodeProblem {
+export function decodeProblem(
+  dsa: Dsa,
+  { queries, pages, kind, records: recordKind, slots, lengths, sink, pageGap, seed }: DecodeShape,
+): DecodeProblem {
   const { dV, dRope, pageTokens, topK, heads } = dsa;
   const recordBytes = latentRecordBytes(dV, dRope);
   const layout = { dV, dRope, pageTokens, pageStride: pageTokens * recordBytes + pageGap };
@@ -90,7 +115,9 @@ export function decodeProblem(dsa: Dsa, { queries, pages, kind, records: recordK
 export function splitArgs(dsa: Dsa, { shape, q, kv, idx, scale, length }: SparseMlaArgs, i: number): SparseMlaArgs {
   const part = Math.ceil(dsa.topK / dsa.splits);
   const [lo, hi] = [Math.min(i * part, dsa.topK), Math.min((i + 1) * part, dsa.topK)];
-  const slots = Array.from({ length: shape.queries }, (_, t) => Array.from({ length: hi - lo }, (_, j) => idx[t * dsa.topK + lo + j]!)).flat();
+  const slots = Array.from({ length: shape.queries }, (_, t) =>
+    Array.from({ length: hi - lo }, (_, j) => idx[t * dsa.topK + lo + j]!),
+  ).flat();
   const lengths = Array.from({ length: shape.queries }, (_, t) => Math.max(length![t]! - lo, 0));
   return { shape: { ...shape, slots: hi - lo }, q, kv, idx: slots, scale, length: lengths };
 }
@@ -105,12 +132,18 @@ export const sparseMlaDecodeCheck: Check<DecodeShape> = {
       dims,
       judge({ partial, partialMax, partialSum }, { arithmetic, tune }) {
         const target = { ...attentionTarget(arithmetic, tune.BJ ?? 1, 1), output: "f32" as const };
-        const decoded = { partial: decodeArray("f32", partial!), max: decodeArray("f32", partialMax!), sum: decodeArray("f32", partialSum!) };
-        return all(Array.from({ length: dsa.splits }, (_, i) => {
-          const part = splitArgs(dsa, args, i);
-          const verdict = judgePart(part, partOf(dsa, dims.Q, i, decoded), target);
-          return { ...verdict, ...(verdict.failure !== undefined && { failure: `split ${i}: ${verdict.failure}` }) };
-        }));
+        const decoded = {
+          partial: decodeArray("f32", partial!),
+          max: decodeArray("f32", partialMax!),
+          sum: decodeArray("f32", partialSum!),
+        };
+        return all(
+          Array.from({ length: dsa.splits }, (_, i) => {
+            const part = splitArgs(dsa, args, i);
+            const verdict = judgePart(part, partOf(dsa, dims.Q, i, decoded), target);
+            return { ...verdict, ...(verdict.failure !== undefined && { failure: `split ${i}: ${verdict.failure}` }) };
+          }),
+        );
       },
     };
   },
@@ -127,13 +160,14 @@ interface Partial {
 function partOf({ splits, heads, dV }: Dsa, queries: number, i: number, { partial, max, sum }: Partial): Partial {
   const pick = (all: Float64Array, width: number): Float64Array => {
     const picked = new Float64Array(queries * heads * width);
-    for (let t = 0; t < queries; t++) picked.set(all.subarray((t * splits + i) * heads * width, (t * splits + i + 1) * heads * width), t * heads * width);
+    for (let t = 0; t < queries; t++)
+      picked.set(all.subarray((t * splits + i) * heads * width, (t * splits + i + 1) * heads * width), t * heads * width);
     return picked;
   };
   return { partial: pick(partial, dV), max: pick(max, 1), sum: pick(sum, 1) };
 }
 
-function judgePart(args: SparseMlaArgs, { partial, max, sum }: Partial, target: Parameters<typeof mlaBudget>[1]): Verdict {
+function judgePart(args: SparseMlaArgs, { partial, max, sum }: Partial, target: AttentionTarget): Verdict {
   const { queries, heads, dV } = args.shape;
   const want = sparseMla(args);
   const rows = { q: queries, h: heads };
@@ -149,6 +183,6 @@ function judgePart(args: SparseMlaArgs, { partial, max, sum }: Partial, target: 
   return all([
     compare({ output: "partialSum of an empty split", axes: rows, got: sum, want: new Float64Array(sum.length), budget: whereEmpty }),
     compare({ output: "partialMax of an empty split", axes: rows, got: max, want: negative, budget: whereEmpty }),
-    compareAttention(args.shape satisfies AttentionShape, want, mlaBudget(args, target), got),
+    compareAttention(args.shape, want, mlaBudget(args, target), got),
   ]);
 }

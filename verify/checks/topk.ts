@@ -2,7 +2,17 @@
 import fc from "fast-check";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 import {
-  decodeArray, elementBytes, encodeArray, generateScores, generateWindows, randomOf, scoreKinds, topK, windowKinds, type ScoreKind, type Windows,
+  decodeArray,
+  elementBytes,
+  encodeArray,
+  generateScores,
+  generateWindows,
+  randomOf,
+  scoreKinds,
+  topK,
+  windowKinds,
+  type ScoreKind,
+  type Windows,
 } from "../../reference/index.ts";
 import { compare, pitchedRows } from "../verdict.ts";
 import { affordable, bytesOf, extent, poisoned, seed, type Check, type Shape } from "./check.ts";

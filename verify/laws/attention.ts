@@ -1,7 +1,16 @@
 /** Laws of sparse attention. */
 import { withSettings } from "../../dsl/kernels/settings.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
-import { decodeArray, denseMla, generateMla, generateScores, mlaArgs, mlaBudget, type AttentionResult, type AttentionShape } from "../../reference/index.ts";
+import {
+  decodeArray,
+  denseMla,
+  generateMla,
+  generateScores,
+  mlaArgs,
+  mlaBudget,
+  type AttentionResult,
+  type AttentionShape,
+} from "../../reference/index.ts";
 import { bytesOf, poisoned } from "../checks/check.ts";
 import { attentionOutputs, attentionTarget, compareAttention } from "../checks/sparse_mla.ts";
 import { decodeProblem, type DecodeProblem } from "../checks/sparse_mla_decode.ts";
@@ -21,7 +30,7 @@ const sumOf = (a: AttentionResult, b: AttentionResult): AttentionResult => {
 };
 
 /** Both decode kernels in turn. */
-export async function decodeAttention(dsa: Dsa, executorOf: ExecutorOf, { inputs, sink, dims }: DecodeProblem): Promise<Buffers> {
+async function decodeAttention(dsa: Dsa, executorOf: ExecutorOf, { inputs, sink, dims }: DecodeProblem): Promise<Buffers> {
   const rows = dims.Q * dsa.splits * dsa.heads;
   const outputs = { partial: poisoned(4 * rows * dsa.dV), partialMax: poisoned(4 * rows), partialSum: poisoned(4 * rows) };
   const partials = await (await executorOf("sparse_mla_decode", dsa)).run({ ...inputs, ...outputs }, dims);
@@ -40,9 +49,19 @@ export const splitsMerge: Law = {
     const split = withSettings(dsa, { splits: String(Math.max(dsa.splits, 2)) });
     const pages = Math.ceil((dsa.topK + 1) / dsa.pageTokens);
     const problem = decodeProblem(dsa, {
-      queries: 1, pages, kind: "normal", records: "arbitrary", slots: "withEmpty", lengths: "full", sink: dsa.sink ? "normal" : "none", pageGap: 0, seed,
+      queries: 1,
+      pages,
+      kind: "normal",
+      records: "arbitrary",
+      slots: "withEmpty",
+      lengths: "full",
+      sink: dsa.sink ? "normal" : "none",
+      pageGap: 0,
+      seed,
     });
-    const budgets = await Promise.all([whole, split].map(async (spec) => budgetOf(spec, await executorOf("sparse_mla_decode", spec), problem)));
+    const budgets = await Promise.all(
+      [whole, split].map(async (spec) => budgetOf(spec, await executorOf("sparse_mla_decode", spec), problem)),
+    );
     const [want, got] = [await decodeAttention(whole, executorOf, problem), await decodeAttention(split, executorOf, problem)];
     requireVerdict(compareAttention(problem.args.shape, decoded(want), sumOf(budgets[0]!, budgets[1]!), decoded(got)));
   },

@@ -39,6 +39,15 @@ export const batchLaws: readonly Law[] = (Object.keys(kernels) as KernelName[]).
 
 /** Cells that nobody may read hold anything, so no cell is made one of them: windows and lengths take in everything. */
 function everythingSeen(dsa: Dsa, { buffers, dims }: { readonly buffers: Buffers; readonly dims: Dims }): { buffers: Buffers; dims: Dims } {
-  const full = (arg: string, value: number): Buffers => (buffers[arg] ? { [arg]: bytesOf(new Int32Array(buffers[arg].length / 4).fill(value)) } : {});
-  return { buffers: { ...buffers, ...full("first", 0), ...full("last", dims.T ?? 0), ...("pages" in buffers && full("lengths", dims.I! * dsa.pageTokens)) }, dims };
+  const full = (arg: string, value: number): Buffers =>
+    buffers[arg] ? { [arg]: bytesOf(new Int32Array(buffers[arg].length / 4).fill(value)) } : {};
+  return {
+    buffers: {
+      ...buffers,
+      ...full("first", 0),
+      ...full("last", dims.T ?? 0),
+      ...("pages" in buffers && full("lengths", dims.I! * dsa.pageTokens)),
+    },
+    dims,
+  };
 }

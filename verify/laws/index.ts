@@ -13,7 +13,15 @@ import { permutedScores, scaledWeights } from "./selection.ts";
 export type { ExecutorOf, Law } from "./law.ts";
 
 export const laws: readonly Law[] = [
-  paddingHeads, permutedKeys, pagedEqualsRagged, flattenedDrafts, permutedScores, scaledWeights, splitsMerge, everythingSelected, ...batchLaws,
+  paddingHeads,
+  permutedKeys,
+  pagedEqualsRagged,
+  flattenedDrafts,
+  permutedScores,
+  scaledWeights,
+  splitsMerge,
+  everythingSelected,
+  ...batchLaws,
 ];
 
 /** The laws whose kernels a spec has. */

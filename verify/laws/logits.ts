@@ -2,7 +2,15 @@
 import { withSettings } from "../../dsl/kernels/settings.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 import {
-  decodeArray, elementBytes, generateIndexer, indexerArgs, logitsBudget, permutation, randomOf, type IndexerArgs, type IndexerCase,
+  decodeArray,
+  elementBytes,
+  generateIndexer,
+  indexerArgs,
+  logitsBudget,
+  permutation,
+  randomOf,
+  type IndexerArgs,
+  type IndexerCase,
 } from "../../reference/index.ts";
 import { bytesOf, poisoned } from "../checks/check.ts";
 import { logitsPitch, referenceScore } from "../checks/indexer_logits.ts";
@@ -23,11 +31,22 @@ export function openProblem(dsa: Dsa, seed: number): IndexerCase {
 }
 
 /** Logits [queries, tokens] of a contiguous problem. */
-export async function logitsOf(executor: Executor, dsa: Dsa, { shape, q, k, qScale, kScale, w, first, last }: IndexerCase): Promise<Float64Array> {
+export async function logitsOf(
+  executor: Executor,
+  dsa: Dsa,
+  { shape, q, k, qScale, kScale, w, first, last }: IndexerCase,
+): Promise<Float64Array> {
   const pitch = logitsPitch(dsa, shape.tokens, 0);
   const size = elementBytes(dsa.logitsDtype);
   const scales = { qScale: bytesOf(qScale), kScale: bytesOf(kScale), w: bytesOf(w) };
-  const buffers = { q: q.bytes, k: k.bytes, ...scales, first: bytesOf(first), last: bytesOf(last), logits: poisoned(shape.queries * pitch * size) };
+  const buffers = {
+    q: q.bytes,
+    k: k.bytes,
+    ...scales,
+    first: bytesOf(first),
+    last: bytesOf(last),
+    logits: poisoned(shape.queries * pitch * size),
+  };
   const { logits } = await executor.run(buffers, { Q: shape.queries, T: shape.tokens, logitsPitch: pitch });
   return decodeArray(dsa.logitsDtype, packedRows(logits!, shape.queries, shape.tokens * size, pitch * size));
 }
@@ -50,7 +69,8 @@ function requireNear(got: Float64Array, want: Float64Array, budgets: readonly [F
 }
 
 /** The first `keep` of every `width` elements. */
-const columns = <T extends Float32Array | Float64Array | Uint8Array>(array: T, width: number, keep: number): T => array.filter((_, i) => i % width < keep) as T;
+const columns = <T extends Float32Array | Float64Array | Uint8Array>(array: T, width: number, keep: number): T =>
+  array.filter((_, i) => i % width < keep) as T;
 
 export const paddingHeads: Law = {
   name: "heads with weight 0 change nothing",
@@ -64,7 +84,11 @@ export const paddingHeads: Law = {
     const narrow: IndexerCase = {
       ...wide,
       shape: { ...wide.shape, heads },
-      q: { ...wide.q, bytes: columns(wide.q.bytes, all * headBytes, heads * headBytes), values: columns(wide.q.values, all * dim, heads * dim) },
+      q: {
+        ...wide.q,
+        bytes: columns(wide.q.bytes, all * headBytes, heads * headBytes),
+        values: columns(wide.q.values, all * dim, heads * dim),
+      },
       qScale: columns(wide.qScale, all, heads),
       w: columns(wide.w, all, heads),
     };
@@ -82,15 +106,37 @@ export const permutedKeys: Law = {
     const order = permutation(randomOf(seed), tokens); // key s of the permuted problem is key order[s]
     const keyBytes = problem.k.bytes.length / tokens;
     const bytes = problem.k.bytes.map((_, i) => problem.k.bytes[order[Math.floor(i / keyBytes)]! * keyBytes + (i % keyBytes)]!);
-    const permuted: IndexerCase = { ...problem, k: { ...problem.k, bytes }, kScale: problem.kScale.map((_, s) => problem.kScale[order[s]!]!) };
+    const permuted: IndexerCase = {
+      ...problem,
+      k: { ...problem.k, bytes },
+      kScale: problem.kScale.map((_, s) => problem.kScale[order[s]!]!),
+    };
     const executor = await executorOf("indexer_logits", dsa);
     const plain = await logitsOf(executor, dsa, problem);
     const want = plain.map((_, i) => plain[Math.floor(i / tokens) * tokens + order[i % tokens]!]!);
-    requireVerdict(compare({ output: "permuted logits", axes: { q: queries, t: tokens }, got: await logitsOf(executor, dsa, permuted), want, budget: 0 }));
+    requireVerdict(
+      compare({
+        output: "permuted logits",
+        axes: { q: queries, t: tokens },
+        got: await logitsOf(executor, dsa, permuted),
+        want,
+        budget: 0,
+      }),
+    );
   },
 };
 
-const pagedShape = (seed: number): PagedShape => ({ requests: 2, maxPages: 2, kind: "normal", rule: "divide", missingPages: false, pageGap: 16, trim: 0, gap: 0, seed });
+const pagedShape = (seed: number): PagedShape => ({
+  requests: 2,
+  maxPages: 2,
+  kind: "normal",
+  rule: "divide",
+  missingPages: false,
+  pageGap: 16,
+  trim: 0,
+  gap: 0,
+  seed,
+});
 
 export const pagedEqualsRagged: Law = {
   name: "paged keys give the logits of contiguous ones",
@@ -103,7 +149,12 @@ export const pagedEqualsRagged: Law = {
     for (let b = 0; b < 2; b++) {
       const args = requestOf(dsa, paged, b);
       const budgets = [budgetOf(dsa, fromPages, args), budgetOf(dsa, contiguous, args)] as const;
-      requireNear(got.subarray(b * cells, (b + 1) * cells), await logitsOf(contiguous, dsa, requestCase(dsa, paged, b)), budgets, paged.tokens);
+      requireNear(
+        got.subarray(b * cells, (b + 1) * cells),
+        await logitsOf(contiguous, dsa, requestCase(dsa, paged, b)),
+        budgets,
+        paged.tokens,
+      );
     }
   },
 };
@@ -112,7 +163,8 @@ export const pagedEqualsRagged: Law = {
 function requestCase(dsa: Dsa, { problem, tokens, lengths }: PagedProblem, b: number): IndexerCase {
   const { nextN, indexerHeads: heads, indexerDim: dim } = dsa;
   const size = elementBytes(dsa.indexDtype);
-  const part = <T extends Float32Array | Float64Array | Uint8Array | Int32Array>(array: T, count: number): T => array.slice(b * count, (b + 1) * count) as T;
+  const part = <T extends Float32Array | Float64Array | Uint8Array | Int32Array>(array: T, count: number): T =>
+    array.slice(b * count, (b + 1) * count) as T;
   return {
     shape: { queries: nextN, heads, dim, tokens },
     q: { ...problem.q, bytes: part(problem.q.bytes, nextN * heads * dim * size) },

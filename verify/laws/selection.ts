@@ -15,7 +15,11 @@ export async function select(executor: Executor, dsa: Dsa, logits: ArrayLike<num
   const stored = encodeArray(dsa.logitsDtype, logits);
   const size = stored.length / logits.length;
   const windows = { first: bytesOf(new Int32Array(rows)), last: bytesOf(new Int32Array(rows).fill(length)) };
-  const buffers = { logits: pitchedRows(stored, rows, length * size, pitch * size, 0xff), ...windows, idx: poisoned(4 * rows * dsa.topK, 0x5a) };
+  const buffers = {
+    logits: pitchedRows(stored, rows, length * size, pitch * size, 0xff),
+    ...windows,
+    idx: poisoned(4 * rows * dsa.topK, 0x5a),
+  };
   const { idx } = await executor.run(buffers, { Q: rows, T: length, logitsPitch: pitch });
   return new Int32Array(idx!.slice().buffer);
 }
@@ -26,10 +30,16 @@ export const permutedScores: Law = {
   async holds(dsa, executorOf, seed) {
     const length = 2 * dsa.topK + 5;
     const executor = await executorOf("topk", dsa);
-    const scores = Float64Array.from(permutation(randomOf(seed), length), (code) => decode("bf16", 0x3000 + code)); // all different, in f32 and in bf16
+    // all different, in f32 and in bf16
+    const scores = Float64Array.from(permutation(randomOf(seed), length), (code) => decode("bf16", 0x3000 + code));
     const order = permutation(randomOf(seed + 1), length); // token s of the permuted row is token order[s]
     const want = await select(executor, dsa, scores, 1);
-    const permuted = await select(executor, dsa, scores.map((_, s) => scores[order[s]!]!), 1);
+    const permuted = await select(
+      executor,
+      dsa,
+      scores.map((_, s) => scores[order[s]!]!),
+      1,
+    );
     const got = [...permuted].map((token) => order[token]!).sort((a, b) => a - b);
     requireVerdict(compare({ output: "permuted idx", axes: { j: dsa.topK }, got, want, budget: 0 }));
   },
@@ -45,7 +55,9 @@ export const scaledWeights: Law = {
     const [logits, topk] = [await executorOf("indexer_logits", dsa), await executorOf("topk", narrow)];
     const plain = await logitsOf(logits, dsa, problem);
     const scaled = await logitsOf(logits, dsa, { ...problem, w: problem.w.map((w) => 32 * w) });
-    requireVerdict(compare({ output: "scaled logits", axes: { q: queries, t: tokens }, got: scaled, want: plain.map((x) => 32 * x), budget: 0 }));
+    requireVerdict(
+      compare({ output: "scaled logits", axes: { q: queries, t: tokens }, got: scaled, want: plain.map((x) => 32 * x), budget: 0 }),
+    );
     const [got, want] = [await select(topk, narrow, scaled, queries), await select(topk, narrow, plain, queries)];
     requireVerdict(compare({ output: "idx of scaled logits", axes: { q: queries, j: narrow.topK }, got, want, budget: 0 }));
   },
