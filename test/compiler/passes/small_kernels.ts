@@ -24,13 +24,13 @@ export const cuda = cudaTarget("cuda:sm_80");
 export const wgsl = wgslTarget();
 
 export const smallKernels = {
-  loops: ["swap", "rotate", "mirror", "nested", "carriedScalars", "branches", "readInside"],
+  loops: ["swap", "rotate", "mirror", "nested", "carriedScalars", "swappedScalars", "branches", "readInside"],
   products: [
     "attention", "sliceDepth", "sliceColumns", "sliceEnds", "sliceEndsAcross", "raggedProduct", "twoColumnAxes", "transposedProduct", "batchProduct",
     "reorderedDepth", "gatheredProduct", "oddDepth", "narrowProduct",
   ],
-  selection: ["countsThenAdd", "unusedFind", "longScan", "shortScan", "rowScans", "select"],
-  registers: ["inPlace", "readsOldLater", "readsAccumulator", "multipliesItself"],
+  selection: ["countsThenAdd", "unusedFind", "findEnds", "longScan", "shortScan", "rowScans", "select"],
+  registers: ["inPlace", "readsOldLater", "readsAccumulator", "multipliesItself", "bothTakeNext"],
   elementwise: ["softmaxRows", "sums", "gatherRows", "slidingBlocks", "deadCode"],
 } as const;
 type File = keyof typeof smallKernels;

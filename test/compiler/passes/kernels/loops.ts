@@ -87,6 +87,23 @@ export const carriedScalars = kernel("carried_scalars", {
   },
 });
 
+/** Each scalar's next value is the other one. */
+export const swappedScalars = kernel("swapped_scalars", {
+  args: { x: input("i32", { n: "N", c: 40 }), y: output("i32", { n: "N", c: 40 }) },
+  tune: {},
+  grid: (a) => ({ n: each(a.x.size.n) }),
+  body(a, {}, { n }) {
+    let p = 1;
+    let q = 2;
+    for (const cb of blocks("c", 0, 40, 8)) {
+      store(a.y.tile({ n, c: cb }), map([load(a.x.tile({ n, c: cb }))], (x) => x * p - q, "i32"));
+      const t = p;
+      p = q;
+      q = t;
+    }
+  },
+});
+
 export const branches = kernel("branches", {
   args: { x: input("f32", { n: "N", c: 50 }), f: input("i32", { n: "N" }), y: output("f32", { n: "N", c: 50 }) },
   tune: {},

@@ -69,3 +69,21 @@ export const multipliesItself = kernel("multiplies_itself", {
     store(a.z.tile({ n }), power);
   },
 });
+
+/** Two variables that begin apart take one next value. */
+export const bothTakeNext = kernel("both_take_next", {
+  args,
+  tune: {},
+  grid: (a) => ({ n: each(a.x.size.n) }),
+  body(a, {}, { n }) {
+    let p = load(a.x.tile({ n }));
+    let q = map([p], (v) => 3 * v);
+    for (const b of blocks("m", 0, a.x.size.n, 4)) {
+      const next = map([p, q], (p, q) => p - 2 * q + b.start);
+      p = next;
+      q = next;
+    }
+    store(a.y.tile({ n }), p);
+    store(a.z.tile({ n }), q);
+  },
+});

@@ -31,6 +31,23 @@ export const unusedFind = kernel("unused_find", {
   },
 });
 
+/** Fewer, as many, and more wanted than there are. */
+export const findEnds = kernel("find_ends", {
+  args: { x: input("i32", { n: "N", c: 64 }), y: output("i32", { n: "N", w: 4, r: 2 }) },
+  tune: {},
+  grid: (a) => ({ n: each(a.x.size.n) }),
+  body(a, {}, { n }) {
+    const bins = histogram(16);
+    const x = load(a.x.tile({ n }));
+    bins.add(map([x], (v) => v & 15, "u32"), mask([x], (v) => v > 0));
+    for (const w of each(4)) {
+      const { bin, above } = bins.find(32 * w);
+      store(a.y.tile({ n, w, r: 0 }), full({}, bin, "i32"));
+      store(a.y.tile({ n, w, r: 1 }), full({}, above, "i32"));
+    }
+  },
+});
+
 export const longScan = kernel("long_scan", {
   args: { x: input("f32", { n: "N", c: 300 }), y: output("f32", { n: "N", c: 300 }) },
   tune: {},
