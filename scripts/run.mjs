@@ -4,7 +4,7 @@
  * or with `--exec NAME args…` a tool of node_modules/.bin.
  */
 import { spawn } from "node:child_process";
-import { existsSync, statSync } from "node:fs";
+import { existsSync, lstatSync, statSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -32,6 +32,13 @@ function isInstalled() {
 }
 
 async function install() {
+  const folder = join(root, "node_modules");
+  if (lstatSync(folder, { throwIfNoEntry: false })?.isSymbolicLink()) {
+    // npm ci would empty the folder behind the link, which others use
+    console.error(`${folder} is a link to packages older than package-lock.json`);
+    console.error("  try: `npm ci` where the link leads, or remove the link");
+    process.exit(2);
+  }
   console.error("tokensieve: installing the packages of package-lock.json (npm ci) …");
   const start = performance.now();
   const npm = process.env.npm_execpath; // under `npm run`: the npm that the user chose

@@ -1,5 +1,5 @@
 /** scripts/run.mjs in a project of its own, with an npm that pretends. */
-import { copyFileSync, existsSync, mkdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { root, scratchFolder, start } from "./helpers.ts";
@@ -44,6 +44,16 @@ test("a failed install shows what npm said, keeps its code and runs nothing", as
   expect(await running.ended).toBe(7);
   expect(running.output()).toMatch(/E404 no such package\nnpm ci failed with exit code 7\n {2}try: see that this machine reaches/);
   expect(existsSync(join(folder, "node_modules"))).toBe(false);
+});
+
+test("packages behind a link are never replaced: others use them", async () => {
+  const { script, folder, env } = project();
+  mkdirSync(join(folder, "shared"));
+  symlinkSync(join(folder, "shared"), join(folder, "node_modules"));
+  const running = start(script, ["--exec", "tool"], env);
+  expect(await running.ended).toBe(2);
+  expect(running.output()).toMatch(/node_modules is a link to packages older than package-lock.json\n {2}try: /);
+  expect(existsSync(join(folder, "calls"))).toBe(false);
 });
 
 test.each([
