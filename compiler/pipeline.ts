@@ -23,7 +23,7 @@ import { placeValues } from "./passes/place_values.ts";
 import { planStages } from "./passes/plan_stages.ts";
 import { shareRegisters } from "./passes/share_registers.ts";
 import { DEFAULT_THREADS, type Target } from "./target.ts";
-import type { Trace } from "./trace.ts";
+import { openTrace, type Trace } from "./trace.ts";
 
 export interface Compiled {
   readonly tile: TileKernel;
@@ -37,18 +37,17 @@ export interface CompileOptions extends ReadOptions {
   readonly target: Target;
   /** Threads of a block; the target's schedule decides when absent. */
   readonly threads?: number;
-  readonly trace?: Trace;
   /** How the manifest and the header name the spec. */
   readonly specName?: string;
 }
 
 export async function compile(options: CompileOptions): Promise<Compiled> {
-  const { target, trace } = options;
+  const { target } = options;
   const schedule = target.scheduleOf(options.name ?? options.exportName ?? "", options.spec);
   const tune = { ...schedule.tune, ...options.tune };
   const threads = options.threads ?? schedule.threads ?? DEFAULT_THREADS;
   const read = await readKernel({ ...options, tune });
-  return compileTile(read, target, threads, options.specName ?? "", trace);
+  return compileTile(read, target, threads, options.specName ?? "", openTrace(read.name, target.name));
 }
 
 /** All passes from Tile IR on. */

@@ -1,8 +1,8 @@
 /** `compile`: what it writes, when it writes nothing, and what --check finds. */
 import { createHash } from "node:crypto";
-import { appendFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { destination } from "../../compiler/cli/compile.ts";
 import type { Entry } from "../../compiler/cli/generate.ts";
 import { textOf } from "../../compiler/cli/jobs.ts";
@@ -135,4 +135,14 @@ test("Ctrl-C while it compiles leaves the folder as it was", async () => {
   expect(await running.ended).toBe("SIGINT");
   expect(contents(out)).toEqual(before);
   expect(readdirSync(out).filter((name) => name.startsWith("."))).toEqual([]);
+});
+
+test("DSA_TRACE=passes leaves the program after every pass and a page", async () => {
+  const out = scratchFolder();
+  const trace = join(root, "generated/.trace/doubled");
+  onTestFinished(() => rmSync(trace, { recursive: true, force: true }));
+  vi.stubEnv("DSA_TRACE", "passes");
+  onTestFinished(() => void vi.unstubAllEnvs());
+  expect((await cli("compile", writeKernel(out), "--target", "wgsl", "--out", join(out, "made"))).code).toBe(0);
+  expect(readdirSync(join(trace, "wgsl"))).toEqual(["00-readKernel.txt", "01-dropDead.txt", "02-plan.txt", "03-lower.txt", "04-insertBarriers.txt", "index.html"]);
 });
