@@ -5,12 +5,13 @@
 import { dtypes, isFloat, type DType } from "../../dsl/dtype.ts";
 import { type CompileError, diagnostic, type Note, type Span } from "../diagnostics.ts";
 import { type Expr, int, type ScalarType } from "../ir/expr.ts";
+import { computeType } from "../ir/plan.ts";
 import type { Axis, Coord, ReduceFn, TileOp, TileType, TileValue, TileView } from "../ir/tile.ts";
 import { type Builder, locOf } from "./builder.ts";
 import { literalTo, toExpr } from "./scalar.ts";
 import { labelOf, type Naming } from "./scope.ts";
 import {
-  axisNames, computeType, describeTile, describeValue, isPlainObject, isTile, kind, refOf, scalarRef, sized, type AppendRef,
+  axisNames, describeTile, describeValue, isPlainObject, isTile, kind, refOf, scalarRef, sized, type AppendRef,
   type BlocksRef, type GlobalRef, type HistogramRef, type ScalarRef, type TileRef, type Value, type ViewRef,
 } from "./value.ts";
 

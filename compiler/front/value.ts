@@ -4,8 +4,8 @@
  */
 import type { DType } from "../../dsl/dtype.ts";
 import type { Span } from "../diagnostics.ts";
-import type { Expr, ScalarType } from "../ir/expr.ts";
-import type { Axis, TileKernel, TileType, TileValue, TileView } from "../ir/tile.ts";
+import type { Expr } from "../ir/expr.ts";
+import type { Axis, TileKernel, TileValue, TileView } from "../ir/tile.ts";
 import type { Scope } from "./scope.ts";
 import type { FunctionExpression } from "./syntax.ts";
 
@@ -89,9 +89,6 @@ export const isPlainObject = (value: Value): value is Readonly<Record<string, Va
   typeof value === "object" && value !== null && !refOf(value) && !Array.isArray(value);
 
 export const scalarRef = (expr: Expr): ScalarRef => ({ [kind]: "Scalar", expr });
-
-/** The type that elements of a dtype are computed in. */
-export const computeType = (dtype: TileType): ScalarType => (dtype === "i32" || dtype === "u32" || dtype === "bool" ? dtype : "f32");
 
 /** `[h 16, c 576]`. */
 export const sized = (axes: readonly Axis[]): string => `[${axes.map((a) => `${a.name} ${a.extent}`).join(", ")}]`;

@@ -49,7 +49,6 @@ export function* statements(body: readonly TileStmt[]): Generator<TileStmt> {
 }
 
 export const axisNames = (v: TileValue): string[] => v.axes.map((a) => a.name);
-export const sameAxes = (a: TileValue, b: TileValue): boolean => a.axes.length === b.axes.length && a.axes.every((x) => b.axes.some((y) => y.name === x.name));
 
 /** Every tile that the statements define, loop variables and merged ones included, in order of appearance. */
 export function* definedTiles(body: readonly TileStmt[]): Generator<TileValue> {
