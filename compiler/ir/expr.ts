@@ -36,8 +36,9 @@ export type Expr =
       readonly guard?: Expr;
       readonly fill?: Expr;
     }
-  /** Loop IR only: the block's linear index, the thread's index in the block. */
+  /** Loop IR only: the block's linear index, the number of blocks, the thread's index in the block. */
   | { readonly kind: "BlockIndex"; readonly type: "i32" }
+  | { readonly kind: "BlockCount"; readonly type: "i32" }
   | { readonly kind: "ThreadIndex"; readonly type: "i32" };
 
 const compare = new Set<BinaryOp>(["<", "<=", ">", ">=", "==", "!=", "&&", "||"]);
@@ -120,6 +121,7 @@ export function withChildren(e: Expr, go: (e: Expr) => Expr): Expr {
     case "Const":
     case "Var":
     case "BlockIndex":
+    case "BlockCount":
     case "ThreadIndex":
       return e;
     case "Unary":

@@ -28,7 +28,7 @@ export interface Instruction {
   readonly name: string;
   readonly timeline: Timeline;
   /** Threads that execute it together. */
-  readonly scope: "thread" | "warp" | "block";
+  readonly scope: "thread" | "warp" | "warpgroup" | "block";
   /** What each operand is; a number: that many registers. */
   readonly operands: readonly (number | Exclude<Operand["kind"], "Registers">)[];
   /** Operands that are written, by position. */

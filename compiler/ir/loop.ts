@@ -4,7 +4,7 @@
  */
 import type { DType } from "../../dsl/dtype.ts";
 import type { Expr, ScalarType } from "./expr.ts";
-import type { HostExpr, Param } from "./manifest.ts";
+import type { HostExpr, Param, TensorMap } from "./manifest.ts";
 import type { Loc } from "./tile.ts";
 
 /** On-chip memory of a block. Elements are stored as `dtype`; reads decode to the compute type, writes round. */
@@ -18,13 +18,67 @@ export interface SharedBuffer {
   readonly note: string;
 }
 
+/**
+ * Hardware barriers (mbarrier), one per slot of a ring. A phase ends when `arrivals` arrivals and all announced bytes are there; a wait
+ * names the parity of the phase that must have ended: the first phase has parity 0, and before it parity 1 counts as ended.
+ */
+export interface LoopBarrier {
+  readonly name: string;
+  readonly slots: number;
+  readonly arrivals: number;
+  /** Bytes from the start of shared memory, a multiple of 8; eight bytes a slot. */
+  readonly offset: number;
+  /** For the header: who arrives, who waits. */
+  readonly note: string;
+}
+
+/** A ring of slots that one role fills and others empty. Slot s of a buffer is the elements from s * elements on. */
+export interface LoopPipe {
+  readonly name: string;
+  readonly depth: number;
+  readonly buffers: readonly { readonly buffer: string; readonly elements: number }[];
+  /** Names of the barriers: `full` is waited for by the consumers, `empty` by the producer. */
+  readonly full: string;
+  readonly empty: string;
+}
+
+/** A role: consecutive warps with a program of their own. */
+export interface LoopRole {
+  readonly name: string;
+  readonly firstWarp: number;
+  readonly warps: number;
+  /** Registers of each thread while the role runs; absent: those of the launch. */
+  readonly registers?: number;
+  readonly body: readonly LoopStmt[];
+}
+
 /** An operand of an instruction call. */
 export type Operand =
   | { readonly kind: "Value"; readonly value: Expr }
   /** `count` registers of a register array from a constant index on; instructions may read and write them. */
   | { readonly kind: "Registers"; readonly array: string; readonly index: Expr; readonly count: number }
   | { readonly kind: "SharedAddress"; readonly buffer: string; readonly index: Expr }
-  | { readonly kind: "GlobalAddress"; readonly param: string; readonly field: string; readonly coords: readonly Expr[] };
+  | { readonly kind: "GlobalAddress"; readonly param: string; readonly field: string; readonly coords: readonly Expr[] }
+  | { readonly kind: "Barrier"; readonly barrier: string; readonly slot: Expr }
+  | { readonly kind: "TensorMap"; readonly map: string }
+  /**
+   * A matrix operand in shared memory as wgmma reads it. Lines of `swizzle` bytes, eight to a group, groups `stride` bytes apart; within
+   * 1024-byte-aligned memory the 16-byte chunks of a line are permuted by its number (see `swizzled`). major "k": a line holds
+   * consecutive k of one row (or column) of the matrix; major "mn": consecutive rows (columns) of one k, and further ones lie `leading` bytes on.
+   */
+  | {
+      readonly kind: "Matrix";
+      readonly buffer: string;
+      /** Of the first element; k steps add to it, a multiple of 16 bytes. */
+      readonly index: Expr;
+      readonly major: "k" | "mn";
+      readonly swizzle: 32 | 64 | 128;
+      readonly stride: number;
+      readonly leading: number;
+    };
+
+/** Byte address after the swizzle of TMA and wgmma: bits 4… are xored with bits 7…; as many as chunks of 16 bytes fit a line. */
+export const swizzled = (byte: number, swizzle: 0 | 32 | 64 | 128): number => (swizzle === 0 ? byte : byte ^ (((byte >> 7) & (swizzle / 16 - 1)) << 4));
 
 export type LoopStmt =
   /** An immutable scalar. */
@@ -39,6 +93,8 @@ export type LoopStmt =
   | { readonly kind: "SetRegister"; readonly array: string; readonly index: Expr; readonly value: Expr }
   /** name = lo; name < hi; name += step. `unroll` loops have constant bounds and index registers. */
   | { readonly kind: "For"; readonly name: string; readonly lo: Expr; readonly hi: Expr; readonly step: number; readonly unroll: boolean; readonly body: readonly LoopStmt[] }
+  /** While the condition, evaluated before each round, holds. */
+  | { readonly kind: "While"; readonly cond: Expr; readonly body: readonly LoopStmt[] }
   /** `uniform`: the condition is equal in all threads, so the branches may hold barriers. */
   | { readonly kind: "If"; readonly cond: Expr; readonly uniform: boolean; readonly then: readonly LoopStmt[]; readonly otherwise: readonly LoopStmt[] }
   /**
@@ -73,8 +129,10 @@ export type LoopStmt =
   | { readonly kind: "StoreShared"; readonly buffer: string; readonly index: Expr; readonly values: readonly Expr[] }
   /** buffer[index] += value on an i32 or u32 buffer, atomically within the block. */
   | { readonly kind: "AtomicAdd"; readonly buffer: string; readonly index: Expr; readonly value: Expr }
-  /** All threads of the block; orders shared and global memory among them. */
+  /** All threads of the block, or all of the role that it stands in; orders shared and global memory among them. */
   | { readonly kind: "Barrier" }
+  /** The end of a kernel: warps part. Warps without a role are done. No statement but other roles' can follow. */
+  | { readonly kind: "Roles"; readonly roles: readonly LoopRole[] }
   | { readonly kind: "Call"; readonly instruction: string; readonly operands: readonly Operand[] }
   /** The TypeScript statement that the following lines come from. */
   | { readonly kind: "Source"; readonly loc: Loc }
@@ -89,7 +147,25 @@ export interface LoopKernel {
   readonly threads: number;
   readonly shared: readonly SharedBuffer[];
   readonly sharedBytes: number;
+  readonly barriers: readonly LoopBarrier[];
+  readonly pipes: readonly LoopPipe[];
+  readonly tensorMaps: readonly TensorMap[];
   readonly body: readonly LoopStmt[];
+}
+
+/** Statements directly inside a statement, body by body. */
+export function bodiesOf(s: LoopStmt): readonly (readonly LoopStmt[])[] {
+  switch (s.kind) {
+    case "For":
+    case "While":
+      return [s.body];
+    case "If":
+      return [s.then, s.otherwise];
+    case "Roles":
+      return s.roles.map((r) => r.body);
+    default:
+      return [];
+  }
 }
 
 /** Expressions of a statement itself, not of those inside it. */
@@ -105,6 +181,7 @@ export function expressionsOf(s: LoopStmt): readonly (Expr | undefined)[] {
       return [s.index, s.value];
     case "For":
       return [s.lo, s.hi];
+    case "While":
     case "If":
       return [s.cond];
     case "LoadGlobal":
@@ -116,8 +193,23 @@ export function expressionsOf(s: LoopStmt): readonly (Expr | undefined)[] {
     case "AtomicAdd":
       return [s.index, s.value];
     case "Call":
-      return s.operands.flatMap((o) => (o.kind === "Value" ? [o.value] : o.kind === "GlobalAddress" ? o.coords : [o.index]));
+      return s.operands.flatMap(operandExpressions);
     default:
       return [];
   }
 }
+
+const operandExpressions = (o: Operand): readonly Expr[] => {
+  switch (o.kind) {
+    case "Value":
+      return [o.value];
+    case "GlobalAddress":
+      return o.coords;
+    case "Barrier":
+      return [o.slot];
+    case "TensorMap":
+      return [];
+    default:
+      return [o.index];
+  }
+};

@@ -7,6 +7,9 @@ import type { DType } from "../../dsl/dtype.ts";
 /** An integer computed by the host at launch; a string names a dim. */
 export type HostExpr = number | string | { readonly op: "add" | "sub" | "mul" | "div" | "ceilDiv" | "min" | "max"; readonly args: readonly HostExpr[] };
 
+/** A host expression may name it: multiprocessors of the device that runs the kernel. The runtime supplies it; it is no dim. */
+export const MULTIPROCESSORS = "multiprocessors";
+
 export interface AxisSize {
   readonly axis: string;
   /** A fixed extent, or the name of a dim. */
@@ -44,9 +47,12 @@ export interface Dim {
   readonly multipleOf?: number;
 }
 
+/** A box of a param that TMA copies at once; dimension 0 is the fastest and has stride 1. Outside the sizes it reads zeros. */
 export interface TensorMap {
   readonly name: string;
   readonly param: string;
+  /** Bytes from the param's start, a multiple of 16. */
+  readonly offset: number;
   readonly dtype: DType;
   readonly swizzle: 0 | 32 | 64 | 128;
   readonly sizes: readonly HostExpr[];

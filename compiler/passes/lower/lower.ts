@@ -34,6 +34,9 @@ export function lower(plan: Plan, machine: Machine): LoopKernel {
     threads: plan.threads,
     shared: ctx.layOutShared(),
     sharedBytes: ctx.sharedBytes,
+    barriers: [],
+    pipes: [],
+    tensorMaps: [],
     body: [...grid, ...ctx.prologue, ...body],
   };
 }

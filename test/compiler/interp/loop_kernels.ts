@@ -107,6 +107,9 @@ export const vectorScale: LoopKernel = {
   threads: 64,
   shared: [],
   sharedBytes: 0,
+  barriers: [],
+  pipes: [],
+  tensorMaps: [],
   body: [
     source(3),
     { kind: "Let", name: "i", value: add(mul(block, int(256)), mul(thread, int(4))) },
@@ -152,6 +155,9 @@ export const rowCentre: LoopKernel = {
   threads: 64,
   shared: [buffer("partial", "f32", 64, 0, "partial[c 64]")],
   sharedBytes: 256,
+  barriers: [],
+  pipes: [],
+  tensorMaps: [],
   body: [
     source(12),
     { kind: "Let", name: "x", value: element("x", [block, thread]) },
@@ -183,6 +189,9 @@ export const histogram: LoopKernel = {
   threads: 64,
   shared: [buffer("bins", "u32", 16, 0, "bins[b 16]")],
   sharedBytes: 64,
+  barriers: [],
+  pipes: [],
+  tensorMaps: [],
   body: [
     source(22),
     ifThen(binary("<", thread, int(16)), [storeShared("bins", thread, constant("u32", 0))]),
@@ -233,6 +242,9 @@ export const transpose: LoopKernel = {
   threads: 128,
   shared: [buffer("tile", "bf16", 32 * 34, 0, "tile[c 32, r 32+2]")],
   sharedBytes: 2176,
+  barriers: [],
+  pipes: [],
+  tensorMaps: [],
   body: [
     source(32),
     { kind: "Let", name: "across", value: binary("/", add(i32("C"), int(31)), int(32)) },
@@ -302,6 +314,9 @@ export const mmaTile: LoopKernel = {
   threads: 32,
   shared: [buffer("a", "bf16", 16 * 24, 0, "a[m 16, k 16+8]"), buffer("b", "bf16", 8 * 24, 768, "b[n 8, k 16+8]")],
   sharedBytes: 1152,
+  barriers: [],
+  pipes: [],
+  tensorMaps: [],
   body: [
     source(42),
     { kind: "Let", name: "m", value: binary("/", thread, int(2)) },
@@ -408,6 +423,9 @@ export const codecKernel = (dtype: (typeof narrow)[number]): LoopKernel => ({
   threads: 64,
   shared: [],
   sharedBytes: 0,
+  barriers: [],
+  pipes: [],
+  tensorMaps: [],
   body: [
     source(52),
     { kind: "Let", name: "i", value: add(mul(block, int(256)), mul(thread, int(4))) },
@@ -511,6 +529,9 @@ export const mathKernel: LoopKernel = {
   threads: 64,
   shared: [],
   sharedBytes: 0,
+  barriers: [],
+  pipes: [],
+  tensorMaps: [],
   body: [
     { kind: "Let", name: "i", value: add(mul(block, int(64)), thread) },
     ifThen(binary("<", i32("i"), i32("N")), [
@@ -553,6 +574,9 @@ export const gatherRecords: LoopKernel = {
   threads: 32,
   shared: [buffer("weight", "f16", 8, 0, "weight[j 4, 2]")],
   sharedBytes: 16,
+  barriers: [],
+  pipes: [],
+  tensorMaps: [],
   body: [
     source(72),
     { kind: "Let", name: "at.j", value: add(mul(block, int(4)), binary("/", thread, int(8))) },

@@ -39,6 +39,9 @@ function kernel(body: readonly LoopStmt[]): LoopKernel {
     threads: 64,
     shared: [buffer("a", 0), buffer("b", 256), buffer("c", 512)],
     sharedBytes: 768,
+    barriers: [],
+    pipes: [],
+    tensorMaps: [],
     body,
   };
 }

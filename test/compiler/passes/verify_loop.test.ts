@@ -32,6 +32,9 @@ function kernel(body: readonly LoopStmt[], change: Partial<LoopKernel> = {}): Lo
     threads: 64,
     shared: [buffer],
     sharedBytes: 256,
+    barriers: [],
+    pipes: [],
+    tensorMaps: [],
     body,
     ...change,
   };

@@ -34,6 +34,9 @@ const kernel = (name: string, params: LoopKernel["params"], body: readonly LoopS
   threads: 32,
   shared,
   sharedBytes: 512,
+  barriers: [],
+  pipes: [],
+  tensorMaps: [],
   body,
 });
 const run = (k: LoopKernel, buffers: Record<string, Uint8Array>) => runLoop(k, cudaInstructions, buffers, {});
