@@ -13,7 +13,7 @@
 import { round } from "../../dsl/dtype.ts";
 import type { Instruction, LaneOperand } from "../ir/instruction.ts";
 import type { LoopKernel } from "../ir/loop.ts";
-import { evaluate } from "../ir/manifest.ts";
+import { evaluate, MULTIPROCESSORS } from "../ir/manifest.ts";
 import { compileThread, type Stop, type ThreadProgram } from "./loop_compile.ts";
 import { Machine, MachineFault } from "./loop_machine.ts";
 import { BufferView, FieldView, ParamMemory, Registers, SharedMemory, valueOperand } from "./loop_memory.ts";
@@ -27,6 +27,8 @@ export interface LoopRunOptions {
   readonly seed?: number;
   /** Blocks to run, in this order; all of them if absent. */
   readonly blocks?: readonly number[];
+  /** Multiprocessors of the device that the launch believes in; 2 if absent. */
+  readonly multiprocessors?: number;
 }
 
 /**
@@ -72,7 +74,8 @@ export function runLoop(
   };
   const program = new Function("lib", `"use strict";\n${text}`)(library) as ThreadProgram;
 
-  const count = evaluate(kernel.blocks, values);
+  const count = evaluate(kernel.blocks, { ...values, [MULTIPROCESSORS]: options.multiprocessors ?? 2 });
+  machine.blocks = count;
   const random = generator(options.seed ?? 1);
   for (const block of options.blocks ?? Array.from({ length: count }, (_, b) => b)) {
     if (!(block >= 0 && block < count)) throw new RangeError(`block ${block} is not one of the ${count} blocks of ${kernel.name}`);

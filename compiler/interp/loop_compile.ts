@@ -90,6 +90,11 @@ class Compiler {
         out.push("}");
         return;
       }
+      case "While":
+        out.push(`while (${this.#expr(s.cond)}) {`);
+        this.#body(s.body);
+        out.push("}");
+        return;
       case "If": {
         const cond = s.uniform ? `machine.uniform(${this.#expr(s.cond)}, ${this.#point()})` : this.#expr(s.cond);
         out.push(`if (${cond}) {`);
@@ -168,6 +173,8 @@ class Compiler {
         return `${js("buffer", o.buffer)}.operand(${this.#expr(o.index)}, ${site}, ${writable}, ${record.timeline === "cpAsync"})`;
       case "GlobalAddress":
         return `${js("field", `${o.param}.${o.field}`)}.operand([${o.coords.map((c) => this.#expr(c)).join(", ")}], ${site}, ${writable})`;
+      default:
+        throw new Error(`the simulated machine does not run ${record.name} yet`);
     }
   }
 
@@ -204,6 +211,8 @@ class Compiler {
         return js(this.#dims.has(e.name) ? "dim" : "scalar", e.name);
       case "BlockIndex":
         return "block";
+      case "BlockCount":
+        return "machine.blocks";
       case "ThreadIndex":
         return "thread";
       case "Unary":

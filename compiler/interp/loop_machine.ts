@@ -42,6 +42,8 @@ export class Machine {
   /** Place of every checked access, by site number. */
   readonly sites: readonly Loc[];
   block = 0;
+  /** Blocks of the launch. */
+  blocks = 0;
   thread = 0;
   /** Counts up over the whole launch; 0 is "never". */
   epoch = 0;

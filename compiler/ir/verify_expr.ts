@@ -39,6 +39,7 @@ const rules: Rules = {
   Shared: (e) => isInt(e.index.type),
   GlobalElement: (e) => e.coords.every((c) => isInt(c.type)) && (!e.guard || e.guard.type === "bool") && (!e.fill || e.fill.type === e.type),
   BlockIndex: () => true,
+  BlockCount: () => true,
   ThreadIndex: () => true,
 };
 

@@ -5,7 +5,7 @@
 import { byteSize, type DType } from "../../dsl/dtype.ts";
 import type { Target } from "../target.ts";
 import { visitExpr, type Expr, type ScalarType } from "./expr.ts";
-import { expressionsOf, type LoopKernel, type LoopStmt, type Operand, type SharedBuffer } from "./loop.ts";
+import { bodiesOf, expressionsOf, type LoopKernel, type LoopStmt, type Operand, type SharedBuffer } from "./loop.ts";
 import { computeType } from "./plan.ts";
 import { printLoopStmt } from "./print_loop.ts";
 import type { Loc } from "./tile.ts";
@@ -55,8 +55,8 @@ export function verifyLoop(kernel: LoopKernel, target: Target, pass: string): vo
       const rule = rules[s.kind] as (s: LoopStmt, c: Context) => Verdict;
       const verdict = all(...expressionsOf(s).map((e) => e && expressionRule(e, context)), rule(s, context));
       if (verdict !== undefined) fail(s, verdict);
-      if (s.kind === "For") check(s.body, new Map(scope.names).set(s.name, { kind: "immutable", type: "i32" }));
-      if (s.kind === "If") [s.then, s.otherwise].forEach((branch) => check(branch, scope.names));
+      const inner = s.kind === "For" ? new Map(scope.names).set(s.name, { kind: "immutable", type: "i32" } as const) : scope.names;
+      for (const body of bodiesOf(s)) check(body, inner);
       declare(s, scope);
     }
   }
@@ -88,6 +88,7 @@ const rules: { readonly [K in LoopStmt["kind"]]: (s: Extract<LoopStmt, { kind: K
       unless(s.lo.type === "i32" && s.hi.type === "i32" && Number.isInteger(s.step) && s.step > 0, "its bounds are no i32, or its step is not positive"),
       unless(!s.unroll || (s.lo.kind === "Const" && s.hi.kind === "Const"), "it is unrolled without constant bounds"),
     ),
+  While: (s) => unless(s.cond.type === "bool", `its condition is ${s.cond.type}`),
   If: (s) => unless(s.cond.type === "bool", `its condition is ${s.cond.type}`),
   LoadGlobal: (s, c) => {
     const dtype = elementDtype(s, c);
@@ -114,6 +115,7 @@ const rules: { readonly [K in LoopStmt["kind"]]: (s: Extract<LoopStmt, { kind: K
     return unless((dtype === "i32" || dtype === "u32") && s.value.type === dtype && s.index.type === "i32", "only whole numbers are added atomically");
   },
   Barrier: none,
+  Roles: none,
   Call: callRule,
   Source: none,
   Comment: none,
@@ -156,6 +158,12 @@ function operandRule(o: Operand, c: Context): Verdict {
       return all(unless(bufferOf(o.buffer, c) !== undefined, `there is no buffer ${o.buffer}`), unless(o.index.type === "i32", "an index is no i32"));
     case "GlobalAddress":
       return unless(elementDtype(o, c) !== undefined, `there is no such element of ${o.param}`);
+    case "Barrier":
+      return all(unless(c.kernel.barriers.some((b) => b.name === o.barrier), `there is no barrier ${o.barrier}`), unless(o.slot.type === "i32", "a slot is no i32"));
+    case "TensorMap":
+      return unless(c.kernel.tensorMaps.some((m) => m.name === o.map), `there is no tensor map ${o.map}`);
+    case "Matrix":
+      return all(unless(bufferOf(o.buffer, c) !== undefined, `there is no buffer ${o.buffer}`), unless(o.index.type === "i32", "an index is no i32"));
   }
 }
 
@@ -206,8 +214,7 @@ function sourcePlaces(kernel: LoopKernel): ReadonlyMap<LoopStmt, Loc> {
     for (const s of list) {
       if (s.kind === "Source") at = s.loc;
       places.set(s, at);
-      if (s.kind === "For") visit(s.body);
-      if (s.kind === "If") [s.then, s.otherwise].forEach(visit);
+      bodiesOf(s).forEach(visit);
     }
   };
   visit(kernel.body);

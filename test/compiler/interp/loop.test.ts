@@ -200,6 +200,9 @@ const kernelOf = (body: readonly LoopStmt[], more: Partial<LoopKernel> = {}): Lo
     { name: "half", dtype: "bf16", elements: 128, offset: 256, note: "half" },
   ],
   sharedBytes: 512,
+  barriers: [],
+  pipes: [],
+  tensorMaps: [],
   body: [{ kind: "Source", loc: { file: "k.ts", line: 7, column: 3 } }, ...body],
   ...more,
 });
