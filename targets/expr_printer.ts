@@ -34,6 +34,7 @@ export abstract class ExprPrinter {
 
   abstract constant(type: ScalarType, value: number): Text;
   protected abstract dim(name: string): Text;
+  protected abstract blockCount(): Text;
   protected abstract select(e: Node<"Select">): Text;
   protected abstract round(e: Node<"Round">): Text;
   protected abstract shared(e: Node<"Shared">): Text;
@@ -60,6 +61,8 @@ export abstract class ExprPrinter {
         return this.variable(e.name);
       case "BlockIndex":
         return atom("block");
+      case "BlockCount":
+        return this.blockCount();
       case "ThreadIndex":
         return atom("thread");
       case "Unary":

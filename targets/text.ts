@@ -1,7 +1,7 @@
 /** What the emitters of C-like languages share: parentheses, number literals, identifiers, source comments. */
 import { basename } from "node:path";
 import type { BinaryOp, Expr, ScalarType } from "../compiler/ir/expr.ts";
-import type { LoopKernel, LoopStmt } from "../compiler/ir/loop.ts";
+import { bodiesOf, type LoopKernel, type LoopStmt } from "../compiler/ir/loop.ts";
 import type { HostExpr } from "../compiler/ir/manifest.ts";
 import type { Loc } from "../compiler/ir/tile.ts";
 
@@ -162,8 +162,8 @@ export function divideExactly(e: HostExpr, divisor: number): HostExpr | undefine
 }
 
 /** What an identifier of the IR names; spaces do not clash in the IR, the printed identifiers must not either. */
-export type NameSpace = "param" | "dim" | "buffer" | "array" | "scalar";
-const suffix: Record<NameSpace, string> = { param: "global", dim: "dim", buffer: "shared", array: "regs", scalar: "value" };
+export type NameSpace = "param" | "map" | "dim" | "buffer" | "barrier" | "array" | "scalar";
+const suffix: Record<NameSpace, string> = { param: "global", map: "map", dim: "dim", buffer: "shared", barrier: "barrier", array: "regs", scalar: "value" };
 
 /** A legal identifier made of a name of the IR ("e0.alpha" becomes e0_alpha). */
 export const identifier = (name: string): string =>
@@ -206,7 +206,9 @@ export class Names {
 export function nameKernel(kernel: LoopKernel, names: Names): void {
   for (const p of kernel.params) names.of("param", p.name);
   for (const d of kernel.dims) names.of("dim", d.name);
+  for (const m of kernel.tensorMaps) names.of("map", m.name);
   for (const b of kernel.shared) names.of("buffer", b.name);
+  for (const b of kernel.barriers) names.of("barrier", b.name);
   for (const s of allStatements(kernel.body)) {
     if (s.kind === "Array") names.of("array", s.name);
     if (s.kind === "Let" || s.kind === "Uniform" || s.kind === "Variable" || s.kind === "For") names.of("scalar", s.name);
@@ -216,11 +218,7 @@ export function nameKernel(kernel: LoopKernel, names: Names): void {
 export function* allStatements(body: readonly LoopStmt[]): Generator<LoopStmt> {
   for (const s of body) {
     yield s;
-    if (s.kind === "For") yield* allStatements(s.body);
-    if (s.kind === "If") {
-      yield* allStatements(s.then);
-      yield* allStatements(s.otherwise);
-    }
+    for (const inner of bodiesOf(s)) yield* allStatements(inner);
   }
 }
 

@@ -1,7 +1,8 @@
 /** Loop IR as text: the program of one thread as compact pseudo-code, one statement a line. */
 import { byteSize } from "../../dsl/dtype.ts";
 import type { Expr } from "./expr.ts";
-import type { LoopKernel, LoopStmt, Operand, SharedBuffer } from "./loop.ts";
+import type { LoopBarrier, LoopKernel, LoopPipe, LoopRole, LoopStmt, Operand, SharedBuffer } from "./loop.ts";
+import type { TensorMap } from "./manifest.ts";
 import { printExpr, printHost, printInterface, printLoc } from "./print_tile.ts";
 
 /** Source lines stand before the statements that come from them. */
@@ -9,11 +10,27 @@ export function printLoop(kernel: LoopKernel): string {
   const lines = [
     `loop ${kernel.name}, ${printHost(kernel.blocks)} blocks of ${kernel.threads} threads  // ${kernel.loc.file}:${kernel.loc.line}`,
     ...printInterface(kernel),
-    ...(kernel.shared.length > 0 ? [`  shared, ${kernel.sharedBytes} bytes`, ...kernel.shared.map(printBuffer)] : []),
+    ...section("tensor maps", kernel.tensorMaps.map(printMap)),
+    ...section(`shared, ${kernel.sharedBytes} bytes`, kernel.shared.map(printBuffer)),
+    ...section("barriers", kernel.barriers.map(printBarrier)),
+    ...section("pipes", kernel.pipes.map(printPipe)),
     ...kernel.body.flatMap((s) => printStmt(s, "  ", kernel.loc.file)),
   ];
   return `${lines.join("\n")}\n`;
 }
+
+const section = (title: string, lines: readonly string[]): readonly string[] => (lines.length > 0 ? [`  ${title}`, ...lines] : []);
+
+const printMap = (m: TensorMap): string =>
+  `    ${m.name}: ${m.param} + ${m.offset} bytes, ${m.dtype}[${m.sizes.map(printHost).join(", ")}], strides (${m.strides.map(printHost).join(", ")}), box ${m.box.join(" x ")}, swizzle ${m.swizzle}`;
+
+const printBarrier = (b: LoopBarrier): string => `    at ${b.offset}: ${b.name} x ${b.slots}, ${b.arrivals} arrivals  (${b.note})`;
+
+const printPipe = (p: LoopPipe): string =>
+  `    ${p.name}: ${p.depth} slots of ${p.buffers.map((b) => `${b.buffer}[${b.elements}]`).join(", ")}, full ${p.full}, empty ${p.empty}`;
+
+const printRole = (r: LoopRole): string =>
+  `role ${r.name}, warps ${r.firstWarp} to ${r.firstWarp + r.warps - 1}${r.registers === undefined ? "" : `, ${r.registers} registers`}`;
 
 const printBuffer = (b: SharedBuffer): string => `    at ${b.offset}: ${b.name}, ${b.dtype} x ${b.elements}, ${b.elements * byteSize(b.dtype)} bytes  (${b.note})`;
 
@@ -36,6 +53,12 @@ function printOperand(o: Operand): string {
       return `&${o.buffer}[${printExpr(o.index)}]`;
     case "GlobalAddress":
       return `&${printGlobal(o.param, o.field, o.coords)}`;
+    case "Barrier":
+      return `${o.barrier}[${printExpr(o.slot)}]`;
+    case "TensorMap":
+      return o.map;
+    case "Matrix":
+      return `${o.buffer}[${printExpr(o.index)}] as ${o.major}-major matrix, swizzle ${o.swizzle}, stride ${o.stride}, leading ${o.leading}`;
   }
 }
 
@@ -60,6 +83,8 @@ function printStmt(s: LoopStmt, indent: string, file: string): readonly string[]
       return [line(`${s.array}[${printExpr(s.index)}] = ${printExpr(s.value)}`)];
     case "For":
       return [line(`for ${s.name} = ${printExpr(s.lo)} to ${printExpr(s.hi)} step ${s.step}${s.unroll ? " unrolled" : ""}`), ...block(s.body)];
+    case "While":
+      return [line(`while ${printExpr(s.cond)}`), ...block(s.body)];
     case "If":
       return [line(`if ${s.uniform ? "uniform " : ""}${printExpr(s.cond)}`), ...block(s.then), ...(s.otherwise.length > 0 ? [line("else"), ...block(s.otherwise)] : [])];
     case "LoadGlobal":
@@ -72,6 +97,8 @@ function printStmt(s: LoopStmt, indent: string, file: string): readonly string[]
       return [line(`atomic ${s.buffer}[${printExpr(s.index)}] += ${printExpr(s.value)}`)];
     case "Barrier":
       return [line("barrier")];
+    case "Roles":
+      return s.roles.flatMap((r) => [line(printRole(r)), ...block(r.body)]);
     case "Call":
       return [line(`${s.instruction}(${s.operands.map(printOperand).join(", ")})`)];
     case "Source":

@@ -174,6 +174,8 @@ function printNode(e: Expr, named: ReadonlyMap<Expr, string>): string {
       return printElement(e, print);
     case "BlockIndex":
       return "blockIndex";
+    case "BlockCount":
+      return "blockCount";
     case "ThreadIndex":
       return "threadIndex";
   }

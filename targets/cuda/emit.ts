@@ -1,8 +1,8 @@
 /** Loop IR to CUDA C++ that needs no header: NVRTC and nvcc compile it as it stands. */
 import { byteSize, type DType } from "../../dsl/dtype.ts";
 import { binary, type Expr, int, visitExpr } from "../../compiler/ir/expr.ts";
-import type { PrintedOperand } from "../../compiler/ir/instruction.ts";
-import { expressionsOf, type LoopKernel, type LoopStmt, type Operand } from "../../compiler/ir/loop.ts";
+import type { Instruction, PrintedOperand } from "../../compiler/ir/instruction.ts";
+import { expressionsOf, type LoopKernel, type LoopRole, type LoopStmt, type Operand } from "../../compiler/ir/loop.ts";
 import type { Loc } from "../../compiler/ir/tile.ts";
 import {
   allStatements,
@@ -23,8 +23,10 @@ import {
 } from "../text.ts";
 import { codecHelper, decodeName, encodeName, isNarrow, packName } from "./codec.ts";
 import { CudaExprs, elementType, pointerType, registerText, scalarText } from "./expr.ts";
-import { cudaInstructions } from "./instructions.ts";
-import { cudaArch, type CudaTarget } from "./target.ts";
+import { cudaInstructionsOf } from "./instructions.ts";
+import { descriptorHelper, descriptorText } from "./descriptor.ts";
+import { registersAtLaunch, type Section, sectionsOf, warpConditions, type WarpRange } from "./roles.ts";
+import { cudaArch, cudaLimits, type CudaTarget } from "./target.ts";
 import { cudaWords } from "./words.ts";
 
 export interface CudaEmitOptions {
@@ -42,7 +44,8 @@ export const cudaEntry = (kernel: LoopKernel): string => {
 };
 
 /**
- * The text of one kernel. Parameters are the pointers in manifest order, then the dims as int; all shared memory is dynamic.
+ * The text of one kernel. Parameters are the tensor maps, the pointers in manifest order, then the dims as int; all shared memory is
+ * dynamic.
  * An EmitError means that a pass built something that CUDA has no text for.
  */
 export function emitCuda(kernel: LoopKernel, options: CudaEmitOptions): string {
@@ -54,20 +57,24 @@ const aliases = [
   ["u8", "unsigned char"],
   ["u16", "unsigned short"],
   ["u32", "unsigned int"],
+  ["u64", "unsigned long long"],
   ["i64", "long long"],
 ] as const;
-const instructions = new Map(cudaInstructions.map((i) => [i.name, i]));
+const tensorMapStruct = "struct alignas(64) TensorMap { u8 opaque[128]; };";
 
 class CudaEmitter {
   readonly #kernel: LoopKernel;
   readonly #options: CudaEmitOptions;
   readonly #names: Names;
   readonly #exprs: CudaExprs;
+  readonly #instructions: ReadonlyMap<string, Instruction>;
   readonly #lines = new Lines();
   /** Helper texts in the order in which they must stand. */
   readonly #helpers = new Map<string, string>();
   /** The statement is the only one of its block, so what it declares needs no braces of its own. */
   #alone = false;
+  /** The role whose body is being printed, and the number of its named barrier. */
+  #role: { readonly role: LoopRole; readonly barrier: number } | undefined;
   readonly #temporaries: Record<"at" | "valid" | "words" | "e", string>;
 
   constructor(kernel: LoopKernel, options: CudaEmitOptions) {
@@ -78,6 +85,7 @@ class CudaEmitter {
     const fresh = (name: string) => this.#names.fresh(name);
     this.#temporaries = { at: fresh("at"), valid: fresh("valid"), words: fresh("words"), e: fresh("e") };
     this.#exprs = new CudaExprs(kernel, this.#names, (name) => this.#need(name));
+    this.#instructions = new Map(cudaInstructionsOf(cudaArch(options.target)).map((i) => [i.name, i]));
   }
 
   file(): string {
@@ -106,8 +114,10 @@ class CudaEmitter {
   }
 
   #signature(): void {
-    const { params, dims, threads, shared, body } = this.#kernel;
+    const { params, dims, tensorMaps, threads, shared, barriers, body } = this.#kernel;
+    if (tensorMaps.length > 0) this.#helpers.set("TensorMap", tensorMapStruct);
     const declared = [
+      ...tensorMaps.map((m) => `const __grid_constant__ TensorMap ${this.#names.of("map", m.name)}`),
       ...params.map((p) => `${p.access === "in" ? "const " : ""}${pointerType(p)}* __restrict__ ${this.#names.of("param", p.name)}`),
       ...dims.map((d) => `int ${this.#names.of("dim", d.name)}`),
     ];
@@ -115,14 +125,16 @@ class CudaEmitter {
     lines.add(`extern "C" __global__ void __launch_bounds__(${threads}, 1) ${cudaEntry(this.#kernel)}(`);
     declared.forEach((d, i) => lines.add(`    ${d}${i + 1 < declared.length ? "," : ") {"}`));
     lines.block(undefined, () => {
-      if (shared.length > 0) lines.add("extern __shared__ __align__(1024) unsigned char shared[];");
+      if (shared.length + barriers.length > 0) lines.add("extern __shared__ __align__(1024) unsigned char shared[];");
       for (const b of shared) {
         const type = elementType(b.dtype);
         lines.add(`${type}* const ${this.#names.of("buffer", b.name)} = (${type}*)(shared + ${b.offset});  // ${b.note}`);
       }
+      for (const b of barriers) lines.add(`u64* const ${this.#names.of("barrier", b.name)} = (u64*)(shared + ${b.offset});  // ${b.note}`);
       const used = machineIndices(body);
       if (used.has("BlockIndex")) lines.add("const int block = blockIdx.x;");
-      if (used.has("ThreadIndex")) lines.add("const int thread = threadIdx.x;");
+      if (used.has("BlockCount")) lines.add("const int blocks = gridDim.x;");
+      if (used.has("ThreadIndex") || body.at(-1)?.kind === "Roles") lines.add("const int thread = threadIdx.x;");
       this.#body(body);
     });
   }
@@ -158,6 +170,8 @@ class CudaEmitter {
           this.#body(s.body),
         );
       }
+      case "While":
+        return lines.block(`while (${x.text(s.cond)}) {`, () => this.#body(s.body));
       case "If":
         lines.block(`if (${x.text(s.cond)}) {`, () => this.#body(s.then), s.otherwise.length > 0 ? "} else {" : "}");
         if (s.otherwise.length > 0) lines.block(undefined, () => this.#body(s.otherwise));
@@ -176,7 +190,9 @@ class CudaEmitter {
       case "AtomicAdd":
         return lines.add(`atomicAdd(&${x.bufferElement(s.buffer, s.index)}, ${x.print(s.value).code});`);
       case "Barrier":
-        return lines.add("__syncthreads();");
+        return lines.add(this.#barrier());
+      case "Roles":
+        return this.#roles(s.roles);
       case "Call":
         return this.#call(s);
       case "Source":
@@ -186,8 +202,53 @@ class CudaEmitter {
     }
   }
 
+  #barrier(): string {
+    if (!this.#role) return "__syncthreads();";
+    const { role, barrier } = this.#role;
+    if (role.warps === 1) return "__syncwarp();";
+    return `asm volatile("bar.sync ${barrier}, ${role.warps * cudaLimits.warp};" ::: "memory");`;
+  }
+
+  /** One branch a section, so that ptxas sees where each register count holds. The warp's number comes from a shuffle: ptxas takes it for uniform. */
+  #roles(roles: readonly LoopRole[]): void {
+    const lines = this.#lines;
+    let sections: readonly Section[];
+    try {
+      sections = sectionsOf(roles, this.#kernel.threads);
+    } catch (error) {
+      throw error instanceof RangeError ? new EmitError(this.#kernel.name, error.message) : error;
+    }
+    lines.add("", "const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);");
+    const launch = registersAtLaunch(this.#kernel.threads);
+    const all = { firstWarp: 0, endWarp: this.#kernel.threads / cudaLimits.warp };
+    this.#branches(sections, all, (section) => {
+      const { registers } = section;
+      if (registers !== undefined && registers !== launch)
+        lines.add(`asm volatile("setmaxnreg.${registers > launch ? "inc" : "dec"}.sync.aligned.u32 ${registers};");`);
+      const parts = section.roles.map((role) => ({ firstWarp: role.firstWarp, endWarp: role.firstWarp + role.warps, role }));
+      this.#branches(parts, section, ({ role }) => {
+        const warps = role.warps === 1 ? `warp ${role.firstWarp}` : `warps ${role.firstWarp} to ${role.firstWarp + role.warps - 1}`;
+        lines.add(`// role ${role.name}: ${warps}${registers === undefined ? "" : `, ${registers} registers a thread`}`);
+        this.#role = { role, barrier: roles.indexOf(role) + 1 };
+        this.#body(role.body);
+        this.#role = undefined;
+      });
+    });
+  }
+
+  /** `print` for each range, in a branch that only its warps of those in `all` take. */
+  #branches<T extends WarpRange>(ranges: readonly T[], all: WarpRange, print: (range: T) => void): void {
+    const conditions = warpConditions(ranges, all);
+    const [first] = ranges;
+    if (first && conditions[0] === undefined) return print(first);
+    ranges.forEach((range, i) => {
+      const next = conditions[i + 1] === undefined ? "} else {" : `} else if (${conditions[i + 1]}) {`;
+      this.#lines.block(i === 0 ? `if (${conditions[0]}) {` : undefined, () => print(range), i + 1 < ranges.length ? next : "}");
+    });
+  }
+
   #call(s: Stmt<"Call">): void {
-    const record = instructions.get(s.instruction);
+    const record = this.#instructions.get(s.instruction);
     if (!record) throw new EmitError(this.#kernel.name, `CUDA has no instruction record "${s.instruction}"`);
     if (record.helper) this.#helpers.set(record.helper, record.helper); // records may share one
     this.#lines.add(record.text(s.operands.map((o) => this.#operand(o))));
@@ -206,6 +267,13 @@ class CudaEmitter {
         return { operand, text: x.sharedPointer(operand.buffer, operand.index).code, registers: [] };
       case "GlobalAddress":
         return { operand, text: x.pointer(operand.param, operand.field, operand.coords).code, registers: [] };
+      case "Barrier":
+        return { operand, text: x.barrier(operand.barrier, operand.slot).code, registers: [] };
+      case "TensorMap":
+        return { operand, text: `&${x.tensorMap(operand.map)}`, registers: [] };
+      case "Matrix":
+        this.#helpers.set(`descriptor${operand.swizzle}`, descriptorHelper(operand.swizzle));
+        return { operand, text: descriptorText(operand, x), registers: [] };
     }
   }
 

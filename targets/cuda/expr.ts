@@ -80,6 +80,18 @@ export class CudaExprs extends ExprPrinter {
     return offset.code === "0" ? start : plus(start, offset);
   }
 
+  /** A pointer to the barrier of a slot. */
+  barrier(name: string, slot: Expr): Text {
+    if (!this.kernel.barriers.some((b) => b.name === name)) this.fail(`there is no barrier "${name}"`);
+    const offset = this.print(slot);
+    const start = atom(this.names.of("barrier", name));
+    return offset.code === "0" ? start : plus(start, offset);
+  }
+  tensorMap(name: string): string {
+    if (!this.kernel.tensorMaps.some((m) => m.name === name)) this.fail(`there is no tensor map "${name}"`);
+    return this.names.of("map", name);
+  }
+
   /** The value of a printed element in memory. */
   decode(dtype: DType, element: Text): Text {
     if (!isNarrow(dtype)) return element;
@@ -103,6 +115,9 @@ export class CudaExprs extends ExprPrinter {
 
   protected dim(name: string): Text {
     return atom(this.names.of("dim", name));
+  }
+  protected blockCount(): Text {
+    return atom("blocks");
   }
   protected select(e: Node<"Select">): Text {
     return { code: `${branch(this.print(e.cond))} ? ${branch(this.print(e.then))} : ${branch(this.print(e.otherwise))}`, binds: "ternary" };

@@ -1,7 +1,7 @@
 /** CUDA for sm_80 and later without Hopper's own features: cooperative copies, mma.sync, lane shuffles. */
 import type { Target } from "../../compiler/target.ts";
 import { cudaEntry, emitCuda } from "./emit.ts";
-import { cudaInstructions } from "./instructions.ts";
+import { cudaInstructionsOf } from "./instructions.ts";
 import { cudaSchedule } from "./schedules.ts";
 import { cudaArch, cudaLimits, type CudaTarget } from "./target.ts";
 
@@ -9,7 +9,7 @@ const KiB = 1024;
 
 export function cudaTarget(name: CudaTarget): Target {
   const arch = cudaArch(name);
-  const instructions = new Map(cudaInstructions.map((i) => [i.name, i]));
+  const instructions = new Map(cudaInstructionsOf(arch).map((i) => [i.name, i]));
   return {
     name,
     machine: {

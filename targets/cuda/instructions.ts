@@ -4,6 +4,8 @@
  */
 import { byteSize, decode, encode } from "../../dsl/dtype.ts";
 import type { Instruction, LaneOperand, PrintedOperand } from "../../compiler/ir/instruction.ts";
+import { hopperInstructions } from "./hopper.ts";
+import type { CudaArch } from "./target.ts";
 
 type Lanes = readonly (readonly LaneOperand[])[];
 
@@ -169,6 +171,10 @@ const cpAsyncWaitAll: Instruction = {
   semantics() {},
   text: () => 'asm volatile("cp.async.wait_all;" ::: "memory");',
 };
+
+/** The records of one architecture. */
+export const cudaInstructionsOf = (arch: CudaArch): readonly Instruction[] =>
+  arch.features.includes("wgmma") ? [...cudaInstructions, ...hopperInstructions] : cudaInstructions;
 
 export const cudaInstructions: readonly Instruction[] = [
   shuffleXor,

@@ -11,7 +11,7 @@ unsigned using virtual void
 volatile wchar_t while xor xor_eq NULL linux unix
 blockIdx blockDim gridDim threadIdx warpSize half
 float2 float3 float4 int2 int3 int4 uint2 uint3 uint4 make_float2 make_float4 make_int2 make_int4 make_uint2 make_uint4 dim3
-u8 u16 u32 i64 shared block thread
+u8 u16 u32 u64 i64 TensorMap shared block blocks thread warp
 expf exp2f logf log2f log1pf sqrtf fabsf abs floorf ceilf tanhf sinf cosf fmaxf fminf fmodf max min atomicAdd
 `
   .trim()

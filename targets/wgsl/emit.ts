@@ -214,6 +214,9 @@ class WgslEmitter {
           this.#inner(s.body, together),
         );
       }
+      case "While":
+      case "Roles":
+        throw new EmitError(this.#kernel.name, `WGSL has no text for ${s.kind}`);
       case "If":
         return this.#if(s);
       case "LoadGlobal":

@@ -124,6 +124,9 @@ export class WgslExprs extends ExprPrinter {
   protected dim(name: string): Text {
     return atom(`dims.${this.names.of("dim", name)}`);
   }
+  protected blockCount(): Text {
+    return this.fail("WGSL has no text for the number of blocks");
+  }
   protected select(e: Node<"Select">): Text {
     return call("select", this.print(e.otherwise), this.print(e.then), this.print(e.cond));
   }

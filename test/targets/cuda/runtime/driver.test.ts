@@ -160,7 +160,7 @@ describe("kernels", () => {
       manifest({
         dims: [{ name: "n" }, { name: "pitch", default: { op: "mul", args: ["n", 4] } }],
         params: [{ ...manifest().params[0]!, name: "x" }, { ...manifest().params[0]!, name: "y" }],
-        tensorMaps: [{ name: "yMap", param: "y", dtype: "bf16", swizzle: 128, sizes: [64, "n"], strides: ["pitch"], box: [64, 8] }],
+        tensorMaps: [{ name: "yMap", param: "y", offset: 0, dtype: "bf16", swizzle: 128, sizes: [64, "n"], strides: ["pitch"], box: [64, 8] }],
       }),
       `extern "C" __global__ void scale(const __grid_constant__ TensorMap yMap, float *x, float *y, int n, int pitch) {}`,
     );
@@ -176,7 +176,7 @@ describe("kernels", () => {
   });
 
   test("with a tensor map that the driver refuses fail with its figures", async () => {
-    const map = { name: "m", param: "x", dtype: "f32", swizzle: 0, sizes: ["n"], strides: [], box: [0] } as const;
+    const map = { name: "m", param: "x", offset: 0, dtype: "f32", swizzle: 0, sizes: ["n"], strides: [], box: [0] } as const;
     const executable = await device.load(manifest({ tensorMaps: [map] }), text("scale"));
     device.launch({ executable, buffers: { x: device.alloc(80) }, dims: { n: 20 } });
     await expect(device.sync()).rejects.toThrow(

@@ -90,7 +90,7 @@ describe.skipIf(!available)("on a GPU", { timeout: 60_000 }, () => {
   });
 
   test.skipIf(!hasTensorMaps)("a tensor map reaches the kernel", async () => {
-    const map = { name: "map", param: "x", dtype: "i32", swizzle: 0, sizes: [8, 16000], strides: [32], box: [4, 2] } as const;
+    const map = { name: "map", param: "x", offset: 0, dtype: "i32", swizzle: 0, sizes: [8, 16000], strides: [32], box: [4, 2] } as const;
     const output = await run(manifest("box", { target: "cuda:sm_90", tensorMaps: [map], blocks: 1 }), tensorMapText);
     expect([...output.subarray(0, 8)]).toEqual([20, 21, 22, 23, 28, 29, 30, 31].map((i) => 7 * i));
   });

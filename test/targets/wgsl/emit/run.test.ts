@@ -100,6 +100,9 @@ it("every block runs once, and none beyond the last, when there are more than on
     threads: 1,
     shared: [],
     sharedBytes: 0,
+    barriers: [],
+    pipes: [],
+    tensorMaps: [],
     body: [storeGlobal("y", [block], add(element("y", [block], "i32"), add(block, int(1))))],
   };
   const y = new Uint8Array(4 * size);
