@@ -2,6 +2,7 @@
 // native.ts is the typed face of what is exported here and describes every method.
 #include "convert.h"
 #include "handles.h"
+#include "nvml.h"
 #include "nvrtc.h"
 #include "worker.h"
 
@@ -18,7 +19,8 @@ class Device : public Napi::ObjectWrap<Device> {
         {InstanceMethod("open", &Device::open), InstanceMethod("alloc", &Device::alloc), InstanceMethod("write", &Device::write),
          InstanceMethod("read", &Device::read), InstanceMethod("free", &Device::free), InstanceMethod("load", &Device::load),
          InstanceMethod("unload", &Device::unload), InstanceMethod("launch", &Device::launch), InstanceMethod("sync", &Device::sync),
-         InstanceMethod("time", &Device::time), InstanceMethod("close", &Device::close), InstanceMethod("abandon", &Device::abandon)});
+         InstanceMethod("time", &Device::time), InstanceMethod("measure", &Device::measure), InstanceMethod("fill", &Device::fill),
+         InstanceMethod("close", &Device::close), InstanceMethod("abandon", &Device::abandon)});
   }
 
   explicit Device(const Napi::CallbackInfo& info) : ObjectWrap(info), worker_(Worker::start(info.Env())) {}
@@ -34,6 +36,7 @@ class Device : public Napi::ObjectWrap<Device> {
       return [device = gpu->info()](Napi::Env env, const Napi::Object&) {
         Napi::Object result = Napi::Object::New(env);
         result.Set("name", device.name);
+        result.Set("pciBusId", device.pciBusId);
         result.Set("major", device.major);
         result.Set("minor", device.minor);
         result.Set("multiprocessors", device.multiprocessors);
@@ -59,12 +62,19 @@ class Device : public Napi::ObjectWrap<Device> {
     worker_->post([buffer, data = std::move(data)](Slot& gpu) { gpu->write(*buffer, data); });
   }
 
+  void fill(const Napi::CallbackInfo& info) {
+    worker_->post([buffer = bufferOf(info[0]), byte = info[1].As<Napi::Number>().Uint32Value()](Slot& gpu) {
+      gpu->fill(*buffer, static_cast<unsigned char>(byte));
+    });
+  }
+
   // Copies into memory that V8 owns and the request keeps: no external ArrayBuffer, no finalizer.
   Napi::Value read(const Napi::CallbackInfo& info) {
     const auto buffer = bufferOf(info[0]);
-    auto array = Napi::Uint8Array::New(info.Env(), buffer->bytes);
-    return worker_->request(array, [buffer, to = array.Data()](Slot& gpu) -> Worker::Finish {
-      gpu->read(*buffer, to);
+    const auto from = static_cast<size_t>(number(info[1])), bytes = static_cast<size_t>(number(info[2]));
+    auto array = Napi::Uint8Array::New(info.Env(), bytes);
+    return worker_->request(array, [buffer, from, bytes, to = array.Data()](Slot& gpu) -> Worker::Finish {
+      gpu->read(*buffer, from, bytes, to);
       return [](Napi::Env, const Napi::Object& kept) { return kept; };
     });
   }
@@ -113,11 +123,19 @@ class Device : public Napi::ObjectWrap<Device> {
   Napi::Value time(const Napi::CallbackInfo& info) {
     const int repeats = info[1].As<Napi::Number>();
     return worker_->request(Value(), [request = toLaunch(info[0]), repeats](Slot& gpu) -> Worker::Finish {
-      return [microseconds = gpu->time(request, repeats)](Napi::Env env, const Napi::Object&) {
-        Napi::Array result = Napi::Array::New(env, microseconds.size());
-        for (uint32_t i = 0; i < microseconds.size(); i++) result[i] = Napi::Number::New(env, microseconds[i]);
-        return result;
-      };
+      return [microseconds = gpu->time(request, repeats)](Napi::Env env, const Napi::Object&) { return toNumbers(env, microseconds); };
+    });
+  }
+
+  Napi::Value measure(const Napi::CallbackInfo& info) {
+    const auto plan = info[0].As<Napi::Object>();
+    Measurement measurement{{}, std::nullopt, plan.Get("perSample").As<Napi::Number>(), plan.Get("samples").As<Napi::Number>(),
+                            plan.Get("overlap").As<Napi::Boolean>()};
+    const auto launches = plan.Get("launches").As<Napi::Array>();
+    for (uint32_t i = 0; i < launches.Length(); i++) measurement.launches.push_back(toLaunch(launches.Get(i)));
+    if (plan.Has("hold")) measurement.hold = toLaunch(plan.Get("hold"));
+    return worker_->request(Value(), [measurement = std::move(measurement)](Slot& gpu) -> Worker::Finish {
+      return [microseconds = gpu->measure(measurement)](Napi::Env env, const Napi::Object&) { return toNumbers(env, microseconds); };
     });
   }
 
@@ -166,6 +184,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("Device", Device::define(env));
   exports.Set("compile", Napi::Function::New(env, compile));
   exports.Set("nvrtcInfo", Napi::Function::New(env, nvrtcInfo));
+  exports.Set("nvmlRead", Napi::Function::New(env, nvmlRead));
   return exports;
 }
 

@@ -14,8 +14,8 @@ import { promisify } from "node:util";
 import { DeviceError } from "../../device.ts";
 
 const folder = import.meta.dirname;
-const sources = ["addon.cc", "gpu.cc", "libraries.cc", "nvrtc.cc", "worker.cc"];
-const headers = ["convert.h", "cuda_abi.h", "gpu.h", "handles.h", "nvrtc.h", "worker.h"];
+const sources = ["addon.cc", "gpu.cc", "libraries.cc", "nvml.cc", "nvrtc.cc", "worker.cc"];
+const headers = ["convert.h", "cuda_abi.h", "gpu.h", "handles.h", "nvml.h", "nvrtc.h", "worker.h"];
 const flags = [
   ...["-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"],
   // Node-API 9 is in every Node from 18.17 on

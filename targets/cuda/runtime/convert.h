@@ -16,6 +16,12 @@ inline Napi::Error toError(Napi::Env env, const Fault& fault) {
   return error;
 }
 
+inline Napi::Value toNumbers(Napi::Env env, const std::vector<double>& values) {
+  Napi::Array array = Napi::Array::New(env, values.size());
+  for (uint32_t i = 0; i < values.size(); i++) array[i] = Napi::Number::New(env, values[i]);
+  return array;
+}
+
 inline std::vector<std::string> toStrings(const Napi::Value& value) {
   std::vector<std::string> strings;
   const auto array = value.As<Napi::Array>();

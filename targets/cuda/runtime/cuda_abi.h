@@ -1,5 +1,5 @@
-// The part of the ABIs of the CUDA driver and of NVRTC that tokensieve calls, declared here so that the addon
-// builds on machines without a CUDA toolkit. Both libraries are opened with dlopen at first use.
+// The part of the ABIs of the CUDA driver, of NVRTC and of NVML that tokensieve calls, declared here so that the addon
+// builds on machines without a CUDA toolkit. The libraries are opened with dlopen at first use.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +19,7 @@ using CUstream = struct CUstream_st*;
 using CUevent = struct CUevent_st*;
 using CUhostFn = void (*)(void*);
 using NvrtcProgram = struct _nvrtcProgram*;
+using NvmlDevice = struct nvmlDevice_st*;
 
 struct alignas(128) CUtensorMap {
   uint8_t opaque[128];
@@ -42,6 +43,7 @@ enum TensorMapOption : int { kInterleaveNone = 0, kL2Promotion256 = 3, kFillZero
   F(cuDeviceGetName, char*, int, CUdevice)                                    \
   F(cuDeviceGetAttribute, int*, DeviceAttribute, CUdevice)                    \
   F(cuDeviceTotalMem_v2, size_t*, CUdevice)                                   \
+  F(cuDeviceGetPCIBusId, char*, int, CUdevice)                                \
   F(cuDevicePrimaryCtxRetain, CUcontext*, CUdevice)                           \
   F(cuDevicePrimaryCtxRelease_v2, CUdevice)                                   \
   F(cuCtxSetCurrent, CUcontext)                                               \
@@ -51,6 +53,7 @@ enum TensorMapOption : int { kInterleaveNone = 0, kL2Promotion256 = 3, kFillZero
   F(cuEventDestroy_v2, CUevent)                                               \
   F(cuEventRecord, CUevent, CUstream)                                         \
   F(cuEventSynchronize, CUevent)                                              \
+  F(cuEventQuery, CUevent)                                                    \
   F(cuEventElapsedTime, float*, CUevent, CUevent)                             \
   F(cuLaunchHostFunc, CUstream, CUhostFn, void*)                              \
   F(cuMemAlloc_v2, CUdeviceptr*, size_t)                                      \
@@ -84,6 +87,14 @@ enum TensorMapOption : int { kInterleaveNone = 0, kL2Promotion256 = 3, kFillZero
   F(nvrtcGetPTX, NvrtcProgram, char*)                                                                         \
   F(nvrtcDestroyProgram, NvrtcProgram*)
 
+#define TOKENSIEVE_NVML(F)                                  \
+  F(nvmlInit_v2)                                            \
+  F(nvmlSystemGetDriverVersion, char*, unsigned)            \
+  F(nvmlDeviceGetHandleByPciBusId_v2, const char*, NvmlDevice*) \
+  F(nvmlDeviceGetClockInfo, NvmlDevice, int, unsigned*)     \
+  F(nvmlDeviceGetPowerUsage, NvmlDevice, unsigned*)         \
+  F(nvmlDeviceGetEnforcedPowerLimit, NvmlDevice, unsigned*)
+
 #define TOKENSIEVE_DECLARE(name, ...) int (*name)(__VA_ARGS__) = nullptr;
 struct Driver {
   TOKENSIEVE_DRIVER(TOKENSIEVE_DECLARE)
@@ -91,6 +102,9 @@ struct Driver {
 };
 struct Nvrtc {
   TOKENSIEVE_NVRTC(TOKENSIEVE_DECLARE)
+};
+struct Nvml {
+  TOKENSIEVE_NVML(TOKENSIEVE_DECLARE)
 };
 #undef TOKENSIEVE_DECLARE
 
@@ -106,5 +120,7 @@ struct Fault : std::runtime_error {
 // the same table; a failed call leaves nothing behind, so that the next may succeed. Throws Fault LIBRARY_NOT_FOUND.
 const Driver& loadDriver(const std::vector<std::string>& paths);
 const Nvrtc& loadNvrtc(const std::vector<std::string>& paths);
+// As the others, and initialised; null instead of a Fault, for nothing depends on it.
+const Nvml* loadNvml(const std::vector<std::string>& paths);
 
 }  // namespace tokensieve

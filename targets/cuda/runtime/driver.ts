@@ -11,9 +11,10 @@ import { type Device, type DeviceBuffer, DeviceError, type Executable, type Laun
 import { type Compiler, compileForDevice, findCompiler } from "./compile.ts";
 import { describe, isLoss, lossReport, lostHint, outOfMemoryHint } from "./faults.ts";
 import { loadNative } from "./native.ts";
-import type { Handle, Native, NativeArgument, NativeDevice, NativeFault, NativeInfo, NativeLaunch } from "./native.ts";
+import type { GpuState, Handle, Native, NativeArgument, NativeDevice, NativeFault, NativeInfo, NativeLaunch } from "./native.ts";
 
 export { compileWithNvcc, type KernelUsage } from "./compile.ts";
+export type { GpuState } from "./native.ts";
 
 export interface CudaInfo {
   readonly name: string;
@@ -36,9 +37,28 @@ export interface CudaExecutable extends Executable {
   readonly staticSharedBytes: number;
 }
 
+/** What to time: `launches` one after another, over and over, `perSample` of them between two events. */
+export interface Measurement {
+  readonly launches: readonly Launch[];
+  readonly perSample: number;
+  readonly samples: number;
+  /** Runs before each sample and is not timed: it should last until the host has enqueued the whole sample. */
+  readonly hold?: Launch;
+  /** A sample is enqueued while the one before it still runs, so that the queue is never empty. */
+  readonly overlap?: boolean;
+}
+
 export interface CudaDevice extends Device {
   readonly kind: "cuda";
   readonly info: CudaInfo;
+  /** Sets every byte of a buffer, in order with launches. */
+  fill(buffer: DeviceBuffer, byte: number): void;
+  /** As `read`, of the `bytes` bytes from byte `from` on. */
+  readPart(buffer: DeviceBuffer, from: number, bytes: number): Promise<Uint8Array>;
+  /** Microseconds of each sample. NaN marks one that began before the host had enqueued it, because its `hold` was too short. */
+  measure(measurement: Measurement): Promise<number[]>;
+  /** Clocks and power at the moment; null where NVML is not to be had. */
+  state(): GpuState | null;
   load(manifest: Manifest, text: string): Promise<CudaExecutable>;
   /** Drops a kernel's code before close() does. */
   unload(executable: Executable): void;
@@ -89,6 +109,8 @@ class Cuda implements CudaDevice {
   readonly kind = "cuda";
   readonly isGpu = true;
   readonly info: CudaInfo;
+  readonly #addon: Native;
+  readonly #pciBusId: string;
   readonly #native: NativeDevice;
   readonly #compiler: Compiler | undefined;
   readonly #buffers = new WeakMap<DeviceBuffer, Handle>();
@@ -109,6 +131,8 @@ class Cuda implements CudaDevice {
 
   constructor(native: Native, device: NativeDevice, info: NativeInfo) {
     const driverMajor = Math.floor(info.driverVersion / 1000);
+    this.#addon = native;
+    this.#pciBusId = info.pciBusId;
     this.#native = device;
     this.#compiler = findCompiler(native, driverMajor);
     this.info = {
@@ -146,8 +170,21 @@ class Cuda implements CudaDevice {
     usingBuffer("write", () => this.#native.write(this.#handleOf(buffer), data));
   }
 
+  fill(buffer: DeviceBuffer, byte: number): void {
+    this.#assertUsable();
+    usingBuffer("fill", () => this.#native.fill(this.#handleOf(buffer), byte));
+  }
+
   read(buffer: DeviceBuffer): Promise<Uint8Array> {
-    return this.#awaited(() => usingBuffer("read", () => this.#native.read(this.#handleOf(buffer))));
+    return this.readPart(buffer, 0, buffer.bytes);
+  }
+
+  readPart(buffer: DeviceBuffer, from: number, bytes: number): Promise<Uint8Array> {
+    return this.#awaited(() => {
+      if (!Number.isSafeInteger(from) || !Number.isSafeInteger(bytes) || from < 0 || bytes < 0 || from + bytes > buffer.bytes)
+        throw new DeviceError(`read of ${bytes} bytes at ${from} from a buffer of ${buffer.bytes}`, "read within the buffer");
+      return usingBuffer("read", () => this.#native.read(this.#handleOf(buffer), from, bytes));
+    });
   }
 
   /** Quiet on a lost device, so that clean-up does not hide the first error. */
@@ -216,6 +253,28 @@ class Cuda implements CudaDevice {
     const at = (index: number): number => sorted[index]!;
     const half = (repeats - 1) / 2;
     return { median: (at(Math.floor(half)) + at(Math.ceil(half))) / 2, min: at(0), max: at(repeats - 1) };
+  }
+
+  measure({ launches, hold, perSample, samples, overlap = false }: Measurement): Promise<number[]> {
+    return this.#awaited(() => {
+      const counts = [launches.length, perSample, samples];
+      if (!counts.every((n) => Number.isInteger(n) && n > 0))
+        throw new DeviceError(`measure of ${counts.join(", ")} launches, per sample, samples`, "pass integers of at least 1");
+      const lowered = [...launches, ...(hold ? [hold] : [])].map((launch) => {
+        const native = this.#lower(launch);
+        const { kernel } = launch.executable.manifest;
+        if (native.blocks === 0) throw new DeviceError(`${kernel}: nothing to time, its grid is empty`, "check the dims");
+        return native;
+      });
+      const of = { launches: lowered.slice(0, launches.length), perSample, samples, overlap };
+      const plan = hold ? { ...of, hold: lowered.at(-1)! } : of;
+      return usingBuffer("measure", () => this.#native.measure(plan));
+    });
+  }
+
+  state(): GpuState | null {
+    const library = process.env.TOKENSIEVE_LIBNVML || "libnvidia-ml.so.1";
+    return this.#addon.nvmlRead([library], this.#pciBusId);
   }
 
   /** Work under way ends first, then everything of the device is freed; returns at once. */

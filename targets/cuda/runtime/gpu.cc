@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <mutex>
 #include <utility>
@@ -57,6 +58,9 @@ Gpu::Gpu(const Driver& driver, int ordinal) : driver_(driver) {
   char name[256] = "";
   check(driver_.cuDeviceGetName(name, sizeof name, device_), "device name");
   info_.name = name;
+  char busId[32] = "";
+  check(driver_.cuDeviceGetPCIBusId(busId, sizeof busId, device_), "PCI address");
+  info_.pciBusId = busId;
   check(driver_.cuDriverGetVersion(&info_.driverVersion), "driver version");
   check(driver_.cuDeviceTotalMem_v2(&info_.totalBytes, device_), "memory size");
   const auto attribute = [&](DeviceAttribute which) {
@@ -110,9 +114,13 @@ void Gpu::write(const Buffer& buffer, const std::vector<uint8_t>& data) {
   check(driver_.cuMemcpyHtoDAsync_v2(addressOf(buffer), data.data(), data.size(), stream_), doing);
 }
 
-void Gpu::read(const Buffer& buffer, void* to) {
-  const std::string doing = "copy of " + std::to_string(buffer.bytes) + " bytes from the device";
-  check(driver_.cuMemcpyDtoHAsync_v2(to, addressOf(buffer), buffer.bytes, stream_), doing);
+void Gpu::fill(const Buffer& buffer, unsigned char byte) {
+  check(driver_.cuMemsetD8Async(addressOf(buffer), byte, buffer.bytes, stream_), "fill of " + std::to_string(buffer.bytes) + " bytes");
+}
+
+void Gpu::read(const Buffer& buffer, size_t from, size_t bytes, void* to) {
+  const std::string doing = "copy of " + std::to_string(bytes) + " bytes from the device";
+  check(driver_.cuMemcpyDtoHAsync_v2(to, addressOf(buffer) + from, bytes, stream_), doing);
   wait();
 }
 
@@ -193,20 +201,35 @@ void Gpu::wait() {
   launched_.clear();
 }
 
+// Pairs of timed events.
+struct Gpu::Events {
+  const Gpu& gpu;
+  std::vector<CUevent> all;
+
+  Events(const Gpu& gpu, int pairs) : gpu(gpu) {
+    for (int i = 0; i < 2 * pairs; i++) {
+      CUevent event = nullptr;
+      gpu.check(gpu.driver_.cuEventCreate(&event, kTimed), "creation of an event");
+      all.push_back(event);
+    }
+  }
+  ~Events() {
+    for (CUevent event : all) gpu.driver_.cuEventDestroy_v2(event);
+  }
+  void begin(int pair) { gpu.check(gpu.driver_.cuEventRecord(all[2 * pair], gpu.stream_), "start of a measurement"); }
+  void end(int pair) { gpu.check(gpu.driver_.cuEventRecord(all[2 * pair + 1], gpu.stream_), "end of a measurement"); }
+  bool hasBegun(int pair) { return gpu.driver_.cuEventQuery(all[2 * pair]) == 0; }
+  void wait(int pair) { gpu.check(gpu.driver_.cuEventSynchronize(all[2 * pair + 1]), "wait for a measurement"); }
+  double microseconds(int pair) {
+    float milliseconds = 0;
+    gpu.check(gpu.driver_.cuEventElapsedTime(&milliseconds, all[2 * pair], all[2 * pair + 1]), "read of a measurement");
+    return milliseconds * 1000.0;
+  }
+};
+
 std::vector<double> Gpu::time(const LaunchRequest& request, int repeats) {
   constexpr int kBatch = 64;  // far below the depth of a stream's queue, so that no launch waits for the gate
-  struct Events {
-    const Driver& driver;
-    std::vector<CUevent> all;
-    ~Events() {
-      for (CUevent event : all) driver.cuEventDestroy_v2(event);
-    }
-  } events{driver_, {}};
-  for (int i = 0; i < 2 * std::min(repeats, kBatch); i++) {
-    CUevent event = nullptr;
-    check(driver_.cuEventCreate(&event, kTimed), "creation of an event");
-    events.all.push_back(event);
-  }
+  Events events(*this, std::min(repeats, kBatch));
 
   launch(request);
   wait();
@@ -216,18 +239,39 @@ std::vector<double> Gpu::time(const LaunchRequest& request, int repeats) {
     const auto gate = std::make_shared<Gate>();
     check(driver_.cuLaunchHostFunc(stream_, Gate::wait, new std::shared_ptr<Gate>(gate)), "hold of the stream");
     for (int i = 0; i < batch; i++) {
-      check(driver_.cuEventRecord(events.all[2 * i], stream_), "start of a measurement");
+      events.begin(i);
       launch(request);
-      check(driver_.cuEventRecord(events.all[2 * i + 1], stream_), "end of a measurement");
+      events.end(i);
     }
     gate->open();
     wait();
-    for (int i = 0; i < batch; i++) {
-      float milliseconds = 0;
-      check(driver_.cuEventElapsedTime(&milliseconds, events.all[2 * i], events.all[2 * i + 1]), "read of a measurement");
-      microseconds.push_back(milliseconds * 1000.0);
-    }
+    for (int i = 0; i < batch; i++) microseconds.push_back(events.microseconds(i));
   }
+  return microseconds;
+}
+
+std::vector<double> Gpu::measure(const Measurement& measurement) {
+  const auto& [launches, hold, perSample, samples, overlap] = measurement;
+  Events events(*this, overlap ? 2 : 1);
+  std::vector<double> microseconds;
+  const auto finish = [&](int sample, bool ranDry) {
+    const int pair = overlap ? sample % 2 : 0;
+    events.wait(pair);
+    microseconds.push_back(ranDry ? std::nan("") : events.microseconds(pair));
+  };
+  size_t next = 0;
+  for (int sample = 0; sample < samples; sample++) {
+    const int pair = overlap ? sample % 2 : 0;
+    if (hold) launch(*hold);
+    events.begin(pair);
+    for (int i = 0; i < perSample; i++) launch(launches[next++ % launches.size()]);
+    const bool ranDry = hold && events.hasBegun(pair);
+    events.end(pair);
+    if (!overlap) finish(sample, ranDry);
+    if (overlap && sample > 0) finish(sample - 1, false);
+  }
+  if (overlap && samples > 0) finish(samples - 1, false);
+  wait();
   return microseconds;
 }
 

@@ -1,6 +1,7 @@
 // One GPU: its primary context, one stream, its memory and its kernels. Lives on the worker thread alone.
 #pragma once
 #include <memory>
+#include <optional>
 #include <unordered_set>
 #include <variant>
 
@@ -9,7 +10,7 @@
 namespace tokensieve {
 
 struct GpuInfo {
-  std::string name;
+  std::string name, pciBusId;
   int major = 0, minor = 0, multiprocessors = 0, l2Bytes = 0, maxSharedPerBlock = 0, driverVersion = 0;
   size_t totalBytes = 0;
 };
@@ -43,6 +44,14 @@ struct LaunchRequest {
   std::vector<Argument> arguments;
 };
 
+// What to time: `launches` one after another, over and over, `perSample` of them between two events.
+struct Measurement {
+  std::vector<LaunchRequest> launches;
+  std::optional<LaunchRequest> hold;  // runs before each sample, so that all of it is enqueued before it begins
+  int perSample, samples;
+  bool overlap;  // a sample is enqueued while the one before it still runs
+};
+
 class Gpu {
  public:
   Gpu(const Driver& driver, int ordinal);
@@ -53,7 +62,8 @@ class Gpu {
   const GpuInfo& info() const { return info_; }
   void alloc(const std::shared_ptr<Buffer>& buffer);  // zero-filled
   void write(const Buffer& buffer, const std::vector<uint8_t>& data);
-  void read(const Buffer& buffer, void* to);  // waits for what was enqueued before
+  void fill(const Buffer& buffer, unsigned char byte);
+  void read(const Buffer& buffer, size_t from, size_t bytes, void* to);  // waits for what was enqueued before
   void free(const std::shared_ptr<Buffer>& buffer);
   // `image` is a cubin, or PTX with its final NUL.
   std::shared_ptr<Kernel> load(const std::string& image, const std::string& entry, int dynamicSharedBytes);
@@ -62,12 +72,15 @@ class Gpu {
   void wait();
   // Microseconds of each of `repeats` launches, after one that is not counted.
   std::vector<double> time(const LaunchRequest& request, int repeats);
+  // Microseconds of each sample; NaN where `hold` ended before the sample was enqueued.
+  std::vector<double> measure(const Measurement& measurement);
 
  private:
   void check(CUresult result, const std::string& doing) const;
   CUdeviceptr addressOf(const Buffer& buffer) const;
   CUtensorMap encode(const TensorMapArg& map) const;
   void release();
+  struct Events;
 
   const Driver& driver_;
   CUdevice device_ = 0;

@@ -65,4 +65,15 @@ const Nvrtc& loadNvrtc(const std::vector<std::string>& paths) {
   return loadOnce<Nvrtc>(paths, [](Nvrtc& table, Library& library) { TOKENSIEVE_NVRTC(RESOLVE) });
 }
 
+const Nvml* loadNvml(const std::vector<std::string>& paths) {
+  try {
+    return &loadOnce<Nvml>(paths, [](Nvml& table, Library& library) {
+      TOKENSIEVE_NVML(RESOLVE)
+      if (table.nvmlInit_v2() != 0) throw Fault("LIBRARY_NOT_FOUND", "NVML does not start");
+    });
+  } catch (const Fault&) {
+    return nullptr;
+  }
+}
+
 }  // namespace tokensieve

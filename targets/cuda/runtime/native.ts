@@ -31,8 +31,19 @@ export interface NativeLaunch {
   readonly arguments: readonly NativeArgument[];
 }
 
+/** Events around samples of a cycle of launches; see Measurement in driver.ts. */
+export interface NativeMeasurement {
+  readonly launches: readonly NativeLaunch[];
+  readonly hold?: NativeLaunch;
+  readonly perSample: number;
+  readonly samples: number;
+  readonly overlap: boolean;
+}
+
 export interface NativeInfo {
   readonly name: string;
+  /** As NVML wants it, e.g. "0000:65:00.0". */
+  readonly pciBusId: string;
   readonly major: number;
   readonly minor: number;
   readonly multiprocessors: number;
@@ -59,7 +70,8 @@ export interface NativeDevice {
   open(libraries: readonly string[], ordinal: number): Promise<NativeInfo>;
   alloc(bytes: number): Handle;
   write(buffer: Handle, data: Uint8Array): void;
-  read(buffer: Handle): Promise<Uint8Array>;
+  fill(buffer: Handle, byte: number): void;
+  read(buffer: Handle, from: number, bytes: number): Promise<Uint8Array>;
   free(buffer: Handle): void;
   load(image: Uint8Array, entry: string, dynamicSharedBytes: number): Promise<NativeKernel>;
   unload(kernel: Handle): void;
@@ -67,10 +79,23 @@ export interface NativeDevice {
   sync(): Promise<void>;
   /** Microseconds of each launch. */
   time(launch: NativeLaunch, repeats: number): Promise<number[]>;
+  /** Microseconds of each sample; NaN where `hold` ended too early. */
+  measure(measurement: NativeMeasurement): Promise<number[]>;
   /** What was queued ends first; then the device is freed. */
   close(): void;
   /** For the end of the process: drops what is queued, frees the device and waits for that, at most 5 seconds. */
   abandon(): void;
+}
+
+/** What a GPU says of itself at the moment; null where it does not tell. */
+export interface GpuState {
+  /** The driver's own version, e.g. "580.159.04". */
+  readonly driver: string | null;
+  readonly smMHz: number | null;
+  readonly memoryMHz: number | null;
+  /** Averaged by the driver over some time, a second on many GPUs. */
+  readonly watts: number | null;
+  readonly limitWatts: number | null;
 }
 
 /** What the addon's promises reject with. */
@@ -87,6 +112,8 @@ export interface Native {
   compile(text: string, fileName: string, options: readonly string[]): Promise<{ ok: boolean; image: Uint8Array; log: string }>;
   /** Opens NVRTC; throws when none of `libraries` can be opened. */
   nvrtcInfo(libraries: readonly string[]): { version: string; architectures: number[] };
+  /** Null when none of `libraries` is an NVML that knows the device. */
+  nvmlRead(libraries: readonly string[], pciBusId: string): GpuState | null;
 }
 
 let native: Promise<Native> | undefined;

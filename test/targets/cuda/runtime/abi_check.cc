@@ -13,8 +13,8 @@ constexpr bool same = sizeof(A) == sizeof(B) && std::is_pointer_v<A> == std::is_
 
 template <class Ours, class Theirs>
 struct Match : std::false_type {};
-template <class... A, class... B>
-struct Match<int (*)(A...), CUresult (*)(B...)> {
+template <class... A, class Result, class... B>
+struct Match<int (*)(A...), Result (*)(B...)> {
   template <class X, class Y>
   static constexpr bool all() {
     if constexpr (sizeof...(A) == sizeof...(B)) return (same<A, B> && ...);
@@ -49,3 +49,10 @@ static_assert(CU_TENSOR_MAP_DATA_TYPE_UINT8 == 0 && CU_TENSOR_MAP_DATA_TYPE_UINT
 static_assert(CU_TENSOR_MAP_DATA_TYPE_FLOAT16 == 6 && CU_TENSOR_MAP_DATA_TYPE_FLOAT32 == 7 && CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 == 9);
 static_assert(CU_TENSOR_MAP_SWIZZLE_NONE == 0 && CU_TENSOR_MAP_SWIZZLE_32B == 1 && CU_TENSOR_MAP_SWIZZLE_64B == 2);
 static_assert(CU_TENSOR_MAP_SWIZZLE_128B == 3);
+
+#if __has_include(<nvml.h>)
+#include <nvml.h>
+#define CHECK_NVML(name, ...) static_assert(Match<decltype(abi::Nvml::name), decltype(&::name)>::value, #name);
+TOKENSIEVE_NVML(CHECK_NVML)
+static_assert(NVML_CLOCK_SM == 1 && NVML_CLOCK_MEM == 2);  // nvml.cc
+#endif

@@ -19,6 +19,7 @@ function buildFake(): string {
   }
   process.env.TOKENSIEVE_LIBCUDA = library;
   process.env.TOKENSIEVE_LIBNVRTC = library;
+  process.env.TOKENSIEVE_LIBNVML = library;
   return (process.env.FAKE_CUDA_LOG = join(folder, "trace"));
 }
 

@@ -3,7 +3,7 @@
  *
  * Everything worth looking at is appended to the file $FAKE_CUDA_LOG, one line per event. What a kernel does is written
  * in its text: "// fake: WORD VALUE" sets sleep (milliseconds until the device is done), fault (CUresult that the device
- * then reports), us (its n-th launch lasts n times as long), maxThreads; "// fake: refuse LINE" fails in NVRTC, which takes
+ * then reports), us (its n-th launch lasts n times as long), each (microseconds more of every launch), dry (1: the host was late), maxThreads; "// fake: refuse LINE" fails in NVRTC, which takes
  * "compile-sleep" milliseconds, and "// fake: jit-error 1" fails in the load of the module. A launch reads the arguments that
  * the text declares.
  */
@@ -17,11 +17,12 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, INVALID_PTX = 218, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700 };
+enum { INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, INVALID_PTX = 218, NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700 };
 enum { TOTAL_BYTES = 1 << 20 };
 
 static _Thread_local int current;                     /* is the context current on this thread? */
 static int lost, pending_fault, pending_ms;           /* the stream: what the next wait meets */
+static int dry;                                       /* did the kernel of the last launch say "dry 1"? */
 static size_t used;                                   /* bytes of device memory in use */
 static float clock_us;                                /* device time */
 static pthread_t host_function;
@@ -73,6 +74,7 @@ int cuDriverGetVersion(int *version) { return *version = 12080, 0; }
 int cuDeviceGetCount(int *count) { return *count = 1, 0; }
 int cuDeviceGet(int *device, int ordinal) { return *device = ordinal, 0; }
 int cuDeviceGetName(char *name, int bytes, int device) { return snprintf(name, bytes, "Fake H%d00", device + 2), 0; }
+int cuDeviceGetPCIBusId(char *id, int bytes, int device) { return snprintf(id, bytes, "0000:%02X:00.0", device + 1), 0; }
 int cuDeviceTotalMem_v2(size_t *bytes, int device) { return *bytes = TOTAL_BYTES, device; }
 int cuDeviceGetAttribute(int *value, int which, int device) {
   *value = which == 75 ? 9 : which == 76 ? 0 : which == 16 ? 132 : which == 38 ? 52428800 : which == 97 ? 232448 : -1;
@@ -104,6 +106,8 @@ int cuEventSynchronize(float *event) {
   record("waited");
   return lost = pending_fault;
 }
+/* Nothing has begun as long as the host enqueues, unless the last launch was of a kernel that is "dry". */
+int cuEventQuery(float *event) { IN_CONTEXT; return event && dry ? 0 : NOT_READY; }
 int cuEventElapsedTime(float *ms, float *start, float *end) { IN_CONTEXT; return *ms = (*end - *start) / 1000, 0; }
 
 struct host_call { void (*function)(void *); void *data; };
@@ -214,7 +218,8 @@ int cuLaunchKernel(struct module *function, unsigned gx, unsigned gy, unsigned g
     at += length;
   }
   record("launch %s %u,%u,%u %u,%u,%u %u %s", function->entry, gx, gy, gz, bx, by, bz, shared, hex);
-  clock_us += directive(function->text, "us", 1) * ++function->launches;
+  clock_us += directive(function->text, "each", 0) + directive(function->text, "us", 1) * ++function->launches;
+  dry = directive(function->text, "dry", 0);
   pending_ms += directive(function->text, "sleep", 0);
   if (!pending_fault) pending_fault = directive(function->text, "fault", 0);
   return 0;
@@ -268,3 +273,11 @@ int nvrtcDestroyProgram(struct program **program) {
   free(*program);
   return 0;
 }
+
+/* ---- NVML: the one device, which does not tell its power limit ---- */
+int nvmlInit_v2(void) { return 0; }
+int nvmlSystemGetDriverVersion(char *version, unsigned bytes) { return snprintf(version, bytes, "570.12.3"), 0; }
+int nvmlDeviceGetHandleByPciBusId_v2(const char *id, void **device) { return *device = &lost, strcmp(id, "0000:01:00.0") != 0; }
+int nvmlDeviceGetClockInfo(void *device, int type, unsigned *mhz) { return *mhz = type == 1 ? 1500 : 3200, !device; }
+int nvmlDeviceGetPowerUsage(void *device, unsigned *milliwatts) { return *milliwatts = 612345, !device; }
+int nvmlDeviceGetEnforcedPowerLimit(void *device, unsigned *milliwatts) { return *milliwatts = 0, device ? 3 : 1; }
