@@ -70,7 +70,7 @@ class CudaEmitter {
   readonly #instructions: ReadonlyMap<string, Instruction>;
   readonly #lines = new Lines();
   /** Helper texts in the order in which they must stand. */
-  readonly #helpers = new Map<string, string>();
+  readonly #helpers = new Set<string>();
   /** The statement is the only one of its block, so what it declares needs no braces of its own. */
   #alone = false;
   /** The role whose body is being printed, and the number of its named barrier. */
@@ -92,7 +92,7 @@ class CudaEmitter {
     const { header } = this.#options;
     this.#signature();
     const body = this.#lines.toString();
-    const prelude = [...this.#helpers.values()].join("\n");
+    const prelude = [...this.#helpers].join("\n");
     const used = aliases.filter(([alias]) => new RegExp(`\\b${alias}\\b`).test(prelude + body));
     return [
       ...header.map((l) => `// ${l}`.trimEnd()),
@@ -106,16 +106,16 @@ class CudaEmitter {
   }
 
   #need(name: string): void {
-    if (this.#helpers.has(name)) return;
     const found = codecHelper(name, cudaArch(this.#options.target));
     if (!found) throw new EmitError(this.#kernel.name, `there is no helper "${name}"`);
+    if (this.#helpers.has(found.text)) return;
     for (const needed of found.needs) this.#need(needed);
-    this.#helpers.set(name, found.text);
+    this.#helpers.add(found.text);
   }
 
   #signature(): void {
     const { params, dims, tensorMaps, threads, shared, barriers, body } = this.#kernel;
-    if (tensorMaps.length > 0) this.#helpers.set("TensorMap", tensorMapStruct);
+    if (tensorMaps.length > 0) this.#helpers.add(tensorMapStruct);
     const declared = [
       ...tensorMaps.map((m) => `const __grid_constant__ TensorMap ${this.#names.of("map", m.name)}`),
       ...params.map((p) => `${p.access === "in" ? "const " : ""}${pointerType(p)}* __restrict__ ${this.#names.of("param", p.name)}`),
@@ -250,7 +250,7 @@ class CudaEmitter {
   #call(s: Stmt<"Call">): void {
     const record = this.#instructions.get(s.instruction);
     if (!record) throw new EmitError(this.#kernel.name, `CUDA has no instruction record "${s.instruction}"`);
-    if (record.helper) this.#helpers.set(record.helper, record.helper); // records may share one
+    if (record.helper) this.#helpers.add(record.helper); // records may share one
     this.#lines.add(record.text(s.operands.map((o) => this.#operand(o))));
   }
 
@@ -272,7 +272,7 @@ class CudaEmitter {
       case "TensorMap":
         return { operand, text: `&${x.tensorMap(operand.map)}`, registers: [] };
       case "Matrix":
-        this.#helpers.set(`descriptor${operand.swizzle}`, descriptorHelper(operand.swizzle));
+        this.#helpers.add(descriptorHelper(operand.swizzle));
         return { operand, text: descriptorText(operand, x), registers: [] };
     }
   }

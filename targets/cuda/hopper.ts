@@ -1,2 +1,128 @@
+/**
+ * Instruction records of Hopper (sm_90a) but for wgmma: hardware barriers, tensor copies (TMA), the fences between them. The simulated
+ * machine knows what they mean by name, so most `semantics` are empty. PTX ISA manual: "mbarrier", "cp.async.bulk.tensor",
+ * "Async proxy".
+ */
 import type { Instruction } from "../../compiler/ir/instruction.ts";
-export const hopperInstructions: readonly Instruction[] = [];
+import { encode } from "../../dsl/dtype.ts";
+import { codecHelper, packName } from "./codec.ts";
+import { arg, texts } from "./operands.ts";
+import { cudaArchs } from "./target.ts";
+import { wgmmaInstructions } from "./wgmma.ts";
+
+/** A record whose effect is the machine's own. */
+const machine = (
+  name: string,
+  more: Pick<Instruction, "text"> & Partial<Pick<Instruction, "timeline" | "scope" | "operands" | "writes" | "helper">>,
+): Instruction => ({ name, timeline: "inOrder", scope: "thread", operands: [], writes: [], semantics() {}, ...more });
+
+const statement = (ptx: string) => (): string => `asm volatile("${ptx};" ::: "memory");`;
+
+/** `body` with `bar` the address of the first argument, a barrier. */
+const onBarrier = (name: string, parameters: string, asm: string, inputs = ""): string =>
+  [
+    `__device__ inline void ${name}(u64* barrier${parameters}) {`,
+    `  asm volatile("${asm};" :: "r"((u32)__cvta_generic_to_shared(barrier))${inputs} : "memory");`,
+    "}",
+  ].join("\n");
+
+const barriers: readonly Instruction[] = [
+  /** (barrier, arrivals): one thread makes the barrier; others see it after `mbarrierInitFence` and a block barrier. */
+  machine("mbarrierInit", {
+    operands: ["Barrier", "Value"],
+    text: (o) => `mbarrierInit(${texts(o)});`,
+    helper: onBarrier("mbarrierInit", ", u32 arrivals", "mbarrier.init.shared::cta.b64 [%0], %1", ', "r"(arrivals)'),
+  }),
+  machine("mbarrierInitFence", { text: statement("fence.mbarrier_init.release.cluster") }),
+  machine("mbarrierArrive", {
+    operands: ["Barrier"],
+    text: (o) => `mbarrierArrive(${texts(o)});`,
+    helper: onBarrier("mbarrierArrive", "", "mbarrier.arrive.shared::cta.b64 _, [%0]"),
+  }),
+  /** (barrier): one arrival, after all that the lanes did before. */
+  machine("mbarrierArriveWarp", {
+    scope: "warp",
+    operands: ["Barrier"],
+    text: (o) => `mbarrierArriveWarp(${texts(o)});`,
+    helper: [
+      "__device__ inline void mbarrierArriveWarp(u64* barrier) {",
+      "  __syncwarp();",
+      "  if (threadIdx.x % 32 == 0)",
+      '    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"((u32)__cvta_generic_to_shared(barrier)) : "memory");',
+      "}",
+    ].join("\n"),
+  }),
+  /** (barrier, bytes): one arrival; the phase also waits for as many bytes of tensor copies. */
+  machine("mbarrierExpect", {
+    operands: ["Barrier", "Value"],
+    text: (o) => `mbarrierExpect(${texts(o)});`,
+    helper: onBarrier("mbarrierExpect", ", u32 bytes", "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1", ', "r"(bytes)'),
+  }),
+  /** (barrier, parity): until the phase of that parity has ended. */
+  machine("mbarrierWait", {
+    operands: ["Barrier", "Value"],
+    text: (o) => `mbarrierWait(${texts(o)});`,
+    helper: onBarrier(
+      "mbarrierWait",
+      ", u32 parity",
+      "{ .reg .pred done; again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; @!done bra again; }",
+      ', "r"(parity)',
+    ).replace('};"', '}"'),
+  }),
+  /** (barrier): an arrival, when the copies that this thread started with cp.async have landed. */
+  machine("cpAsyncArrive", {
+    timeline: "cpAsync",
+    operands: ["Barrier"],
+    text: (o) => `cpAsyncArrive(${texts(o)});`,
+    helper: onBarrier("cpAsyncArrive", "", "cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0]"),
+  }),
+];
+
+/** (shared address, tensor map, full barrier, coordinates fastest first): the box lands later and then completes its bytes on the barrier. */
+const tmaLoad = (rank: number, evictFirst: boolean): Instruction => {
+  const fn = `tmaLoad${rank}${evictFirst ? "EvictFirst" : ""}`;
+  const coords = Array.from({ length: rank }, (_, i) => `x${i}`);
+  const slots = coords.map((_, i) => `%${3 + i}`).join(", ");
+  return machine(`tmaLoad.${rank}${evictFirst ? ".evictFirst" : ""}`, {
+    timeline: "tma",
+    operands: ["SharedAddress", "TensorMap", "Barrier", ...coords.map(() => "Value" as const)],
+    writes: [0],
+    text: (o) => `${fn}(${texts(o)});`,
+    helper: [
+      `__device__ inline void ${fn}(void* to, const TensorMap* map, u64* full, ${coords.map((x) => `int ${x}`).join(", ")}) {`,
+      ...(evictFirst ? ["  u64 policy;", '  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));'] : []),
+      `  asm volatile("cp.async.bulk.tensor.${rank}d.shared::cluster.global.tile.mbarrier::complete_tx::bytes${evictFirst ? ".L2::cache_hint" : ""}"`,
+      `               " [%0], [%1, {${slots}}], [%2]${evictFirst ? `, %${3 + rank}` : ""};"`,
+      `               :: "r"((u32)__cvta_generic_to_shared(to)), "l"(map), "r"((u32)__cvta_generic_to_shared(full)),`,
+      `                  ${[...coords.map((x) => `"r"(${x})`), ...(evictFirst ? ['"l"(policy)'] : [])].join(", ")}`,
+      `               : "memory");`,
+      "}",
+    ].join("\n"),
+  });
+};
+
+/** (dst register u32, low value, high value): two f32 rounded to a 16-bit format. */
+const pack = (dtype: "bf16" | "f16"): Instruction => ({
+  name: `pack.${dtype}`,
+  timeline: "inOrder",
+  scope: "thread",
+  operands: [1, "Value", "Value"],
+  writes: [0],
+  semantics(lanes) {
+    const code = (operand: number) => encode(dtype, arg(lanes, 0, operand).value);
+    arg(lanes, 0, 0).write(0, (code(1) | (code(2) << 16)) >>> 0);
+  },
+  text: ([dst, low, high]) => `${dst!.text} = ${packName(dtype)}(${low!.text}, ${high!.text});`,
+  helper: codecHelper(packName(dtype), cudaArchs.sm_90a)!.text,
+});
+
+export const hopperInstructions: readonly Instruction[] = [
+  ...barriers,
+  ...[1, 2, 3, 4, 5].flatMap((rank) => [tmaLoad(rank, false), tmaLoad(rank, true)]),
+  /** (): what this thread wrote to shared memory becomes visible to tensor copies and wgmma. */
+  machine("fenceProxyAsync", { text: statement("fence.proxy.async.shared::cta") }),
+  machine("syncWarp", { scope: "warp", text: () => "__syncwarp();" }),
+  pack("bf16"),
+  pack("f16"),
+  ...wgmmaInstructions,
+];

@@ -3,19 +3,10 @@
  * "ldmatrix", "cp.async". `semantics` is what the simulated machine does; mma sums in f64 and rounds once.
  */
 import { byteSize, decode, encode } from "../../dsl/dtype.ts";
-import type { Instruction, LaneOperand, PrintedOperand } from "../../compiler/ir/instruction.ts";
+import type { Instruction } from "../../compiler/ir/instruction.ts";
 import { hopperInstructions } from "./hopper.ts";
+import { arg, at, texts } from "./operands.ts";
 import type { CudaArch } from "./target.ts";
-
-type Lanes = readonly (readonly LaneOperand[])[];
-
-const at = <T>(list: readonly T[], i: number): T => {
-  const item = list[i];
-  if (item === undefined) throw new RangeError(`no operand or lane ${i} of ${list.length}`);
-  return item;
-};
-const arg = (lanes: Lanes, lane: number, operand: number): LaneOperand => at(at(lanes, lane), operand);
-const texts = (operands: readonly PrintedOperand[]): string => operands.flatMap((o) => (o.operand.kind === "Registers" ? o.registers : [o.text])).join(", ");
 
 /** (dst register, value, lane mask): dst = value of lane ^ mask. The mask is the same in all lanes and below 32. */
 const shuffleXor: Instruction = {
