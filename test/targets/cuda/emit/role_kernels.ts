@@ -1,5 +1,5 @@
 /** Loop IR programs with roles, built by hand: rings that TMA fills and wgmma reads. */
-import { add, binary, constant, type Expr, int, mul, sub } from "../../../../compiler/ir/expr.ts";
+import { add, binary, type Expr, int, mul, sub } from "../../../../compiler/ir/expr.ts";
 import type { LoopKernel, LoopStmt, Operand } from "../../../../compiler/ir/loop.ts";
 import { MULTIPROCESSORS } from "../../../../compiler/ir/manifest.ts";
 import { barrier, block, element, f32, forLoop, i32, ifThen, reg, shared, storeShared, tensor, thread } from "../../../compiler/interp/loop_kernels.ts";
