@@ -135,9 +135,11 @@ class Compiler {
         out.push(`for (let e = 0; e < ${s.values.length}; e++) ${buffer}.write(start + e, values[e], ${site}); }`);
         return;
       }
-      case "AtomicAdd":
-        out.push(`${js("buffer", s.buffer)}.add(${this.#expr(s.index)}, ${this.#expr(s.value)}, ${this.#site()});`);
+      case "Atomic": {
+        const change = `${js("buffer", s.buffer)}.${s.fn}(${this.#expr(s.index)}, ${this.#expr(s.value)}, ${this.#site()});`;
+        out.push(s.old === undefined ? change : `const ${js("scalar", s.old)} = ${change}`);
         return;
+      }
       case "Barrier":
         out.push(`yield { kind: "Barrier", site: ${this.#point()} };`);
         return;

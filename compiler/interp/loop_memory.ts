@@ -199,10 +199,19 @@ export class BufferView {
         `${count} elements are stored from ${this.#where(i)}, which is no multiple of ${count}`,
       );
   }
-  add(i: number, value: number, site: number): void {
+  /** Atomic changes; they return the value before. */
+  add(i: number, value: number, site: number): number {
+    return this.#change(i, site, (old) => old + value);
+  }
+  or(i: number, value: number, site: number): number {
+    return this.#change(i, site, (old) => old | value);
+  }
+  #change(i: number, site: number, change: (old: number) => number): number {
     const offset = this.#offset(i, site);
     this.#memory.checkAtomic(offset >> 2, site, () => this.#where(i));
-    writeElement(this.#buffer.dtype, this.#memory.bytes, offset, this.#get(offset) + value);
+    const old = this.#get(offset);
+    writeElement(this.#buffer.dtype, this.#memory.bytes, offset, change(old));
+    return old;
   }
   operand(start: number, site: number, writable: boolean, asynchronous: boolean): LaneOperand {
     const m = this.#memory.machine;

@@ -80,6 +80,8 @@ export type Operand =
 /** Byte address after the swizzle of TMA and wgmma: bits 4… are xored with bits 7…; as many as chunks of 16 bytes fit a line. */
 export const swizzled = (byte: number, swizzle: 0 | 32 | 64 | 128): number => (swizzle === 0 ? byte : byte ^ (((byte >> 7) & (swizzle / 16 - 1)) << 4));
 
+export type AtomicFn = "add" | "or";
+
 export type LoopStmt =
   /** An immutable scalar. */
   | { readonly kind: "Let"; readonly name: string; readonly value: Expr }
@@ -127,8 +129,8 @@ export type LoopStmt =
     }
   /** Writes consecutive elements; index is a multiple of values.length, and the bytes fill whole 4-byte words. */
   | { readonly kind: "StoreShared"; readonly buffer: string; readonly index: Expr; readonly values: readonly Expr[] }
-  /** buffer[index] += value on an i32 or u32 buffer, atomically within the block. */
-  | { readonly kind: "AtomicAdd"; readonly buffer: string; readonly index: Expr; readonly value: Expr }
+  /** buffer[index] += value, or |= value, on an i32 or u32 buffer, atomically within the block; `old` names the element's value before. */
+  | { readonly kind: "Atomic"; readonly fn: AtomicFn; readonly buffer: string; readonly index: Expr; readonly value: Expr; readonly old?: string }
   /** All threads of the block, or all of the role that it stands in; orders shared and global memory among them. */
   | { readonly kind: "Barrier" }
   /** The end of a kernel: warps part. Warps without a role are done. No statement but other roles' can follow. */
@@ -190,7 +192,7 @@ export function expressionsOf(s: LoopStmt): readonly (Expr | undefined)[] {
       return [...s.coords, ...s.values, s.guard, s.limit];
     case "StoreShared":
       return [s.index, ...s.values];
-    case "AtomicAdd":
+    case "Atomic":
       return [s.index, s.value];
     case "Call":
       return s.operands.flatMap(operandExpressions);

@@ -93,8 +93,8 @@ function printStmt(s: LoopStmt, indent: string, file: string): readonly string[]
       return [line(`store ${printGlobal(s.param, s.field, s.coords, s.values.length)} = ${s.values.map(printExpr).join(", ")}${printConditions(s)}`)];
     case "StoreShared":
       return [line(`${printRange(s.buffer, s.index, s.values.length)} = ${s.values.map(printExpr).join(", ")}`)];
-    case "AtomicAdd":
-      return [line(`atomic ${s.buffer}[${printExpr(s.index)}] += ${printExpr(s.value)}`)];
+    case "Atomic":
+      return [line(`atomic ${s.old === undefined ? "" : `${s.old} = `}${s.buffer}[${printExpr(s.index)}] ${s.fn === "add" ? "+=" : "|="} ${printExpr(s.value)}`)];
     case "Barrier":
       return [line("barrier")];
     case "Roles":

@@ -63,7 +63,7 @@ export function verifyBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
     };
     for (const e of expressionsOf(s)) if (e) read(e);
     if (s.kind === "StoreShared") found.push({ memory: s.buffer, mode: "write" });
-    if (s.kind === "AtomicAdd") found.push({ memory: s.buffer, mode: "atomic" });
+    if (s.kind === "Atomic") found.push({ memory: s.buffer, mode: "atomic" });
     if (s.kind === "StoreGlobal") found.push({ memory: s.param, mode: "write" });
     if (s.kind === "LoadGlobal" && outputs.has(s.param)) found.push({ memory: s.param, mode: "read" });
     if (s.kind === "Call") {

@@ -71,6 +71,10 @@ function declare(s: LoopStmt, { names, own }: Scope): void {
   if (s.kind === "Variable") names.set(s.name, { kind: "variable", type: s.type });
   if (s.kind === "Array") names.set(s.name, { kind: "array", type: s.type });
   if (s.kind === "Let" || s.kind === "Uniform" || s.kind === "Variable" || s.kind === "Array") own.add(s.name);
+  if (s.kind === "Atomic" && s.old !== undefined) {
+    names.set(s.old, { kind: "immutable", type: s.value.type });
+    own.add(s.old);
+  }
 }
 
 const none = (): Verdict => undefined;
@@ -110,9 +114,10 @@ const rules: { readonly [K in LoopStmt["kind"]]: (s: Extract<LoopStmt, { kind: K
       unless((s.values.length * byteSize(buffer.dtype)) % 4 === 0, `${s.values.length} elements of ${buffer.dtype} fill no whole word`),
     );
   },
-  AtomicAdd: (s, c) => {
+  Atomic: (s, c) => {
     const dtype = bufferOf(s.buffer, c)?.dtype;
-    return unless((dtype === "i32" || dtype === "u32") && s.value.type === dtype && s.index.type === "i32", "only whole numbers are added atomically");
+    const whole = unless((dtype === "i32" || dtype === "u32") && s.value.type === dtype && s.index.type === "i32", "only whole numbers change atomically");
+    return all(whole, s.old === undefined ? undefined : isNew(s.old, c));
   },
   Barrier: none,
   Roles: none,

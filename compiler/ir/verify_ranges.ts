@@ -38,6 +38,7 @@ export function verifyRanges(kernel: LoopKernel, fail: Fail): void {
       if (s.kind === "Array") scope = { ...scope, sizes: new Map(scope.sizes).set(s.name, s.size) };
       if (s.kind === "Let" || s.kind === "Uniform") bind(s.name, s.value, isConstant(s.value, scope));
       if (s.kind === "Variable") bind(s.name, anything, false);
+      if (s.kind === "Atomic" && s.old !== undefined) bind(s.old, anything, false);
       if (s.kind === "If") {
         walk(s.then, under(s.cond, scope));
         walk(s.otherwise, scope);
@@ -79,7 +80,7 @@ export function verifyRanges(kernel: LoopKernel, fail: Fail): void {
     for (const e of expressionsOf(s)) if (e) visit(e);
     if (s.kind === "SetRegister") registers(s.array, s.index);
     if (s.kind === "StoreShared") shared(s.buffer, s.index, s.values.length);
-    if (s.kind === "AtomicAdd") shared(s.buffer, s.index);
+    if (s.kind === "Atomic") shared(s.buffer, s.index);
     if (s.kind === "LoadGlobal") registers(s.array, s.index, s.count);
     if ((s.kind === "LoadGlobal" || s.kind === "StoreGlobal") && !s.guard) global(s.param, s.field, s.coords, s.coords.length - (s.limit ? 1 : 0));
     if (s.kind !== "Call") return;

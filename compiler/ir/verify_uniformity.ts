@@ -29,6 +29,10 @@ export function verifyUniformity(kernel: LoopKernel, instructions: ReadonlyMap<s
       if (s.kind === "Let") note(s, uniform(s.value, scope));
       if (s.kind === "Variable") note(s, uniform(s.init, scope));
       if (s.kind === "Let" || s.kind === "Uniform" || s.kind === "Variable") scope = new Map(scope).set(s.name, s);
+      if (s.kind === "Atomic" && s.old !== undefined) {
+        note(s, false);
+        scope = new Map(scope).set(s.old, s);
+      }
       if (s.kind === "Assign") note(scope.get(s.name), together && uniform(s.value, scope));
       if (s.kind === "For") {
         note(s, together && same);

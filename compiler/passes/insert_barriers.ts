@@ -111,7 +111,7 @@ function accesses(s: LoopStmt, instructions: ReadonlyMap<string, Instruction>, o
     else if (s.kind === "StoreShared") writes.add(s.buffer);
     else if (s.kind === "StoreGlobal") writes.add(s.param);
     else if (s.kind === "LoadGlobal" && outputs.has(s.param)) reads.add(s.param);
-    else if (s.kind === "AtomicAdd") atomics.add(s.buffer);
+    else if (s.kind === "Atomic") atomics.add(s.buffer);
     else if (s.kind === "Call") {
       const record = instructions.get(s.instruction);
       s.operands.forEach((o, i) => {

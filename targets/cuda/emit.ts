@@ -187,8 +187,10 @@ class CudaEmitter {
         if (s.values.length === 1) return lines.add(`${x.bufferElement(s.buffer, s.index)} = ${this.#encoded(dtype, s.values[0]!)};`);
         return lines.add(...this.#vectorStore(x.sharedPointer(s.buffer, s.index), dtype, s.values));
       }
-      case "AtomicAdd":
-        return lines.add(`atomicAdd(&${x.bufferElement(s.buffer, s.index)}, ${x.print(s.value).code});`);
+      case "Atomic": {
+        const change = `${s.fn === "add" ? "atomicAdd" : "atomicOr"}(&${x.bufferElement(s.buffer, s.index)}, ${x.print(s.value).code});`;
+        return lines.add(s.old === undefined ? change : `const ${scalarText[s.value.type]} ${this.#names.of("scalar", s.old)} = ${change}`);
+      }
       case "Barrier":
         return lines.add(this.#barrier());
       case "Roles":

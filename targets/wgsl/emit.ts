@@ -225,8 +225,10 @@ class WgslEmitter {
         return this.#store(s);
       case "StoreShared":
         return this.#storeShared(s);
-      case "AtomicAdd":
-        return lines.add(`atomicAdd(&${x.bufferElement(s.buffer, s.index)}, ${x.print(s.value).code});`);
+      case "Atomic": {
+        const change = `${s.fn === "add" ? "atomicAdd" : "atomicOr"}(&${x.bufferElement(s.buffer, s.index)}, ${x.print(s.value).code});`;
+        return lines.add(s.old === undefined ? change : `let ${this.#names.of("scalar", s.old)} = ${change}`);
+      }
       case "Barrier":
         this.#requireTogether("a barrier");
         if (this.#readsWritten) lines.add("storageBarrier();");

@@ -5,7 +5,7 @@ import { allStatements } from "../text.ts";
 
 /** Shared buffers that are added to atomically: arrays of atomics. */
 export const atomicBuffers = (kernel: LoopKernel): Set<string> =>
-  new Set([...allStatements(kernel.body)].flatMap((s) => (s.kind === "AtomicAdd" ? [s.buffer] : [])));
+  new Set([...allStatements(kernel.body)].flatMap((s) => (s.kind === "Atomic" ? [s.buffer] : [])));
 
 /** Some thread may read from a buffer what another thread wrote to it: barriers must order device memory too. */
 export function readsWritten(kernel: LoopKernel): boolean {

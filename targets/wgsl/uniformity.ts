@@ -28,6 +28,7 @@ export function analyseUniformity(kernel: LoopKernel): Uniformity {
     for (const s of body) {
       if (s.kind === "Let" && !isUniform(s.value)) varying.add(s.name);
       if (s.kind === "Variable" && !isUniform(s.init)) varying.add(s.name);
+      if (s.kind === "Atomic" && s.old !== undefined) varying.add(s.old);
       if (s.kind === "Assign" && !(flow && isUniform(s.value))) varying.add(s.name);
       if (s.kind === "For") {
         const bounds = isUniform(s.lo) && isUniform(s.hi);

@@ -183,7 +183,7 @@ function histogramAdd(ctx: Lowering, s: Extract<PlanStmt, { kind: "HistogramAdd"
   ctx.when(ctx.firstCopy(s.layout), () =>
     overRegisters(ctx, s.layout, s.bin.axes, (at) => {
       const keep = and(insideTile(ctx, s.layout, s.bin.axes, at.coords), convert("bool", element(ctx, s.keep, at)));
-      ctx.when(keep, () => ctx.emit({ kind: "AtomicAdd", buffer: s.histogram, index: convert("i32", element(ctx, s.bin, at)), value: constant("u32", 1) }));
+      ctx.when(keep, () => ctx.emit({ kind: "Atomic", fn: "add", buffer: s.histogram, index: convert("i32", element(ctx, s.bin, at)), value: constant("u32", 1) }));
     }),
   );
 }

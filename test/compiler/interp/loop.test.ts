@@ -291,13 +291,23 @@ describe("faults", () => {
 
   it("a plain read beside atomic additions", () => {
     const counters: LoopKernel["shared"] = [{ name: "c", dtype: "u32", elements: 2, offset: 0, note: "c" }];
-    const addOne: LoopStmt = { kind: "AtomicAdd", buffer: "c", index: int(0), value: constant("u32", 1) };
+    const addOne: LoopStmt = { kind: "Atomic", fn: "add", buffer: "c", index: int(0), value: constant("u32", 1) };
     const clear = ifThen(binary("==", thread, int(0)), [storeShared("c", int(0), constant("u32", 0))]);
     const read = y({ kind: "Convert", type: "f32", a: shared("c", int(0), "u32") });
     expect(fault([clear, barrier, addOne, barrier, read], { shared: counters })).toBe("no fault");
     expect(fault([clear, barrier, addOne, read], { shared: counters })).toMatch(/^\[race\] k: shared-memory race on "c"\[0\]/);
     expect(fault([clear, addOne, barrier, read], { shared: counters })).toMatch(/^\[(race|uninitialised)\]/);
     expect(fault([addOne], { shared: counters })).toMatch(/^\[uninitialised\] k: "c"\[0\] is added to and this block has not set it/);
+  });
+
+  it("two threads on the place that one of them was given", () => {
+    const counters: LoopKernel["shared"] = [...kernelOf([]).shared, { name: "c", dtype: "u32", elements: 2, offset: 1024, note: "c" }];
+    const clear = ifThen(binary("<", thread, int(2)), [storeShared("c", thread, constant("u32", 0))]);
+    const take = (fn: "add" | "or"): LoopStmt => ({ kind: "Atomic", fn, buffer: "c", index: int(0), value: constant("u32", 1), old: "place" });
+    const keep = storeShared("s", { kind: "Convert", type: "i32", a: variable("u32", "place") }, f32(1));
+    const body = [keep, barrier, y(shared("s", thread))];
+    expect(fault([clear, barrier, take("add"), ...body], { shared: counters, sharedBytes: 1152 })).toBe("no fault");
+    expect(fault([clear, barrier, take("or"), ...body], { shared: counters, sharedBytes: 1152 })).toMatch(/^\[race\] k: shared-memory race on "s"\[1\]/);
   });
 
   it("buffers that overlap while both live", () => {

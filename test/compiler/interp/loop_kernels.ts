@@ -203,7 +203,8 @@ export const histogram: LoopKernel = {
       i32("N"),
       [
         {
-          kind: "AtomicAdd",
+          kind: "Atomic",
+          fn: "add",
           buffer: "bins",
           index: convert("i32", binary("&", element("x", [i32("i")], "u32"), constant("u32", 15))),
           value: constant("u32", 1),

@@ -16,7 +16,7 @@ const read = (b: string): Expr => ({ kind: "Shared", type: "i32", buffer: b, ind
 let names = 0;
 const reads = (b: string): LoopStmt => ({ kind: "Let", name: `r${names++}`, value: read(b) });
 const writes = (b: string): LoopStmt => ({ kind: "StoreShared", buffer: b, index: thread, values: [thread] });
-const adds = (b: string): LoopStmt => ({ kind: "AtomicAdd", buffer: b, index: int(0), value: int(1) });
+const adds = (b: string): LoopStmt => ({ kind: "Atomic", fn: "add", buffer: b, index: int(0), value: int(1) });
 const copies = (b: string): LoopStmt => ({
   kind: "Call",
   instruction: "cpAsync16",
@@ -59,7 +59,7 @@ function shape(list: readonly LoopStmt[]): string {
           return `[${shape(s.then)}:${shape(s.otherwise)}]`;
         case "StoreGlobal":
           return "P";
-        case "AtomicAdd":
+        case "Atomic":
           return "A";
         case "StoreShared":
           return s.buffer === "a" ? "W" : "s";

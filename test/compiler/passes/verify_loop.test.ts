@@ -73,7 +73,7 @@ test.each<[string, LoopStmt[], RegExp]>([
   ["a coordinate too many", [put(thread, { coords: [thread, thread] })], /no such element/],
   ["a store to an input", [put(thread, { param: "x" })], /x is an input/],
   ["a guard that is a number", [put(thread, { guard: int(1) })], /guard is no bool/],
-  ["an atomic on floats", [{ kind: "AtomicAdd", buffer: "s", index: int(0), value: f32(1) }], /only whole numbers/],
+  ["an atomic on floats", [{ kind: "Atomic", fn: "add", buffer: "s", index: int(0), value: f32(1) }], /only whole numbers/],
   ["an instruction that does not exist", [call("wgmma", [])], /no instruction wgmma/],
   ["too few operands", [array("r", 1), call("shuffleXor", [registers("r", int(0), 1), value(f32(1))])], /takes \(1 registers, Value, Value\)/],
   ["too many registers", [array("r", 2), call("shuffleXor", [registers("r", int(0), 2), value(f32(1)), value(int(1))])], /not \(2 registers/],

@@ -191,7 +191,7 @@ describe("refusals", () => {
     );
     expect(() => expression(element("nothing", []))).toThrow('there is no param "nothing"');
     expect(() => expression(element("x", [thread]))).toThrow('"x" has 3 axes and is accessed with 1 coords');
-    expect(() => statement(forLoop("i", int(0), int(2), [{ kind: "AtomicAdd", buffer: "none", index: int(0), value: int(1) }]))).toThrow(
+    expect(() => statement(forLoop("i", int(0), int(2), [{ kind: "Atomic", fn: "add", buffer: "none", index: int(0), value: int(1) }]))).toThrow(
       'there is no shared buffer "none"',
     );
     expect(() => cudaArch("cuda:sm_70")).toThrow('no CUDA architecture "cuda:sm_70"; known: cuda:sm_80, ');

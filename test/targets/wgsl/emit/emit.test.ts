@@ -65,7 +65,7 @@ describe("uniform values", () => {
     guard: binary("<", block, i32("R")),
     fill: int(0),
   };
-  const inCounters: LoopStmt = { kind: "AtomicAdd", buffer: "counters", index: int(0), value: constant("u32", 1) };
+  const inCounters: LoopStmt = { kind: "Atomic", fn: "add", buffer: "counters", index: int(0), value: constant("u32", 1) };
   const cases: readonly (readonly [string, readonly LoopStmt[], RegExp])[] = [
     ["dims and the block index", [uniform("u", add(i32("R"), block))], /let u = dims\.R \+ block;/],
     ["read-only params at uniform coords", [uniform("u", guarded)], /let u = n_or\(block < dims\.R, block, 0\);/],
