@@ -2,8 +2,10 @@
  * Indexer logits over the paged index-key cache (decode).
  * A page holds `pageTokens` keys as e4m3 or bf16, token-major, and then one f32 scale a token (planar); the page stride may be larger.
  * Row r of request b is query token r of `nextN`; it sees `lengths[b, r]` tokens. A page id below 0 or past the cache reads as zero keys.
+ *
+ * A block takes one request and PAGES entries of its block table, and walks those that the request's length covers.
  */
-import { each, field, gemm, input, inputRecord, kernel, load, map, max, output, scalar, store, sum } from "../index.ts";
+import { blocks, div, each, field, gemm, input, inputRecord, kernel, load, map, max, output, scalar, store, sum } from "../index.ts";
 import { byteSize } from "../dtype.ts";
 import type { Dsa } from "./spec.ts";
 
@@ -26,21 +28,23 @@ export const pagedIndexerLogits = (dsa: Dsa) => {
       lengths: input("i32", { b: "B", n: dsa.nextN }),
       logits: output(dsa.logitsDtype, { b: "B", n: dsa.nextN, t: "T" }, { pitch: { n: "logitsPitch" } }),
     },
-    tune: {},
-    grid: (a) => ({ b: each(a.q.size.b), i: each(a.blockTable.size.i) }),
-    body(a, _tune, { b, i }) {
-      const start = i * dsa.pageTokens;
+    tune: { PAGES: 8 },
+    grid: (a, { PAGES }) => ({ b: each(a.q.size.b), ic: blocks("i", 0, a.blockTable.size.i, PAGES) }),
+    body(a, _tune, { b, ic }) {
       const length = scalar(max(load(a.lengths.tile({ b })), "n"));
-      if (start < length) {
+      const used = div(length + dsa.pageTokens - 1, dsa.pageTokens);
+      const to = Math.min(ic.start + ic.size, used, a.blockTable.size.i);
+      const q = load(a.q.tile({ b }));
+      const qScale = load(a.qScale.tile({ b }));
+      const w = load(a.w.tile({ b }));
+      for (const { start: i } of blocks("i", ic.start, to, 1)) {
         const page = scalar(load(a.blockTable.tile({ b, i })));
-        const q = load(a.q.tile({ b }));
         const k = load(a.pages.k.tile({ p: page }));
-        const qScale = load(a.qScale.tile({ b }));
         const kScale = load(a.pages.kScale.tile({ p: page }));
-        const w = load(a.w.tile({ b }));
         const dot = gemm(k, q, "d");
         const head = map([dot, qScale, kScale, w], (s, qs, ks, w) => dsa.score.f(s * qs * ks) * w);
-        store(a.logits.tile({ b, t: { axis: "t", start, size: dsa.pageTokens } }), sum(head, "h"));
+        const tb = { axis: "t", start: i * dsa.pageTokens, size: dsa.pageTokens } as const;
+        store(a.logits.tile({ b, t: tb }), sum(head, "h"));
       }
     },
   });

@@ -2,8 +2,8 @@
 import type { Schedule } from "../../compiler/target.ts";
 
 const schedules: Readonly<Record<string, Schedule>> = {
-  indexer_logits: { threads: 128, tune: { BQ: 1, BT: 32 } },
-  paged_indexer_logits: { threads: 128 },
+  indexer_logits: { threads: 128, tune: { BQ: 1, BT: 32, CHUNK: 512 } },
+  paged_indexer_logits: { threads: 128, tune: { PAGES: 4 } },
   topk: { threads: 256, tune: { BT: 1024 } },
   sparse_mla: { threads: 128, tune: { BH: 16, BJ: 8 } },
   sparse_mla_decode: { threads: 128, tune: { BH: 16, BJ: 8 } },

@@ -44,8 +44,8 @@ export const smallSpec: fc.Arbitrary<Dsa> = fc.record({
 
 /** Tune numbers that make several blocks of small sizes. */
 export const smallTune: Readonly<Record<KernelName, Readonly<Record<string, number>>>> = {
-  indexer_logits: { BQ: 2, BT: 4 },
-  paged_indexer_logits: {},
+  indexer_logits: { BQ: 2, BT: 4, CHUNK: 8 },
+  paged_indexer_logits: { PAGES: 2 },
   topk: { BT: 8 },
   sparse_mla: { BH: 2, BJ: 4 },
   sparse_mla_decode: { BH: 2, BJ: 4 },

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { compileJob, textOf } from "../../compiler/cli/jobs.ts";
 import { targetNamed } from "../../compiler/cli/targets.ts";
+import { compile } from "../../compiler/pipeline.ts";
 import { fromBytes } from "../../dsl/dtype.ts";
 import type { Kernel } from "../../dsl/index.ts";
 import { kernels } from "../../dsl/kernels/index.ts";
@@ -63,6 +64,16 @@ describe.each(["wgsl", "cuda:sm_80"])("Loop IR for %s", (target) => {
   test.each(titled(tinySubjects))("%s", async (_, subject) => {
     const { loop, tile } = await compiled(subject, target);
     await expectRight(subject, loopExecutor(loop, targetNamed(target), tile.tune), 2);
+  });
+});
+
+describe("Loop IR in chunks smaller than the context", () => {
+  const tunes = { indexer_logits: { BQ: 2, BT: 16, CHUNK: 32 }, paged_indexer_logits: { PAGES: 1 } };
+  test.each(titled(tinySubjects.filter(({ kernel }) => kernel in tunes)))("%s", async (_, subject) => {
+    const tune = tunes[subject.kernel as keyof typeof tunes];
+    const target = targetNamed("cuda:sm_80");
+    const { loop, tile } = await compile({ ...textOf(subject.kernel), spec: subject.spec, target, tune });
+    await expectRight(subject, loopExecutor(loop, target, tile.tune), 2);
   });
 });
 

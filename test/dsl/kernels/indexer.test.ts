@@ -57,7 +57,7 @@ test("indexer logits agree with f64 loops inside every window", () => {
           last: last.bytes,
           logits,
         };
-        indexerLogits(dsa).run(buffers, { logitsPitch: pitch }, { BQ: 2, BT: 8 });
+        indexerLogits(dsa).run(buffers, { logitsPitch: pitch }, { BQ: 2, BT: 8, CHUNK: 16 });
         const actual = fromBytes(dsa.logitsDtype, logits);
         const untouched = fromBytes(dsa.logitsDtype, new Uint8Array(4).fill(0x55))[0];
         for (let i = 0; i < Q; i++) {
@@ -115,6 +115,7 @@ describe("paged indexer logits", () => {
           pagedIndexerLogits(dsa).run(
             { q: q.bytes, pages, blockTable: blockTable.bytes, qScale: qScale.bytes, w: w.bytes, lengths: lengths.bytes, logits },
             { T, P, pageBytes, logitsPitch: pitch },
+            { PAGES: 3 },
           );
           const actual = fromBytes(dsa.logitsDtype, logits);
           for (let b = 0; b < B; b++) {
