@@ -10,7 +10,7 @@ import { type MemoryAxis, readBlock, sizeOf, type Span, stridesFor, writeBlock }
 import { exprText, library } from "./expr_text.ts";
 
 /** The state of one block. */
-interface Block {
+export interface Block {
   /** By id. */
   readonly tiles: Float64Array[];
   /** By slot. */
@@ -19,7 +19,7 @@ interface Block {
   readonly appends: Map<string, { count: number; readonly capacity: number; write(position: number, value: number): void }>;
 }
 type Step = (block: Block) => void;
-type Scalar = (scalars: readonly number[]) => number;
+export type Scalar = (scalars: readonly number[]) => number;
 
 /**
  * Runs all blocks of the grid. Outputs are written in place; bytes that no block writes stay. Pitches default to packed. A missing dim or
@@ -52,12 +52,12 @@ export function interpretTile(kernel: TileKernel, buffers: Readonly<Record<strin
 
 // ---- Memory ----------------------------------------------------------------------------------------------------------------------------
 
-interface FieldMemory {
+export interface FieldMemory {
   readonly view: DataView;
   readonly offset: number;
   readonly axes: readonly MemoryAxis[];
 }
-interface Context {
+export interface Context {
   slot(name: string): number;
   memory(view: TileView): FieldMemory;
 }
@@ -91,7 +91,7 @@ function spansOf(view: TileView, axes: readonly Axis[], cx: Context): (block: Bl
 
 // ---- Scalars and statements ------------------------------------------------------------------------------------------------------------
 
-function scalar(e: Expr, cx: Context): Scalar {
+export function scalar(e: Expr, cx: Context): Scalar {
   const { lines, value } = exprText(e, (name) => `scalars[${cx.slot(name)}]`);
   return new Function(...library.names, `return (scalars) => { ${lines.join(" ")} return ${value}; };`)(...library.values) as Scalar;
 }
@@ -189,7 +189,7 @@ function compileStmt(s: TileStmt, cx: Context): Step {
 }
 
 /** Copies values to variables, all at once: a loop may swap two of them. */
-function copier(tiles: readonly (readonly [TileValue, TileValue])[], scalars: readonly (readonly [string, string])[], cx: Context): Step {
+export function copier(tiles: readonly (readonly [TileValue, TileValue])[], scalars: readonly (readonly [string, string])[], cx: Context): Step {
   const slots = scalars.map(([to, from]) => [cx.slot(to), cx.slot(from)] as const);
   return (block) => {
     const newTiles = tiles.map(([, from]) => block.tiles[from.id]!);
@@ -263,7 +263,7 @@ function rounder(dtype: TileType): (data: Float64Array) => Float64Array {
   };
 }
 
-function compileOp(op: TileOp, v: TileValue, cx: Context): (block: Block) => Float64Array {
+export function compileOp(op: TileOp, v: TileValue, cx: Context): (block: Block) => Float64Array {
   const size = sizeOf(v.axes);
   switch (op.kind) {
     case "Load": {

@@ -1,0 +1,55 @@
+/** Which sectors of the buffers a launch touches. */
+import { type FieldMemory } from "../interp/tile.ts";
+import { evaluate, type Param } from "../ir/manifest.ts";
+
+/** Bytes that device memory moves together. */
+export const sectorBytes = 32;
+
+/** One byte a sector, 1 where it is touched, by param. */
+export type Touched = ReadonlyMap<string, Uint8Array>;
+
+export const touchedMemory = (params: readonly Param[], dims: Readonly<Record<string, number>>): Touched =>
+  new Map(params.map((p) => [p.name, new Uint8Array(Math.ceil(Math.max(evaluate(p.bytes, dims), 0) / sectorBytes))]));
+
+export function countSectors(touched: Touched): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const [param, sectors] of touched) {
+    let count = 0;
+    for (let i = 0; i < sectors.length; i++) count += sectors[i]!;
+    if (count > 0) counts[param] = count * sectorBytes;
+  }
+  return counts;
+}
+
+/** Positions of one axis; they may reach past its ends. */
+export interface Interval {
+  start: number;
+  count: number;
+}
+
+/** Marks the elements of `elementBytes` in a box of a field, cut at the borders of its axes. */
+export function touch(sectors: Uint8Array, { axes, offset }: FieldMemory, box: readonly Interval[], elementBytes: number): void {
+  // the innermost axes that are one run of bytes
+  let [run, first, outer] = [elementBytes, offset, axes.length];
+  while (outer > 0) {
+    const { size, stride } = axes[outer - 1]!;
+    if (stride !== run) break;
+    const { start, count } = box[outer - 1]!;
+    const [lo, hi] = [Math.max(0, start), Math.min(size, start + count)];
+    if (hi <= lo) return;
+    outer--;
+    first += lo * stride;
+    run = (hi - lo) * stride;
+    if (hi - lo < size) break;
+  }
+  const mark = (axis: number, byte: number): void => {
+    if (axis === outer) {
+      sectors.fill(1, Math.floor(byte / sectorBytes), Math.ceil((byte + run) / sectorBytes));
+      return;
+    }
+    const { size, stride } = axes[axis]!;
+    const { start, count } = box[axis]!;
+    for (let i = Math.max(0, start); i < Math.min(size, start + count); i++) mark(axis + 1, byte + i * stride);
+  };
+  mark(0, first);
+}
