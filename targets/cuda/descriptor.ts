@@ -14,7 +14,7 @@ export function descriptorText(m: Matrix, x: CudaExprs): string {
   const { base, constant } = splitConstant(m.index);
   const bytes = constant * byteSize(x.buffer(m.buffer).dtype);
   if (bytes % 16 !== 0) x.fail(`a matrix operand starts at byte ${bytes} of "${m.buffer}", which is no multiple of 16`);
-  // K-major lines hold a whole swizzle: the distance to the next is not read, and 16 is what the manual's examples state
+  // the manual: not used for swizzled K-major matrices, assumed to be 1 (of 16 bytes)
   const leading = m.major === "k" ? 16 : m.leading;
   const descriptor = `descriptor${m.swizzle}(${x.sharedPointer(m.buffer, base).code}, ${m.stride}, ${leading})`;
   return bytes === 0 ? descriptor : `${descriptor} ${bytes < 0 ? "-" : "+"} ${Math.abs(bytes / 16)}`;
@@ -23,9 +23,9 @@ export function descriptorText(m: Matrix, x: CudaExprs): string {
 /** A sum as what varies and what does not. */
 function splitConstant(e: Expr): { readonly base: Expr; readonly constant: number } {
   if (e.kind === "Const") return { base: int(0), constant: e.value };
-  if (e.kind !== "Binary" || e.op !== "+") return { base: e, constant: 0 };
+  if (e.kind !== "Binary" || (e.op !== "+" && e.op !== "-")) return { base: e, constant: 0 };
   const [a, b] = [splitConstant(e.a), splitConstant(e.b)];
-  return { base: binary("+", a.base, b.base), constant: a.constant + b.constant };
+  return { base: binary(e.op, a.base, b.base), constant: e.op === "+" ? a.constant + b.constant : a.constant - b.constant };
 }
 
 /** Bytes between groups of eight lines (`stride`) and to the next lines of the same matrix (`leading`). */

@@ -73,7 +73,7 @@ class CudaEmitter {
   readonly #helpers = new Set<string>();
   /** The statement is the only one of its block, so what it declares needs no braces of its own. */
   #alone = false;
-  /** The role whose body is being printed, and the number of its named barrier. */
+  /** The role whose body is being printed (roles end a kernel), and the number of its named barrier. */
   #role: { readonly role: LoopRole; readonly barrier: number } | undefined;
   readonly #temporaries: Record<"at" | "valid" | "words" | "e", string>;
 
@@ -232,8 +232,8 @@ class CudaEmitter {
         const warps = role.warps === 1 ? `warp ${role.firstWarp}` : `warps ${role.firstWarp} to ${role.firstWarp + role.warps - 1}`;
         lines.add(`// role ${role.name}: ${warps}${registers === undefined ? "" : `, ${registers} registers a thread`}`);
         this.#role = { role, barrier: roles.indexOf(role) + 1 };
+        this.#exprs.roleStart = role.firstWarp * cudaLimits.warp;
         this.#body(role.body);
-        this.#role = undefined;
       });
     });
   }

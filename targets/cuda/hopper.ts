@@ -18,11 +18,12 @@ const machine = (
 
 const statement = (ptx: string) => (): string => `asm volatile("${ptx};" ::: "memory");`;
 
-/** `body` with `bar` the address of the first argument, a barrier. */
-const onBarrier = (name: string, parameters: string, asm: string, inputs = ""): string =>
+/** A function of a barrier: its address is %0, `inputs` follow. */
+const barrierHelper = (name: string, parameters: string, ptx: string, inputs = ""): string =>
   [
     `__device__ inline void ${name}(u64* barrier${parameters}) {`,
-    `  asm volatile("${asm};" :: "r"((u32)__cvta_generic_to_shared(barrier))${inputs} : "memory");`,
+    `  asm volatile("${ptx}"`,
+    `               :: "r"((u32)__cvta_generic_to_shared(barrier))${inputs} : "memory");`,
     "}",
   ].join("\n");
 
@@ -31,13 +32,13 @@ const barriers: readonly Instruction[] = [
   machine("mbarrierInit", {
     operands: ["Barrier", "Value"],
     text: (o) => `mbarrierInit(${texts(o)});`,
-    helper: onBarrier("mbarrierInit", ", u32 arrivals", "mbarrier.init.shared::cta.b64 [%0], %1", ', "r"(arrivals)'),
+    helper: barrierHelper("mbarrierInit", ", u32 arrivals", "mbarrier.init.shared::cta.b64 [%0], %1;", ', "r"(arrivals)'),
   }),
   machine("mbarrierInitFence", { text: statement("fence.mbarrier_init.release.cluster") }),
   machine("mbarrierArrive", {
     operands: ["Barrier"],
     text: (o) => `mbarrierArrive(${texts(o)});`,
-    helper: onBarrier("mbarrierArrive", "", "mbarrier.arrive.shared::cta.b64 _, [%0]"),
+    helper: barrierHelper("mbarrierArrive", "", "mbarrier.arrive.shared::cta.b64 _, [%0];"),
   }),
   /** (barrier): one arrival, after all that the lanes did before. */
   machine("mbarrierArriveWarp", {
@@ -56,25 +57,25 @@ const barriers: readonly Instruction[] = [
   machine("mbarrierExpect", {
     operands: ["Barrier", "Value"],
     text: (o) => `mbarrierExpect(${texts(o)});`,
-    helper: onBarrier("mbarrierExpect", ", u32 bytes", "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1", ', "r"(bytes)'),
+    helper: barrierHelper("mbarrierExpect", ", u32 bytes", "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;", ', "r"(bytes)'),
   }),
   /** (barrier, parity): until the phase of that parity has ended. */
   machine("mbarrierWait", {
     operands: ["Barrier", "Value"],
     text: (o) => `mbarrierWait(${texts(o)});`,
-    helper: onBarrier(
+    helper: barrierHelper(
       "mbarrierWait",
       ", u32 parity",
       "{ .reg .pred done; again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; @!done bra again; }",
       ', "r"(parity)',
-    ).replace('};"', '}"'),
+    ),
   }),
   /** (barrier): an arrival, when the copies that this thread started with cp.async have landed. */
   machine("cpAsyncArrive", {
     timeline: "cpAsync",
     operands: ["Barrier"],
     text: (o) => `cpAsyncArrive(${texts(o)});`,
-    helper: onBarrier("cpAsyncArrive", "", "cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0]"),
+    helper: barrierHelper("cpAsyncArrive", "", "cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];"),
   }),
 ];
 

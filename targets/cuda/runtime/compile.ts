@@ -94,8 +94,8 @@ export interface KernelUsage {
 }
 
 /**
- * Assembles `text` for `architecture` ("sm_90a") with nvcc; needs no GPU. `warnings` holds the lines of ptxas about lost
- * performance too. A refused text is a DeviceError with the log and the lines it names.
+ * Assembles `text` for `architecture` ("sm_90a") with nvcc; needs no GPU. `warnings` holds what ptxas says of wgmma and setmaxnreg
+ * (C75xx) too. A refused text is a DeviceError with the log and the lines it names.
  */
 export async function compileWithNvcc(
   text: string,
@@ -131,7 +131,7 @@ function parsePtxas(log: string): { kernels: KernelUsage[]; warnings: string[] }
       sharedBytes: figure(/(\d+) bytes smem/),
     };
   });
-  return { kernels, warnings: log.split("\n").filter((line) => /warning|performance loss|serialized/i.test(line)) };
+  return { kernels, warnings: log.split("\n").filter((line) => /warning|\(C75\d\d\)/i.test(line)) };
 }
 
 function refused(compiler: string, kernel: string, architecture: string, text: string, log: string): DeviceError {

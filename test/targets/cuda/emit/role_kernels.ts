@@ -46,7 +46,10 @@ const eachTile = (body: readonly LoopStmt[]): readonly LoopStmt[] => [
 ];
 const notParity = sub(int(1), i32("parity"));
 
-/** out[t, n] = sum over d of keys[t, d] * q[n, d], of e4m3: one warp fetches 128 keys at a time, two warpgroups multiply. */
+/**
+ * out[t, n] = sum over d of keys[t, d] * q[n, d], of e4m3: one warp fetches 128 keys at a time, two warpgroups multiply
+ * them. What the first 64 n gave is stored while the others are under way.
+ */
 export const ringScores: LoopKernel = {
   name: "ring_scores",
   loc: { file: "roles.ts", line: 1, column: 1 },
@@ -89,38 +92,43 @@ export const ringScores: LoopKernel = {
             source(5),
             define("row", add(mul(over(thread, 32), int(16)), over(modulo(thread, 32), 4))),
             define("start", mul(over(thread, 128), int(64 * 128))),
-            array("acc", "f32", 64),
+            array("low", "f32", 32),
+            array("high", "f32", 32),
             invoke("mbarrierWait", onBarrier("q_full"), value(int(0))),
             ...eachTile([
               source(7),
               invoke("mbarrierWait", onBarrier("keys_full", i32("slot")), value(i32("parity"))),
               invoke("wgmmaFence"),
-              ...[0, 32, 64, 96].map((k) =>
-                invoke(
-                  `wgmma.m64n128k32.e4m3${k === 0 ? ".first" : ""}`,
-                  registers("acc", 64),
-                  matrix("keys", add(add(mul(i32("slot"), int(16384)), i32("start")), int(k))),
-                  matrix("q", int(k)),
+              ...["low", "high"].flatMap((acc, half) => [
+                ...[0, 32, 64, 96].map((d) =>
+                  invoke(
+                    `wgmma.m64n64k32.e4m3${d === 0 ? ".first" : ""}`,
+                    registers(acc, 32),
+                    matrix("keys", add(add(mul(i32("slot"), int(16384)), i32("start")), int(d))),
+                    matrix("q", int(8192 * half + d)),
+                  ),
                 ),
-              ),
-              invoke("wgmmaCommit"),
-              invoke("wgmmaWait.0.64", registers("acc", 64)),
-              invoke("mbarrierArriveWarp", onBarrier("keys_empty", i32("slot"))),
+                invoke("wgmmaCommit"),
+              ]),
               source(8),
-              unrolled(
-                "r",
-                32,
-                define("t", add(add(mul(i32("tile"), int(128)), i32("row")), mul(modulo(i32("r"), 2), int(8)))),
-                {
-                  kind: "StoreGlobal",
-                  param: "out",
-                  field: "",
-                  coords: [i32("t"), add(mul(over(i32("r"), 2), int(8)), mul(modulo(thread, 4), int(2)))],
-                  values: [reg("acc", mul(i32("r"), int(2))), reg("acc", add(mul(i32("r"), int(2)), int(1)))],
-                  guard: binary("<", i32("t"), i32("T")),
-                  aligned: true,
-                },
-              ),
+              ...["low", "high"].flatMap((acc, half) => [
+                invoke(`wgmmaWait.${1 - half}.32`, registers(acc, 32)),
+                ...(half === 1 ? [invoke("mbarrierArriveWarp", onBarrier("keys_empty", i32("slot")))] : []),
+                unrolled(
+                  "r",
+                  16,
+                  define("t", add(add(mul(i32("tile"), int(128)), i32("row")), mul(modulo(i32("r"), 2), int(8)))),
+                  {
+                    kind: "StoreGlobal",
+                    param: "out",
+                    field: "",
+                    coords: [i32("t"), add(add(mul(over(i32("r"), 2), int(8)), mul(modulo(thread, 4), int(2))), int(64 * half))],
+                    values: [reg(acc, mul(i32("r"), int(2))), reg(acc, add(mul(i32("r"), int(2)), int(1)))],
+                    guard: binary("<", i32("t"), i32("T")),
+                    aligned: true,
+                  },
+                ),
+              ]),
             ]),
           ],
         },
