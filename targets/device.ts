@@ -2,7 +2,7 @@
  * What every runtime offers: buffers, kernels loaded from (manifest, text), launches in order.
  * CUDA (`targets/cuda/runtime`) and WebGPU (`targets/wgsl/runtime.ts`) implement it.
  */
-import { evaluate, type Manifest } from "../compiler/ir/manifest.ts";
+import { evaluate, type Manifest, MULTIPROCESSORS } from "../compiler/ir/manifest.ts";
 
 /** Device memory. Free it with `free`; a buffer of a closed device is gone. */
 export interface DeviceBuffer {
@@ -61,8 +61,11 @@ export interface LaunchPlan {
   readonly blocks: number;
 }
 
-/** Resolves dims and checks every buffer against the manifest before anything is launched. */
-export function planLaunch({ executable, buffers, dims }: Launch): LaunchPlan {
+/**
+ * Resolves dims and checks every buffer against the manifest before anything is launched. `multiprocessors` of the device, where the
+ * runtime knows them, for grids that fill it.
+ */
+export function planLaunch({ executable, buffers, dims }: Launch, multiprocessors?: number): LaunchPlan {
   const { manifest } = executable;
   const values: Record<string, number> = { ...dims };
   for (const dim of manifest.dims) {
@@ -84,5 +87,6 @@ export function planLaunch({ executable, buffers, dims }: Launch): LaunchPlan {
     if (buffer.bytes < need)
       throw new DeviceError(`${manifest.kernel}: buffer "${param.name}" has ${buffer.bytes} bytes and needs ${need}`, "check its dims and pitch");
   }
-  return { dims: manifest.dims.map((d) => values[d.name]!), blocks: evaluate(manifest.blocks, values) };
+  const machine = multiprocessors === undefined ? values : { [MULTIPROCESSORS]: multiprocessors, ...values };
+  return { dims: manifest.dims.map((d) => values[d.name]!), blocks: evaluate(manifest.blocks, machine) };
 }

@@ -168,6 +168,7 @@ class Device : public Napi::ObjectWrap<Device> {
     auto buffer = bufferOf(argument.Get("buffer"));
     if (kind == "pointer") return buffer;
     return TensorMapArg{buffer,
+                        static_cast<uint64_t>(argument.Get("offset").As<Napi::Number>().Int64Value()),
                         argument.Get("dataType").As<Napi::Number>(),
                         argument.Get("swizzle").As<Napi::Number>(),
                         toIntegers<uint64_t>(argument.Get("sizes")),

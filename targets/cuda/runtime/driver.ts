@@ -287,7 +287,7 @@ class Cuda implements CudaDevice {
   #lower(launch: Launch): NativeLaunch {
     const { manifest } = launch.executable;
     const kernel = this.#kernelOf(launch.executable);
-    const { blocks, dims } = planLaunch(launch);
+    const { blocks, dims } = planLaunch(launch, this.info.multiprocessors);
     const values = Object.fromEntries(manifest.dims.map((dim, i) => [dim.name, dims[i]!]));
     const bufferOf = (param: string): Handle => this.#handleOf(launch.buffers[param]!);
     return {
@@ -296,7 +296,7 @@ class Cuda implements CudaDevice {
       threads: manifest.threads,
       sharedBytes: manifest.sharedBytes,
       arguments: [
-        ...manifest.tensorMaps.map((map) => tensorMapArgument(map, bufferOf(map.param), values)),
+        ...manifest.tensorMaps.map((map) => tensorMapArgument(manifest.kernel, map, bufferOf(map.param), values)),
         ...manifest.params.map((param): NativeArgument => ({ kind: "pointer", buffer: bufferOf(param.name) })),
         ...dims.map((value): NativeArgument => ({ kind: "i32", value })),
       ],
@@ -346,14 +346,22 @@ class Cuda implements CudaDevice {
 const tensorMapTypes: Readonly<Record<DType, number>> = { e4m3: 0, e5m2: 0, ue8m0: 0, u32: 2, i32: 3, f16: 6, f32: 7, bf16: 9 };
 const tensorMapSwizzles: Readonly<Record<TensorMap["swizzle"], number>> = { 0: 0, 32: 1, 64: 2, 128: 3 };
 
-function tensorMapArgument(map: TensorMap, buffer: Handle, dims: Readonly<Record<string, number>>): NativeArgument {
+/** Buffers start at multiples of 256 bytes, so the map's address is as even as its offset. */
+function tensorMapArgument(kernel: string, map: TensorMap, buffer: Handle, dims: Readonly<Record<string, number>>): NativeArgument {
+  const strides = map.strides.map((stride) => evaluate(stride, dims));
+  const uneven = (what: string, hint: string): DeviceError =>
+    new DeviceError(`${kernel}: tensor map "${map.name}" of "${map.param}" ${what} bytes, and the copies need multiples of 16`, hint);
+  if (map.offset % 16 !== 0) throw uneven(`starts at ${map.offset}`, "this is a fault of the compiler: report the manifest");
+  const stride = strides.find((s) => s % 16 !== 0);
+  if (stride !== undefined) throw uneven(`has a stride of ${stride}`, "pad the rows of that tensor and pass their pitch in dims");
   return {
     kind: "tensorMap",
     buffer,
+    offset: map.offset,
     dataType: tensorMapTypes[map.dtype],
     swizzle: tensorMapSwizzles[map.swizzle],
-    sizes: map.sizes.map((size) => evaluate(size, dims)),
-    strides: map.strides.map((stride) => evaluate(stride, dims)),
+    sizes: map.sizes.map((size) => Math.max(1, evaluate(size, dims))), // nothing of an empty tensor is copied, and the driver refuses its map
+    strides,
     box: map.box,
   };
 }

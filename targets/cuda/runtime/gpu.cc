@@ -170,8 +170,8 @@ CUtensorMap Gpu::encode(const TensorMapArg& map) const {
   CUtensorMap encoded{};
   const std::vector<uint32_t> everyElement(map.sizes.size(), 1);
   const CUresult result = driver_.cuTensorMapEncodeTiled(
-      &encoded, map.dataType, static_cast<uint32_t>(map.sizes.size()), reinterpret_cast<void*>(addressOf(*map.buffer)), map.sizes.data(),
-      map.strides.data(), map.box.data(), everyElement.data(), kInterleaveNone, map.swizzle, kL2Promotion256, kFillZero);
+      &encoded, map.dataType, static_cast<uint32_t>(map.sizes.size()), reinterpret_cast<void*>(addressOf(*map.buffer) + map.offset),
+      map.sizes.data(), map.strides.data(), map.box.data(), everyElement.data(), kInterleaveNone, map.swizzle, kL2Promotion256, kFillZero);
   check(result, "tensor map with sizes " + list(map.sizes) + ", byte strides " + list(map.strides) + ", box " +
                     list({map.box.begin(), map.box.end()}) + ", swizzle mode " + std::to_string(map.swizzle));
   return encoded;

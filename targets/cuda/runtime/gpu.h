@@ -32,6 +32,7 @@ struct Kernel {
 // A tiled tensor map over a buffer, encoded at launch when the address is known. Dimension 0 is innermost.
 struct TensorMapArg {
   std::shared_ptr<Buffer> buffer;
+  uint64_t offset;                       // bytes from the buffer's start
   int dataType, swizzle;                 // CUtensorMapDataType, CUtensorMapSwizzle
   std::vector<uint64_t> sizes, strides;  // elements; bytes of dimensions 1 and up
   std::vector<uint32_t> box;

@@ -11,6 +11,8 @@ export type NativeArgument =
   | {
       readonly kind: "tensorMap";
       readonly buffer: Handle;
+      /** Bytes from the buffer's start. */
+      readonly offset: number;
       /** CUtensorMapDataType and CUtensorMapSwizzle. */
       readonly dataType: number;
       readonly swizzle: number;

@@ -2,6 +2,8 @@
 import { spawnSync } from "node:child_process";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { clearTrace, manifest, text, trace } from "./fake.ts";
+import { MULTIPROCESSORS, type TensorMap } from "../../../../compiler/ir/manifest.ts";
+import type { Launch } from "../../../../targets/device.ts";
 import { type CudaDevice, cudaStatus, openCuda } from "../../../../targets/cuda/runtime/driver.ts";
 import { buildAddon } from "../../../../targets/cuda/runtime/build.ts";
 
@@ -160,7 +162,7 @@ describe("kernels", () => {
       manifest({
         dims: [{ name: "n" }, { name: "pitch", default: { op: "mul", args: ["n", 4] } }],
         params: [{ ...manifest().params[0]!, name: "x" }, { ...manifest().params[0]!, name: "y" }],
-        tensorMaps: [{ name: "yMap", param: "y", offset: 0, dtype: "bf16", swizzle: 128, sizes: [64, "n"], strides: ["pitch"], box: [64, 8] }],
+        tensorMaps: [{ name: "yMap", param: "y", offset: 32, dtype: "bf16", swizzle: 128, sizes: [64, "n"], strides: ["pitch"], box: [64, 8] }],
       }),
       `extern "C" __global__ void scale(const __grid_constant__ TensorMap yMap, float *x, float *y, int n, int pitch) {}`,
     );
@@ -170,9 +172,42 @@ describe("kernels", () => {
     const [map, x, y, n, pitch] = values.map((hex) => Buffer.from(hex, "hex"));
     const [type, rank, address, swizzle, ...rest] = Array.from({ length: 9 }, (_, i) => map!.readBigUInt64LE(8 * i));
     expect([type, rank, swizzle, ...rest]).toEqual([9n, 2n, 3n, 64n, 20n, 80n, 64n, 8n]);
-    expect(address).toBe(y!.readBigUInt64LE());
+    expect(address).toBe(y!.readBigUInt64LE() + 32n);
     expect(x).not.toEqual(y);
     expect([n!.readInt32LE(), pitch!.readInt32LE()]).toEqual([20, 80]);
+  });
+
+  test("with tensor maps off the 16-byte grid are refused", async () => {
+    const map = { name: "m", param: "x", offset: 0, dtype: "f32", swizzle: 0, sizes: ["n", 2], strides: [{ op: "mul", args: ["n", 4] }], box: [4, 1] } as const;
+    const launchOf = async (tensorMap: TensorMap, n: number): Promise<Launch> => ({
+      executable: await device.load(manifest({ tensorMaps: [tensorMap] }), text("scale").replace("float", "const __grid_constant__ TensorMap m, float")),
+      buffers: { x: device.alloc(4 * n) },
+      dims: { n },
+    });
+    const [odd, shifted, even] = [await launchOf(map, 21), await launchOf({ ...map, offset: 8 }, 20), await launchOf(map, 20)];
+    expect(() => device.launch(odd)).toThrow(
+      'scale: tensor map "m" of "x" has a stride of 84 bytes, and the copies need multiples of 16\n  try: pad the rows of that tensor',
+    );
+    expect(() => device.launch(shifted)).toThrow('scale: tensor map "m" of "x" starts at 8 bytes');
+    device.launch(even);
+    await device.sync();
+  });
+
+  test("of an empty tensor get a map of one element", async () => {
+    const map = { name: "m", param: "x", offset: 0, dtype: "f32", swizzle: 0, sizes: ["n"], strides: [], box: [4] } as const;
+    const source = text("scale").replace("float", "const __grid_constant__ TensorMap m, float");
+    const executable = await device.load(manifest({ tensorMaps: [map], blocks: 1 }), source);
+    device.launch({ executable, buffers: { x: device.alloc(0) }, dims: { n: 0 } });
+    await device.sync();
+    const [encoded] = trace().find((event) => event.startsWith("launch"))!.split(" ").at(-1)!.split(",");
+    expect(Buffer.from(encoded!, "hex").readBigUInt64LE(32)).toBe(1n);
+  });
+
+  test("fill the device with blocks where the grid asks for its multiprocessors", async () => {
+    const executable = await device.load(manifest({ blocks: { op: "min", args: [MULTIPROCESSORS, "n"] } }), text("scale"));
+    for (const n of [7, 1000]) device.launch({ executable, buffers: { x: device.alloc(4 * n) }, dims: { n } });
+    await device.sync();
+    expect(trace().flatMap((event) => /^launch scale (\d+),1,1 /.exec(event)?.[1] ?? [])).toEqual(["7", String(device.info.multiprocessors)]);
   });
 
   test("with a tensor map that the driver refuses fail with its figures", async () => {
