@@ -17,7 +17,7 @@ interface Template {
 
 /**
  * Codes and texts; `{name}` is filled in at the error's place. Groups of the front end: TYPE, FRONT (files and names), SUBSET, AXIS,
- * DTYPE, DIM; of the passes: STORE, FIT.
+ * DTYPE, DIM; of the passes: STORE, SCHEDULE, MMA, FIT.
  */
 export const templates = {
   "E-TYPE-01": { message: "TypeScript: {message}" },
@@ -114,6 +114,10 @@ export const templates = {
     message: "{target} writes {granule} bytes at a time, and this store to \"{param}\" ({dtype}) does not fill them",
     hint: "give the last axis of \"{param}\" a fixed extent that is a multiple of {elements} (or a pitch option), start blocks at multiples of {elements}, store without keep, or use f32",
   },
+  "E-SCHEDULE-01": { message: "the schedule of {kernel} for {target} names \"{label}\", which is no tile of the kernel", hint: "its tiles are {known}" },
+  "E-SCHEDULE-02": { message: "the schedule of {kernel} for {target} sends \"{label}\" through a ring, but {reason}", hint: "leave it out of the schedule's stage" },
+  "E-SCHEDULE-03": { message: "the schedule of {kernel} for {target}: {reason}", hint: "{instead}" },
+  "E-MMA-01": { message: "wgmma cannot compute \"{product}\" of {kernel} on {target}: {reason}", hint: "change the tune numbers or leave it out of the schedule's mma" },
   "E-FIT-01": {
     message: "{kernel} needs {need} bytes of shared memory in a block, {target} has {have}: {largest}",
     hint: "lower a tune number ({tune}) or the spec value behind the largest axis",

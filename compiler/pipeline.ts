@@ -11,6 +11,8 @@ import type { Loc, TileKernel } from "./ir/tile.ts";
 import { verifyLoop } from "./ir/verify_loop.ts";
 import { verifyPlan } from "./ir/verify_plan.ts";
 import { verifyTile } from "./ir/verify_tile.ts";
+import { awaitProducts } from "./passes/await_products.ts";
+import { bindSchedule } from "./passes/bind_schedule.ts";
 import { buildPlan } from "./passes/build_plan.ts";
 import { dropDead } from "./passes/drop_dead.ts";
 import { dropUnused } from "./passes/drop_unused.ts";
@@ -21,8 +23,10 @@ import { dimMultiples } from "./passes/lower/context.ts";
 import { lower } from "./passes/lower/lower.ts";
 import { placeValues } from "./passes/place_values.ts";
 import { planStages } from "./passes/plan_stages.ts";
+import { reduceStrength } from "./passes/reduce_strength.ts";
 import { shareRegisters } from "./passes/share_registers.ts";
-import { DEFAULT_THREADS, type Target } from "./target.ts";
+import { splitRoles } from "./passes/split_roles.ts";
+import type { Schedule, Target } from "./target.ts";
 import { openTrace, type Trace } from "./trace.ts";
 
 export interface Compiled {
@@ -45,13 +49,13 @@ export async function compile(options: CompileOptions): Promise<Compiled> {
   const { target } = options;
   const schedule = target.scheduleOf(options.name ?? options.exportName ?? "", options.spec);
   const tune = { ...schedule.tune, ...options.tune };
-  const threads = options.threads ?? schedule.threads ?? DEFAULT_THREADS;
   const read = await readKernel({ ...options, tune });
-  return compileTile(read, target, threads, options.specName ?? "", openTrace(read.name, target.name));
+  const chosen = options.threads === undefined ? schedule : { threads: options.threads };
+  return compileTile(read, target, chosen, options.specName ?? "", openTrace(read.name, target.name));
 }
 
 /** All passes from Tile IR on. */
-export function compileTile(read: TileKernel, target: Target, threads: number, specName: string, trace?: Trace): Compiled {
+export function compileTile(read: TileKernel, target: Target, schedule: Schedule, specName: string, trace?: Trace): Compiled {
   const { machine } = target;
   verifyTile(read, "readKernel");
   trace?.write("readKernel", printTile(read));
@@ -61,18 +65,25 @@ export function compileTile(read: TileKernel, target: Target, threads: number, s
   verifyTile(tile, "dropDead");
   trace?.write("dropDead", printTile(tile));
 
+  // from here on the schedule speaks of tiles, not of labels
+  const bound = bindSchedule(tile, schedule, target.name);
   // inline or stored, seen by other threads or not: the layouts depend on it
-  const placement = placeValues(tile);
+  const placement = placeValues(tile, bound.rings);
   // products fix layouts, the rest follows the data; disagreements go through shared memory
-  const layouts = inferLayouts(tile, placement, machine, threads);
+  const layouts = inferLayouts(tile, placement, machine, bound);
   // bytes and strides of what goes through shared memory
-  const stages = planStages(tile, placement, layouts);
+  const stages = planStages(tile, placement, layouts, machine, bound.rings);
   // shared memory is finite: what can be read from device memory instead is
   const fitted = fitShared(tile, stages, machine);
-  const built = buildPlan(tile, placement, layouts, fitted, threads);
+  const built = buildPlan(tile, placement, layouts, fitted, bound);
   // loop variables and accumulators in place
-  const plan = shareRegisters(built);
-  verifyPlan(plan, machine, "shareRegisters");
+  const shared = shareRegisters(built);
+  verifyPlan(shared, machine, "shareRegisters");
+  trace?.write("shareRegisters", printPlan(shared));
+  // wgmma runs on while its issuer does other things
+  const awaited = awaitProducts(shared);
+  // who does what, and how the roles hand each other their tiles
+  const plan = splitRoles(awaited, bound, machine);
   trace?.write("plan", printPlan(plan));
 
   // one thread's program
@@ -80,13 +91,15 @@ export function compileTile(read: TileKernel, target: Target, threads: number, s
   trace?.write("lower", printLoop(lowered));
   // names that nothing reads
   const used = dropUnused(lowered);
+  // what is left of address arithmetic beside the products of a role
+  const reduced = reduceStrength(used);
   // only now is it known who writes what
-  const loop = insertBarriers(used, target.instructions);
+  const loop = insertBarriers(reduced, target.instructions);
   verifyLoop(loop, target, "insertBarriers");
   trace?.write("insertBarriers", printLoop(loop));
 
-  const text = target.emit(loop, { header: header(tile, plan, loop, target, specName), sourceLine });
-  const manifest = manifestOf(tile, plan, loop, target, text);
+  const text = target.emit(loop, { header: header(tile, loop, target, specName), sourceLine });
+  const manifest = manifestOf(tile, loop, target, text);
   return { tile, plan, loop, text, manifest };
 }
 
@@ -94,16 +107,16 @@ function sourceLine(loc: Loc): string {
   return sourceText(loc.file)?.split("\n")[loc.line - 1]?.trim() ?? "";
 }
 
-function header(tile: TileKernel, plan: Plan, loop: LoopKernel, target: Target, specName: string): string[] {
+function header(tile: TileKernel, loop: LoopKernel, target: Target, specName: string): string[] {
   const tune = Object.entries(tile.tune).map(([k, v]) => `${k} ${v}`);
   return [
     `${tile.name} for ${target.name}, generated by tokensieve from ${tile.loc.file}${specName ? ` with spec ${specName}` : ""}. Do not edit.`,
-    `${plan.threads} threads a block${tune.length > 0 ? `; tune: ${tune.join(", ")}` : ""}; ${loop.sharedBytes} bytes of shared memory${loop.shared.length > 0 ? ":" : "."}`,
+    `${loop.threads} threads a block${tune.length > 0 ? `; tune: ${tune.join(", ")}` : ""}; ${loop.sharedBytes} bytes of shared memory${loop.shared.length > 0 ? ":" : "."}`,
     ...loop.shared.map((b) => `  ${String(b.offset).padStart(6)}  ${b.name}  ${b.dtype} x ${b.elements}  (${b.note})`),
   ];
 }
 
-function manifestOf(tile: TileKernel, plan: Plan, loop: LoopKernel, target: Target, text: string): Manifest {
+function manifestOf(tile: TileKernel, loop: LoopKernel, target: Target, text: string): Manifest {
   const multiples = dimMultiples(tile);
   const dims = tile.dims.map((d): Dim => ({ ...d, ...(multiples.get(d.name)! > 1 && { multipleOf: multiples.get(d.name)! }) }));
   return {
@@ -117,9 +130,9 @@ function manifestOf(tile: TileKernel, plan: Plan, loop: LoopKernel, target: Targ
     tune: tile.tune,
     params: tile.params,
     dims,
-    tensorMaps: [],
+    tensorMaps: loop.tensorMaps,
     blocks: loop.blocks,
-    threads: plan.threads,
+    threads: loop.threads,
     sharedBytes: loop.sharedBytes,
     ...target.needs(loop),
     sha256: createHash("sha256").update(text).digest("hex"),

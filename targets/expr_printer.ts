@@ -63,6 +63,8 @@ export abstract class ExprPrinter {
         return atom("block");
       case "BlockCount":
         return this.blockCount();
+      case "WarpIndex":
+        return atom("warp");
       case "ThreadIndex":
         return atom("thread");
       case "Unary":

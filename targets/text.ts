@@ -211,7 +211,7 @@ export function nameKernel(kernel: LoopKernel, names: Names): void {
   for (const b of kernel.barriers) names.of("barrier", b.name);
   for (const s of allStatements(kernel.body)) {
     if (s.kind === "Array") names.of("array", s.name);
-    if (s.kind === "Let" || s.kind === "Uniform" || s.kind === "Variable" || s.kind === "For") names.of("scalar", s.name);
+    if (s.kind === "Let" || s.kind === "Uniform" || s.kind === "Variable" || s.kind === "For" || s.kind === "Cursor") names.of("scalar", s.name);
     if (s.kind === "Atomic" && s.old !== undefined) names.of("scalar", s.old);
   }
 }

@@ -39,6 +39,8 @@ export type Expr =
   /** Loop IR only: the block's linear index, the number of blocks, the thread's index in the block. */
   | { readonly kind: "BlockIndex"; readonly type: "i32" }
   | { readonly kind: "BlockCount"; readonly type: "i32" }
+  /** The thread's warp in the block; a target that needs it keeps the value where it is seen to be one for a warp. */
+  | { readonly kind: "WarpIndex"; readonly type: "i32" }
   | { readonly kind: "ThreadIndex"; readonly type: "i32" };
 
 const compare = new Set<BinaryOp>(["<", "<=", ">", ">=", "==", "!=", "&&", "||"]);
@@ -122,6 +124,7 @@ export function withChildren(e: Expr, go: (e: Expr) => Expr): Expr {
     case "Var":
     case "BlockIndex":
     case "BlockCount":
+    case "WarpIndex":
     case "ThreadIndex":
       return e;
     case "Unary":

@@ -93,8 +93,11 @@ export type LoopStmt =
   | { readonly kind: "Array"; readonly name: string; readonly type: ScalarType; readonly size: number }
   | { readonly kind: "Assign"; readonly name: string; readonly value: Expr }
   | { readonly kind: "SetRegister"; readonly array: string; readonly index: Expr; readonly value: Expr }
-  /** name = lo; name < hi; name += step. `unroll` loops have constant bounds and index registers. */
-  | { readonly kind: "For"; readonly name: string; readonly lo: Expr; readonly hi: Expr; readonly step: number; readonly unroll: boolean; readonly body: readonly LoopStmt[] }
+  /** A position in a param that moves along the last axis; what `Advance` adds counts elements. */
+  | { readonly kind: "Cursor"; readonly name: string; readonly param: string; readonly field: string; readonly coords: readonly Expr[] }
+  | { readonly kind: "Advance"; readonly cursor: string; readonly by: Expr }
+  /** name = lo; name < hi; name += step. `unroll` loops have constant bounds and index registers; with `together`, so many turns may overlap. */
+  | { readonly kind: "For"; readonly name: string; readonly lo: Expr; readonly hi: Expr; readonly step: number; readonly unroll: boolean; readonly together?: number; readonly body: readonly LoopStmt[] }
   /** While the condition, evaluated before each round, holds. */
   | { readonly kind: "While"; readonly cond: Expr; readonly body: readonly LoopStmt[] }
   /** `uniform`: the condition is equal in all threads, so the branches may hold barriers. */
@@ -116,7 +119,10 @@ export type LoopStmt =
       readonly fill: Expr;
       readonly aligned: boolean;
     }
-  /** Writes values.length elements along the last axis; `guard`, `limit` and `aligned` as in LoadGlobal. */
+  /**
+   * Writes values.length elements along the last axis; `guard`, `limit` and `aligned` as in LoadGlobal. `at`: a cursor that, so many
+   * elements on, is where the coordinates are.
+   */
   | {
       readonly kind: "StoreGlobal";
       readonly param: string;
@@ -126,6 +132,7 @@ export type LoopStmt =
       readonly guard?: Expr;
       readonly limit?: Expr;
       readonly aligned: boolean;
+      readonly at?: { readonly cursor: string; readonly offset: number };
     }
   /** Writes consecutive elements; index is a multiple of values.length, and the bytes fill whole 4-byte words. */
   | { readonly kind: "StoreShared"; readonly buffer: string; readonly index: Expr; readonly values: readonly Expr[] }
@@ -179,6 +186,10 @@ export function expressionsOf(s: LoopStmt): readonly (Expr | undefined)[] {
       return [s.value];
     case "Variable":
       return [s.init];
+    case "Cursor":
+      return s.coords;
+    case "Advance":
+      return [s.by];
     case "SetRegister":
       return [s.index, s.value];
     case "For":

@@ -1,7 +1,7 @@
 /**
  * Plan IR: *who, where, when*. The Tile program with every value given a place: computed in registers under a layout,
  * staged in shared memory, or left inline (recomputed where it is used). Still tiles: this is the level to read to
- * understand a kernel. One role, all threads, runs the plan; roles over warp ranges and their pipes are the next step.
+ * understand a kernel. One role, all threads, runs the plan, or several roles over warp ranges do, joined by pipes.
  */
 import type { DType } from "../../dsl/dtype.ts";
 import type { Expr, ScalarType } from "./expr.ts";
@@ -13,14 +13,32 @@ export interface Stage {
   readonly buffer: string;
   /** What the bytes are; may be wider than the tile's dtype (e4m3 staged as bf16 is exact). */
   readonly dtype: DType;
-  /** Outermost first, padded; element offset = sum of position * stride. */
+  /** Outermost first, padded; element offset = sum of position * stride. With a tiling the strides are 0: its digits say where. */
   readonly axes: readonly (Axis & { readonly stride: number })[];
+  /** Of one slot. */
   readonly elements: number;
+  readonly tiling?: Tiling;
+}
+
+/** A dense box as TMA writes it: digits of the axes, fastest first, then the swizzle over lines of that many bytes. */
+export interface Tiling {
+  readonly digits: readonly TilingDigit[];
+  readonly swizzle: 0 | 32 | 64 | 128;
+  /** How wgmma reads it; absent: no product does. */
+  readonly major?: "k" | "mn";
+}
+export interface TilingDigit {
+  readonly axis: string;
+  readonly size: number;
+  /** Positions along the axis from one value to the next. */
+  readonly stride: number;
 }
 
 /** How a gemm multiplies. "fma": one multiply-add per thread and step; others name an instruction record of the target. */
 export interface GemmPlan {
-  readonly atom: "fma" | "mma.m16n8k16.bf16" | "mma.m16n8k16.f16";
+  readonly atom: "fma" | "mma.m16n8k16.bf16" | "mma.m16n8k16.f16" | "wgmma";
+  /** wgmma: accumulators that are issued one after the other and awaited one by one, along the slowest register digit. */
+  readonly parts?: number;
   readonly layout: Layout;
   /** Digits of the result's rows (free axes of a) and columns (free axes of b), tagged by slot. */
   readonly rows: readonly PlacedDigit[];
@@ -51,8 +69,30 @@ export type PlanStmt =
    * under it; without one, consecutive threads take consecutive runs.
    */
   | { readonly kind: "Stage"; readonly value: TileValue; readonly op?: TileOp; readonly layout?: Layout; readonly stage: Stage }
+  /** By TMA from device memory into the value's slot of a ring; lands later. */
+  | { readonly kind: "Copy"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Load" }>; readonly stage: Stage }
+  /** A value's slot into registers. */
+  | { readonly kind: "Fetch"; readonly value: TileValue; readonly layout: Layout; readonly stage: Stage }
   | { readonly kind: "Gemm"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Gemm" }>; readonly plan: GemmPlan }
-  | { readonly kind: "Reduce"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Reduce" }>; readonly plan: ReducePlan; readonly layout: Layout }
+  /** A wgmma product, or one part of it, is complete; `pending` groups issued later may still be under way. */
+  | { readonly kind: "Await"; readonly value: TileValue; readonly part: number; readonly parts: number; readonly pending: number }
+  /** `part`: only the elements in that part of the slowest register digit; the last part joins what all found. */
+  | {
+      readonly kind: "Reduce";
+      readonly value: TileValue;
+      readonly op: Extract<TileOp, { kind: "Reduce" }>;
+      readonly plan: ReducePlan;
+      readonly layout: Layout;
+      readonly part?: { readonly index: number; readonly count: number };
+    }
+  /** One thread reduces a tile without cooperation, for the roles that steer by it. */
+  | { readonly kind: "SerialReduce"; readonly scalar: ScalarValue; readonly op: Extract<TileOp, { kind: "Reduce" }> }
+  /** The producer waits until its next slot of the pipe is empty, writes the header and starts the copies. */
+  | { readonly kind: "Fill"; readonly pipe: string; readonly copies: readonly Extract<PlanStmt, { kind: "Copy" }>[] }
+  /** A consumer waits for its next slot of the pipe. */
+  | { readonly kind: "AwaitFull"; readonly pipe: string }
+  /** A consumer gives its slot back. */
+  | { readonly kind: "Release"; readonly pipe: string }
   | { readonly kind: "Scan"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Scan" }>; readonly layout: Layout }
   /** Copies registers of equal layout, at loop ends and branch joins. */
   | { readonly kind: "Move"; readonly to: TileValue; readonly from: TileValue; readonly layout: Layout }
@@ -77,9 +117,56 @@ export type PlanStmt =
   | (Extract<TileStmt, { kind: "Store" | "HistogramAdd" | "AppendPush" }> & { readonly layout: Layout })
   | Exclude<TileStmt, { kind: "Define" | "For" | "If" | "Store" | "HistogramAdd" | "AppendPush" }>;
 
+/** Warps with a program of their own. */
+export interface Role {
+  readonly name: string;
+  readonly warps: number;
+  /** Registers of each thread; absent: those of the launch. */
+  readonly registers?: number;
+  /** Groups of warps that take the work's iterations in turn. */
+  readonly copies: number;
+  /** "compute": all its threads run the plan's layouts. "copy": one thread of each copy starts copies. */
+  readonly duty: "compute" | "copy";
+  readonly body: readonly PlanStmt[];
+}
+
+/** A ring of slots from the copying role to the computing one. */
+export interface Pipe {
+  readonly name: string;
+  readonly depth: number;
+  /** Tiles of one slot. */
+  readonly values: readonly TileValue[];
+  /** Scalars that travel with a slot. */
+  readonly header: readonly ScalarValue[];
+}
+
+/**
+ * Blocks that stay and take one piece of work after the other. "even": the iterations of all work items' loops, `index` its variable, are
+ * laid end to end and cut into equal shares; an item of n iterations costs max(n + padding, least) units. "strided": item b, b + blocks, ….
+ */
+export type Persistence =
+  | {
+      readonly kind: "even";
+      readonly index: string;
+      readonly padding: number;
+      readonly least: number;
+      /** Its header carries the work from the copying role to the computing one. */
+      readonly pipe: string;
+      /** What gives the loop's bounds, for one thread. */
+      readonly scalars: readonly PlanStmt[];
+      readonly lo: Expr;
+      readonly hi: Expr;
+      readonly step: number;
+    }
+  | { readonly kind: "strided" };
+
 export interface Plan {
   readonly kernel: TileKernel;
+  /** Of the block, or of one copy of the computing role. */
   readonly threads: number;
+  readonly roles?: readonly Role[];
+  readonly pipes?: readonly Pipe[];
+  readonly persistence?: Persistence;
   /** By value id. */
   readonly places: ReadonlyMap<number, Place>;
   /** Register array of each stored value; values that may share registers have one name. */
@@ -98,6 +185,8 @@ export interface Machine {
   readonly exchangeBytes: number;
   /** Instruction records by name. */
   readonly instructions: ReadonlySet<string>;
+  /** Registers of a multiprocessor, where roles divide them. */
+  readonly registers?: number;
   /** Bytes of the smallest store to memory: 4 where narrower stores are not atomic. */
   readonly storeGranule: number;
 }

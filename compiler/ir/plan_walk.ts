@@ -80,13 +80,21 @@ export function describeStmt(s: PlanStmt): string {
     case "Gemm":
     case "Reduce":
     case "Scan":
+    case "Copy":
+    case "Fetch":
+    case "Await":
       return at(s.value.loc, `${s.value.label} (${s.kind})`);
     case "Move":
       return at(s.to.loc, `${s.to.label} (${s.kind})`);
     case "Let":
     case "ToScalar":
     case "AppendCount":
+    case "SerialReduce":
       return at(s.scalar.loc, `${s.scalar.name} (${s.kind})`);
+    case "Fill":
+    case "AwaitFull":
+    case "Release":
+      return `${s.pipe} (${s.kind})`;
     default:
       return at(s.loc, s.kind);
   }

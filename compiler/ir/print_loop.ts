@@ -77,6 +77,10 @@ function printStmt(s: LoopStmt, indent: string, file: string): readonly string[]
       return [line(`variable ${s.name}: ${s.type} = ${printExpr(s.init)}`)];
     case "Array":
       return [line(`registers ${s.name}: ${s.type} x ${s.size}`)];
+    case "Cursor":
+      return [line(`cursor ${s.name} at ${printGlobal(s.param, s.field, s.coords)}`)];
+    case "Advance":
+      return [line(`advance ${s.cursor} by ${printExpr(s.by)}`)];
     case "Assign":
       return [line(`${s.name} = ${printExpr(s.value)}`)];
     case "SetRegister":
@@ -90,7 +94,7 @@ function printStmt(s: LoopStmt, indent: string, file: string): readonly string[]
     case "LoadGlobal":
       return [line(`${printRange(s.array, s.index, s.count)} = load ${printGlobal(s.param, s.field, s.coords, s.count)}${printConditions(s)} else ${printExpr(s.fill)}`)];
     case "StoreGlobal":
-      return [line(`store ${printGlobal(s.param, s.field, s.coords, s.values.length)} = ${s.values.map(printExpr).join(", ")}${printConditions(s)}`)];
+      return [line(`store ${printGlobal(s.param, s.field, s.coords, s.values.length)} = ${s.values.map(printExpr).join(", ")}${printConditions(s)}${s.at ? ` at ${s.at.cursor} + ${s.at.offset}` : ""}`)];
     case "StoreShared":
       return [line(`${printRange(s.buffer, s.index, s.values.length)} = ${s.values.map(printExpr).join(", ")}`)];
     case "Atomic":

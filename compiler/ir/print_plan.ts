@@ -1,7 +1,7 @@
 /** Plan IR as text: who holds what, and what happens in which order. The level to read to understand a kernel. */
 import { byteSize } from "../../dsl/dtype.ts";
 import { printLayout } from "./layout.ts";
-import type { Plan, PlanStmt, ReducePlan, Stage } from "./plan.ts";
+import type { Persistence, Plan, PlanStmt, ReducePlan, Stage } from "./plan.ts";
 import { margin, printExpr, printGrid, printInterface, printLoc, printOp, printView, typed } from "./print_tile.ts";
 import type { Loc, TileValue } from "./tile.ts";
 import { definedTiles } from "./walk.ts";
@@ -16,7 +16,13 @@ export function printPlan(plan: Plan): string {
     "places",
     ...[...definedTiles(kernel.body)].flatMap((v) => printPlace(plan, v)),
     ...printShared(plan),
-    "body",
+    ...(plan.pipes ?? []).map((p) => `pipe ${p.name}: ${p.depth} slots of ${p.values.map((v) => v.label).join(", ")}${p.header.length > 0 ? `, with ${p.header.map((v) => v.name).join(", ")}` : ""}`),
+    ...(plan.persistence ? [printPersistence(plan.persistence), ...(plan.persistence.kind === "even" ? plan.persistence.scalars.flatMap((s) => printStmt(s, "  ", kernel.loc.file)) : [])] : []),
+    ...(plan.roles ?? []).flatMap((r) => [
+      `role ${r.name}, ${r.warps} warps${r.copies > 1 ? ` in ${r.copies} copies` : ""}${r.registers ? `, ${r.registers} registers a thread` : ""}`,
+      ...r.body.flatMap((s) => printStmt(s, "  ", kernel.loc.file)),
+    ]),
+    ...(plan.roles ? [] : ["body"]),
     ...plan.body.flatMap((s) => printStmt(s, "  ", kernel.loc.file)),
   ];
   return `${lines.join("\n")}\n`;
@@ -34,7 +40,14 @@ function printPlace(plan: Plan, v: TileValue): readonly string[] {
 }
 
 const printStage = (s: Stage): string =>
-  `${s.buffer}, ${s.dtype}[${s.axes.map((a) => `${a.name} ${a.extent} by ${a.stride}`).join(", ")}], ${s.elements * byteSize(s.dtype)} bytes`;
+  s.tiling
+    ? `ring ${s.buffer}, ${s.dtype}, ${s.tiling.digits.map((d) => `${d.axis} ${d.size} by ${d.stride}`).join(", ")}${s.tiling.swizzle > 0 ? `, swizzle ${s.tiling.swizzle}` : ""}, ${s.elements * byteSize(s.dtype)} bytes a slot`
+    : `${s.buffer}, ${s.dtype}[${s.axes.map((a) => `${a.name} ${a.extent} by ${a.stride}`).join(", ")}], ${s.elements * byteSize(s.dtype)} bytes`;
+
+const printPersistence = (p: Persistence): string =>
+  p.kind === "strided"
+    ? "every block takes work items one number of blocks apart"
+    : `every block takes an equal share of the iterations ${p.index} = ${printExpr(p.lo)} to ${printExpr(p.hi)} step ${p.step} of all work items; n of them cost max(n + ${p.padding}, ${p.least})`;
 
 /** Register arrays that hold more than one tile. */
 function printShared(plan: Plan): readonly string[] {
@@ -62,10 +75,24 @@ function printStmt(s: PlanStmt, indent: string, file: string): readonly string[]
       return [line(`compute ${typed(s.value)} = ${printOp(s.op)}`, s.value.loc)];
     case "Stage":
       return [line(`stage ${typed(s.value)} = ${s.op ? printOp(s.op) : "its registers"}`, s.value.loc)];
+    case "Copy":
+      return [line(`copy ${typed(s.value)} = ${printOp(s.op)}`, s.value.loc)];
+    case "Fetch":
+      return [line(`fetch ${typed(s.value)} from its slot`, s.value.loc)];
+    case "Await":
+      return [line(`await ${s.value.label}${s.parts > 1 ? ` part ${s.part} of ${s.parts}` : ""}${s.pending > 0 ? `, ${s.pending} later groups under way` : ""}`)];
+    case "SerialReduce":
+      return [line(`${s.scalar.name}: ${s.scalar.type} = ${printOp(s.op)}, by one thread`, s.scalar.loc)];
+    case "Fill":
+      return [line(`fill a slot of ${s.pipe}`), ...block(s.copies)];
+    case "AwaitFull":
+      return [line(`await a full slot of ${s.pipe}`)];
+    case "Release":
+      return [line(`release the slot of ${s.pipe}`)];
     case "Gemm":
-      return [line(`${typed(s.value)} = ${printOp(s.op)}, by ${s.plan.atom}`, s.value.loc), line(`  over ${printLayout(s.plan.layout)}`)];
+      return [line(`${typed(s.value)} = ${printOp(s.op)}, by ${s.plan.atom}${(s.plan.parts ?? 1) > 1 ? ` in ${s.plan.parts} parts` : ""}`, s.value.loc), line(`  over ${printLayout(s.plan.layout)}`)];
     case "Reduce":
-      return [line(`reduce ${typed(s.value)} = ${printOp(s.op)}${printJoin(s.plan)}`, s.value.loc), line(`  over ${printLayout(s.plan.layout)}`)];
+      return [line(`reduce ${typed(s.value)} = ${printOp(s.op)}${s.part ? `, part ${s.part.index} of ${s.part.count}` : ""}${printJoin(s.plan)}`, s.value.loc), line(`  over ${printLayout(s.plan.layout)}`)];
     case "Scan":
       return [line(`${typed(s.value)} = ${printOp(s.op)}`, s.value.loc)];
     case "Move":

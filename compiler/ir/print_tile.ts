@@ -176,6 +176,8 @@ function printNode(e: Expr, named: ReadonlyMap<Expr, string>): string {
       return "blockIndex";
     case "BlockCount":
       return "blockCount";
+    case "WarpIndex":
+      return "warpIndex";
     case "ThreadIndex":
       return "threadIndex";
   }

@@ -40,6 +40,7 @@ const rules: Rules = {
   GlobalElement: (e) => e.coords.every((c) => isInt(c.type)) && (!e.guard || e.guard.type === "bool") && (!e.fill || e.fill.type === e.type),
   BlockIndex: () => true,
   BlockCount: () => true,
+  WarpIndex: () => true,
   ThreadIndex: () => true,
 };
 

@@ -57,10 +57,12 @@ export function verifyLifetimes(plan: Plan, pass: string): void {
       case "Gemm":
       case "Reduce":
       case "Scan":
+      case "Fetch":
         return holding(before, s.value, variables.has(s.value.id) ? `next ${s.value.id}` : s.value.id);
       case "Move":
         return holding(before, s.to, variables.has(s.to.id) ? `next ${s.to.id}` : s.to.id);
       case "Stage":
+      case "Copy":
         return { ...before, shared: new Set(before.shared).add(s.value.id) };
       case "For": {
         const { tiles } = structure.get(s) as TileLoop;

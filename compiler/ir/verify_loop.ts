@@ -20,7 +20,7 @@ const unless = (holds: boolean, complaint: string): Verdict => (holds ? undefine
 const all = (...verdicts: readonly Verdict[]): Verdict => verdicts.find((v) => v !== undefined);
 
 interface Name {
-  readonly kind: "immutable" | "variable" | "array";
+  readonly kind: "immutable" | "variable" | "array" | "cursor";
   readonly type: ScalarType;
 }
 /** Names in reach, and those of the innermost scope. */
@@ -70,7 +70,8 @@ function declare(s: LoopStmt, { names, own }: Scope): void {
   if (s.kind === "Let" || s.kind === "Uniform") names.set(s.name, { kind: "immutable", type: s.value.type });
   if (s.kind === "Variable") names.set(s.name, { kind: "variable", type: s.type });
   if (s.kind === "Array") names.set(s.name, { kind: "array", type: s.type });
-  if (s.kind === "Let" || s.kind === "Uniform" || s.kind === "Variable" || s.kind === "Array") own.add(s.name);
+  if (s.kind === "Cursor") names.set(s.name, { kind: "cursor", type: "i32" });
+  if (s.kind === "Let" || s.kind === "Uniform" || s.kind === "Variable" || s.kind === "Array" || s.kind === "Cursor") own.add(s.name);
   if (s.kind === "Atomic" && s.old !== undefined) {
     names.set(s.old, { kind: "immutable", type: s.value.type });
     own.add(s.old);
@@ -85,6 +86,8 @@ const rules: { readonly [K in LoopStmt["kind"]]: (s: Extract<LoopStmt, { kind: K
   Uniform: (s, c) => isNew(s.name, c),
   Variable: (s, c) => all(isNew(s.name, c), unless(s.init.type === s.type, `it starts as ${s.init.type}`)),
   Array: (s, c) => all(isNew(s.name, c), unless(Number.isInteger(s.size) && s.size > 0, `${s.size} registers`)),
+  Cursor: (s, c) => all(isNew(s.name, c), elementDtype(s, c) === undefined ? "there is no such element" : undefined),
+  Advance: (s, c) => is(c.scope.names.get(s.cursor), "cursor", s.by.type, s.cursor),
   Assign: (s, c) => is(c.scope.names.get(s.name), "variable", s.value.type, s.name),
   SetRegister: (s, c) => all(is(c.scope.names.get(s.array), "array", s.value.type, s.array), unless(s.index.type === "i32", "its index is no i32")),
   For: (s) =>

@@ -40,6 +40,13 @@ const none = (): Verdict => undefined;
 const rules: { readonly [K in PlanStmt["kind"]]: (s: Extract<PlanStmt, { kind: K }>, c: Context) => Verdict } = {
   Compute: (s, c) => livesUnder(s.value, s.layout, c),
   Stage: (s, c) => unless(stageOf(s.value, c) === s.stage, "it is staged elsewhere than its place says"),
+  Copy: (s, c) => unless(stageOf(s.value, c) === s.stage && s.stage.tiling !== undefined, "it is copied elsewhere than its place says"),
+  Fetch: (s, c) => all(livesUnder(s.value, s.layout, c), unless(stageOf(s.value, c) === s.stage, "it is fetched from elsewhere than its place says")),
+  Await: none,
+  SerialReduce: none,
+  Fill: none,
+  AwaitFull: none,
+  Release: none,
   Gemm: (s, c) => all(livesUnder(s.value, s.plan.layout, c), gemmRule(s, c)),
   Reduce: (s, c) =>
     all(
@@ -122,6 +129,7 @@ const holds: Readonly<Record<TileType, readonly DType[]>> = {
 
 /** Different positions of the tile lie at different elements of the buffer. */
 function stageRule(v: TileValue, s: Stage): Verdict {
+  if (s.tiling) return tilingRule(v, s);
   const axes = [...s.axes].sort((a, b) => a.stride - b.stride);
   let span = 0; // the largest offset of the axes so far
   for (const a of axes.filter((x) => x.extent > 1)) {
@@ -134,6 +142,14 @@ function stageRule(v: TileValue, s: Stage): Verdict {
     unless(holds[v.dtype].includes(s.dtype), `a ${v.dtype} is not exact in a stage of ${s.dtype}`),
   );
 }
+
+/** The box holds every position, each once. */
+const tilingRule = (v: TileValue, s: Stage): Verdict =>
+  all(
+    ...v.axes.map((a) => unless(reach(s.tiling!.digits.filter((d) => d.axis === a.name)) >= a.extent, `its box does not hold every position along ${a.name}`)),
+    unless(s.tiling!.digits.reduce((n, d) => n * d.size, 1) <= s.elements, "its box is larger than its slot"),
+    unless(v.dtype === s.dtype, `TMA cannot turn ${v.dtype} into ${s.dtype}`),
+  );
 
 const stageOf = (v: TileValue, { plan }: Context): Stage | undefined => {
   const place = plan.places.get(v.id);
@@ -212,6 +228,8 @@ function gemmRule(s: Extract<PlanStmt, { kind: "Gemm" }>, c: Context): Verdict {
   const { plan, op } = s;
   const lies = unless(sameLayout(plan.layout, assemble([...plan.columns, ...plan.rows], c.plan.threads)), "its result does not lie as its rows and columns say");
   if (plan.atom === "fma") return lies;
+  if (plan.atom === "wgmma")
+    return all(lies, ...[op.a, op.b].map((v) => unless(stageOf(v, c)?.tiling?.major !== undefined, `wgmma reads ${v.label}, which lies in no ring as it wants it`)));
   const depth = op.a.axes.reduce((n, a) => (op.over.includes(a.name) ? n * a.extent : n), 1);
   const size = (digits: readonly PlacedDigit[], slot: string): number => digits.reduce((n, d) => (d.slot === slot ? n * d.size : n), 1);
   return all(

@@ -132,6 +132,7 @@ function bounds(e: Expr, scope: Scope): Interval {
   const known = new Map<string, Interval>();
   const leaf = (x: Expr): Interval => {
     if (x.kind === "ThreadIndex") return scope.thread;
+    if (x.kind === "WarpIndex") return { lo: 0, hi: Math.floor(scope.thread.hi / 32) };
     if (x.kind === "BlockIndex") return { lo: 0, hi: Infinity };
     const binding = x.kind === "Var" ? scope.bindings.get(x.name) : undefined;
     if (x.kind !== "Var" || !binding) return anything;

@@ -18,7 +18,7 @@ export function verifyUniformity(kernel: LoopKernel, instructions: ReadonlyMap<s
   };
   type Scope = ReadonlyMap<string, LoopStmt>;
   const uniform = (e: Expr, scope: Scope): boolean =>
-    e.kind !== "ThreadIndex" && e.kind !== "Reg" && !(e.kind === "Var" && scope.has(e.name) && differs.has(scope.get(e.name)!)) && childrenOf(e).every((x) => uniform(x, scope));
+    e.kind !== "ThreadIndex" && e.kind !== "WarpIndex" && e.kind !== "Reg" && !(e.kind === "Var" && scope.has(e.name) && differs.has(scope.get(e.name)!)) && childrenOf(e).every((x) => uniform(x, scope));
 
   /** `together`: all threads of the block execute the list. Once nothing more is learnt, `visit` sees every statement. */
   function walk(list: readonly LoopStmt[], together: boolean, outer: Scope, visit: (s: LoopStmt, together: boolean, sameCondition: boolean) => void): void {

@@ -3,11 +3,12 @@ import type { Layout } from "../ir/layout.ts";
 import type { Place, Plan, PlanStmt } from "../ir/plan.ts";
 import type { Carried, TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
 import { definedTiles, inputsOf } from "../ir/walk.ts";
+import type { Bound } from "./bind_schedule.ts";
 import type { Layouts } from "./infer_layouts.ts";
 import type { Placement } from "./place_values.ts";
 import type { StagedTile } from "./plan_stages.ts";
 
-export function buildPlan(kernel: TileKernel, placement: Placement, layouts: Layouts, stages: readonly StagedTile[], threads: number): Plan {
+export function buildPlan(kernel: TileKernel, placement: Placement, layouts: Layouts, stages: readonly StagedTile[], bound: Bound): Plan {
   const stageOf = new Map(stages.map((s) => [s.value.id, s.stage]));
   const places = new Map<number, Place>();
   let nextId = Math.max(-1, ...[...definedTiles(kernel.body)].map((v) => v.id)) + 1;
@@ -26,6 +27,7 @@ export function buildPlan(kernel: TileKernel, placement: Placement, layouts: Lay
     if (placement.inline.has(value.id)) return [];
     const { layout, stage } = settle(value, op);
     const out: PlanStmt[] = [];
+    if (op.kind === "Load" && stage && bound.rings.has(value.id)) return [{ kind: "Copy", value, op, stage }, ...(layout ? [{ kind: "Fetch", value, layout, stage } as const] : [])];
     if (op.kind === "Gemm") out.push({ kind: "Gemm", value, op, plan: layouts.gemms.get(value.id)! });
     else if (op.kind === "Reduce") out.push({ kind: "Reduce", value, op, plan: layouts.reduces.get(value.id)!, layout: layout! });
     else if (op.kind === "Scan") out.push({ kind: "Scan", value, op, layout: layout! });
@@ -100,6 +102,6 @@ export function buildPlan(kernel: TileKernel, placement: Placement, layouts: Lay
     });
   }
   const statements = body(kernel.body);
-  return { kernel, threads, places, registers: new Map(), body: statements };
+  return { kernel, threads: bound.threads, places, registers: new Map(), body: statements };
 }
 

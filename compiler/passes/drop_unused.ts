@@ -1,5 +1,5 @@
 import { childrenOf, type Expr } from "../ir/expr.ts";
-import { expressionsOf, type LoopKernel, type LoopStmt } from "../ir/loop.ts";
+import { bodiesOf, expressionsOf, type LoopKernel, type LoopStmt } from "../ir/loop.ts";
 
 /**
  * Removes named scalars that nothing reads: loop results nobody asks for, coordinates of work that had none. Reads of shared memory
@@ -15,8 +15,7 @@ export function dropUnused(kernel: LoopKernel): LoopKernel {
     };
     const visit = (s: LoopStmt): void => {
       for (const e of expressionsOf(s)) expr(e);
-      if (s.kind === "For") s.body.forEach(visit);
-      if (s.kind === "If") [...s.then, ...s.otherwise].forEach(visit);
+      bodiesOf(s).forEach((b) => b.forEach(visit));
     };
     body.forEach(visit);
     let dropped = false;
@@ -26,7 +25,8 @@ export function dropUnused(kernel: LoopKernel): LoopKernel {
           dropped = true;
           return [];
         }
-        if (s.kind === "For") return [{ ...s, body: sweep(s.body) }];
+        if (s.kind === "For" || s.kind === "While") return [{ ...s, body: sweep(s.body) }];
+        if (s.kind === "Roles") return [{ ...s, roles: s.roles.map((r) => ({ ...r, body: sweep(r.body) })) }];
         if (s.kind === "If") return [{ ...s, then: sweep(s.then), otherwise: sweep(s.otherwise) }];
         return [s];
       });

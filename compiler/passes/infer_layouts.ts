@@ -6,9 +6,10 @@ import { byteSize } from "../../dsl/dtype.ts";
 import { linearLayout, project, renameAxes, sameLayout, type Layout } from "../ir/layout.ts";
 import type { GemmPlan, Machine, ReducePlan } from "../ir/plan.ts";
 import type { Axis, TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
-import { axisNames } from "../ir/walk.ts";
+import { axisNames, inputsOf, statements } from "../ir/walk.ts";
+import type { Bound } from "./bind_schedule.ts";
 import type { Placement } from "./place_values.ts";
-import { selectAtom } from "./select_atoms.ts";
+import { selectAtom, warpgroupPlan } from "./select_atoms.ts";
 
 export interface Layouts {
   readonly layouts: ReadonlyMap<number, Layout>;
@@ -19,8 +20,10 @@ export interface Layouts {
   readonly staged: ReadonlySet<number>;
 }
 
-export function inferLayouts(kernel: TileKernel, placement: Placement, machine: Machine, threads: number): Layouts {
+export function inferLayouts(kernel: TileKernel, placement: Placement, machine: Machine, bound: Bound): Layouts {
   const { inline } = placement;
+  const { threads, rings } = bound;
+  const folded = foldedAxes(kernel, inline);
   const layouts = new Map<number, Layout>();
   const gemms = new Map<number, GemmPlan>();
   const reduces = new Map<number, ReducePlan>();
@@ -28,6 +31,14 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
   const staged = new Set(placement.staged);
   /** What the previous round found staged: consumers stand after their operands. */
   let demanded = new Set<number>();
+  /** Layouts in which tiles that come from rings are read: they have none of their own. */
+  const wishes = new Map<number, Layout>();
+  const fromRing = (v: TileValue): boolean => {
+    const op = inline.get(v.id);
+    return rings.has(v.id) || wishes.has(v.id) || (op !== undefined && op.kind !== "Load" && op.kind !== "Gather" && inputsOf(op).every(fromRing));
+  };
+  /** Maps over nothing but tiles from rings. */
+  const free = new Set<number>();
 
   /** Layouts that reading `v` would meet for free, best first, in v's axis names. */
   function offered(v: TileValue): Layout[] {
@@ -54,6 +65,7 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
   function meet(v: TileValue, layout: Layout): void {
     const op = inline.get(v.id);
     if (!op) {
+      if (rings.has(v.id) || free.has(v.id)) wishes.set(v.id, wishes.get(v.id) ?? project(layout, axisNames(v)));
       const own = layouts.get(v.id);
       if (own && !sameLayout(own, project(layout, axisNames(v)))) staged.add(v.id);
     } else if (op.kind === "Map") op.inputs.forEach((x) => meet(x, layout));
@@ -73,7 +85,8 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
     if (inline.has(value.id)) return;
     switch (op.kind) {
       case "Gemm": {
-        const plan = selectAtom(op, machine, threads, inline);
+        const parts = bound.products.get(value.id);
+        const plan = parts === undefined ? selectAtom(op, machine, threads, inline) : warpgroupPlan(value, op, threads, parts, folded.get(value.id) ?? new Set(), kernel, machine);
         gemms.set(value.id, plan);
         layouts.set(value.id, project(plan.layout, axisNames(value)));
         source(op.a);
@@ -98,6 +111,11 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
       case "Map":
       case "Cast": {
         const reads = op.kind === "Map" ? op.inputs : [op.of];
+        if (reads.every(fromRing)) {
+          free.add(value.id);
+          layouts.set(value.id, wishes.get(value.id) ?? linearLayout(value.axes, threads));
+          return;
+        }
         const direct = (staged.has(value.id) || demanded.has(value.id)) && reads.flatMap(offered).length === 0;
         if (direct) return reads.forEach(source); // computed straight into shared memory
         const layout = chosen(value, reads);
@@ -107,7 +125,10 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
       }
       default:
         // loads go to shared memory directly, or to registers when they may not be repeated
-        if (!staged.has(value.id)) layouts.set(value.id, linearLayout(value.axes, threads));
+        if (rings.has(value.id)) {
+          const wish = wishes.get(value.id);
+          if (wish) layouts.set(value.id, wish);
+        } else if (!staged.has(value.id)) layouts.set(value.id, linearLayout(value.axes, threads));
     }
   }
 
@@ -160,6 +181,18 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
     visit(kernel.body);
   }
   return { layouts, gemms, reduces, work, staged };
+}
+
+/** Axes that reductions fold away behind a product, through what is inline between them. */
+function foldedAxes(kernel: TileKernel, inline: ReadonlyMap<number, TileOp>): Map<number, Set<string>> {
+  const folded = new Map<number, Set<string>>();
+  const note = (v: TileValue, over: readonly string[]): void => {
+    const op = inline.get(v.id);
+    if (op?.kind === "Map" || op?.kind === "Cast") inputsOf(op).forEach((x) => note(x, over));
+    else if (!op) folded.set(v.id, new Set([...(folded.get(v.id) ?? []), ...over]));
+  };
+  for (const s of statements(kernel.body)) if (s.kind === "Define" && s.op.kind === "Reduce") note(s.op.of, s.op.over);
+  return folded;
 }
 
 /** The axes of a stored tile as they lie in memory. */

@@ -5,7 +5,7 @@
  */
 import { childrenOf, type Expr } from "../ir/expr.ts";
 import type { Instruction } from "../ir/instruction.ts";
-import { expressionsOf, type LoopKernel, type LoopStmt } from "../ir/loop.ts";
+import { bodiesOf, expressionsOf, type LoopKernel, type LoopStmt } from "../ir/loop.ts";
 
 interface Access {
   readonly reads: ReadonlySet<string>;
@@ -27,7 +27,9 @@ const same = (a: Access, b: Access): boolean => (["reads", "writes", "asynchrono
 
 export function insertBarriers(kernel: LoopKernel, instructions: ReadonlyMap<string, Instruction>): LoopKernel {
   const outputs = new Set(kernel.params.filter((p) => p.access !== "in").map((p) => p.name));
-  const accessOf = (s: LoopStmt): Access => accesses(s, instructions, outputs);
+  // the barriers of a ring order its slots
+  const rings = new Set(kernel.pipes.flatMap((p) => p.buffers.map((b) => b.buffer)));
+  const accessOf = (s: LoopStmt): Access => accesses(s, instructions, outputs, rings);
 
   function walk(list: readonly LoopStmt[], entry: Access): { body: LoopStmt[]; exit: Access } {
     let pending = entry;
@@ -42,7 +44,11 @@ export function insertBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
         barrier();
         continue;
       }
-      if (s.kind === "For" && holdsBarriers(s)) {
+      if (s.kind === "Roles") {
+        body.push({ ...s, roles: s.roles.map((r) => ({ ...r, body: walk(r.body, none).body })) });
+        continue;
+      }
+      if ((s.kind === "For" || s.kind === "While") && holdsBarriers(s)) {
         let start = pending;
         for (;;) {
           const { exit } = walk(s.body, start);
@@ -70,9 +76,9 @@ export function insertBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
     return { body, exit: pending };
   }
   /** A loop whose iterations conflict with each other, or that holds one, is uniform and is walked; any other is one access. */
-  function holdsBarriers(s: Extract<LoopStmt, { kind: "For" }>): boolean {
+  function holdsBarriers(s: Extract<LoopStmt, { kind: "For" | "While" }>): boolean {
     const { body, exit } = walk(s.body, none);
-    const grew = (list: readonly LoopStmt[]): boolean => list.some((x) => x.kind === "Barrier" || (x.kind === "For" && grew(x.body)) || (x.kind === "If" && (grew(x.then) || grew(x.otherwise))));
+    const grew = (list: readonly LoopStmt[]): boolean => list.some((x) => x.kind === "Barrier" || bodiesOf(x).some(grew));
     return grew(body) || grew(walk(s.body, exit).body);
   }
   const { body, exit } = walk(kernel.body, none);
@@ -93,29 +99,30 @@ function conflict(before: Access, now: Access): boolean {
 }
 
 /** Buffers and outputs that a statement touches, those of nested statements included. */
-function accesses(s: LoopStmt, instructions: ReadonlyMap<string, Instruction>, outputs: ReadonlySet<string>): Access {
+function accesses(s: LoopStmt, instructions: ReadonlyMap<string, Instruction>, outputs: ReadonlySet<string>, rings: ReadonlySet<string>): Access {
   const reads = new Set<string>();
   const writes = new Set<string>();
   const asynchronous = new Set<string>();
   const atomics = new Set<string>();
   const expr = (e: Expr | undefined): void => {
     if (!e) return;
-    if (e.kind === "Shared") reads.add(e.buffer);
+    if (e.kind === "Shared" && !rings.has(e.buffer)) reads.add(e.buffer);
     if (e.kind === "GlobalElement" && outputs.has(e.param)) reads.add(e.param);
     childrenOf(e).forEach(expr);
   };
   const visit = (s: LoopStmt): void => {
     expressionsOf(s).forEach(expr);
-    if (s.kind === "For") s.body.forEach(visit);
-    else if (s.kind === "If") [...s.then, ...s.otherwise].forEach(visit);
-    else if (s.kind === "StoreShared") writes.add(s.buffer);
+    bodiesOf(s).forEach((b) => b.forEach(visit));
+    if (s.kind === "StoreShared") {
+      if (!rings.has(s.buffer)) writes.add(s.buffer);
+    }
     else if (s.kind === "StoreGlobal") writes.add(s.param);
     else if (s.kind === "LoadGlobal" && outputs.has(s.param)) reads.add(s.param);
     else if (s.kind === "Atomic") atomics.add(s.buffer);
     else if (s.kind === "Call") {
       const record = instructions.get(s.instruction);
       s.operands.forEach((o, i) => {
-        if (o.kind !== "SharedAddress") return;
+        if (o.kind !== "SharedAddress" || rings.has(o.buffer)) return;
         const written = record?.writes.includes(i) ?? false;
         (written ? writes : reads).add(o.buffer);
         if (written && record?.timeline === "cpAsync") asynchronous.add(o.buffer);

@@ -24,7 +24,8 @@ export interface Placement {
   readonly definitions: ReadonlyMap<number, TileOp>;
 }
 
-export function placeValues(kernel: TileKernel): Placement {
+/** `rings`: tiles that the schedule sends through rings of shared memory. */
+export function placeValues(kernel: TileKernel, rings: ReadonlyMap<number, number>): Placement {
   const uses = new Map<number, Use[]>();
   const definitions = new Map<number, TileOp>();
   const homes = new Map<number, readonly TileStmt[]>();
@@ -85,9 +86,9 @@ export function placeValues(kernel: TileKernel): Placement {
       inline.set(value.id, op);
       const renamed = (axis: string) => (op.kind === "Rename" ? (Object.entries(op.axes).find(([, to]) => to === axis)?.[0] ?? axis) : axis);
       uses.set(op.of.id, [...(uses.get(op.of.id) ?? []), ...all.map((u) => ({ ...u, domain: u.domain.map(renamed) }))]);
-    } else if (seenByOthers) {
+    } else if (seenByOthers || rings.has(value.id)) {
       staged.add(value.id);
-      if (all.every((u) => u.role === "operand" || u.role === "pick")) onlyStaged.add(value.id);
+      if (all.every((u) => u.role === "operand" || u.role === "pick") || rings.has(value.id)) onlyStaged.add(value.id);
     } else if (op.kind === "Full" || op.kind === "Iota") inline.set(value.id, op);
     else if (op.kind === "Counts") {
       if (place >= (counted.get(op.histogram) ?? 0)) inline.set(value.id, op); // else later additions would show

@@ -1,16 +1,19 @@
 /** Lays out the staged tiles in shared memory: storage dtype, axis strides with padding against bank conflicts. */
 import { byteSize, type DType } from "../../dsl/dtype.ts";
-import type { Stage } from "../ir/plan.ts";
+import type { Machine, Stage } from "../ir/plan.ts";
 import type { TileKernel, TileValue } from "../ir/tile.ts";
 import { axisNames, statements } from "../ir/walk.ts";
 import type { Layouts } from "./infer_layouts.ts";
 import type { Placement } from "./place_values.ts";
+import { ringStage, type Reader } from "./tile_rings.ts";
 
 export interface StagedTile {
   readonly value: TileValue;
   readonly stage: Stage;
   /** May be read from device memory instead when shared memory is short. */
   readonly optional: boolean;
+  /** Slots of the ring, 1 where there is none. */
+  readonly depth: number;
 }
 
 interface Need {
@@ -19,8 +22,9 @@ interface Need {
   readonly atom: string;
 }
 
-export function planStages(kernel: TileKernel, placement: Placement, layouts: Layouts): StagedTile[] {
+export function planStages(kernel: TileKernel, placement: Placement, layouts: Layouts, machine: Machine, rings: ReadonlyMap<number, number>): StagedTile[] {
   const needs = new Map<number, Need[]>();
+  const readers = new Map<number, Reader[]>();
   const values = new Map<number, TileValue>();
   const elementReads = new Set<number>();
   const source = (v: TileValue, over: readonly string[]): { value: TileValue; over: readonly string[] } => {
@@ -34,9 +38,11 @@ export function planStages(kernel: TileKernel, placement: Placement, layouts: La
     if (s.kind === "Define") {
       note(s.value);
       if (s.op.kind === "Gemm") {
-        const atom = layouts.gemms.get(s.value.id)!.atom;
+        const plan = layouts.gemms.get(s.value.id)!;
+        const { atom } = plan;
         for (const operand of [s.op.a, s.op.b]) {
           const { value, over } = source(operand, s.op.over);
+          if (atom === "wgmma") readers.set(value.id, [...(readers.get(value.id) ?? []), { plan, side: operand === s.op.a ? "rows" : "columns", over: over[0]! }]);
           needs.set(value.id, [...(needs.get(value.id) ?? []), { over, atom }]);
         }
       } else if (s.op.kind === "Gather") s.op.picks.forEach((p) => elementReads.add(p.index.id));
@@ -47,8 +53,10 @@ export function planStages(kernel: TileKernel, placement: Placement, layouts: La
     const value = values.get(id)!;
     const need = needs.get(id) ?? [];
     const op = placement.definitions.get(id);
+    const depth = rings.get(id);
+    if (depth !== undefined) return { value, optional: false, depth, stage: ringStage(kernel, machine, value, op, readers.get(id) ?? []) };
     const optional = (op?.kind === "Load" || op?.kind === "Gather") && need.every((n) => n.atom === "fma") && !elementReads.has(id);
-    return { value, optional, stage: stageOf(value, need, fillsWords(value, layouts)) };
+    return { value, optional, depth: 1, stage: stageOf(value, need, fillsWords(value, layouts)) };
   });
 }
 

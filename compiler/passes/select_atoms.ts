@@ -1,7 +1,9 @@
 /** Chooses how each gemm multiplies and how its result lies over threads and registers. */
-import { assemble, distribute, vectorWidth, type PlacedDigit, type Slot } from "../ir/layout.ts";
+import { assemble, distribute, REST, vectorWidth, type PlacedDigit, type Slot } from "../ir/layout.ts";
 import type { GemmPlan, Machine } from "../ir/plan.ts";
-import type { Axis, TileOp, TileValue } from "../ir/tile.ts";
+import { byteSize, type DType } from "../../dsl/dtype.ts";
+import { diagnostic } from "../diagnostics.ts";
+import type { Axis, TileKernel, TileOp, TileValue } from "../ir/tile.ts";
 import { axisNames } from "../ir/walk.ts";
 
 type Gemm = Extract<TileOp, { kind: "Gemm" }>;
@@ -73,6 +75,65 @@ function padded(axes: readonly Axis[], least: number): Axis[] {
   const [outer = { name: "", extent: 1 }, ...inner] = axes;
   const rest = extentOf(inner);
   return [{ ...outer, extent: Math.max(outer.extent, Math.ceil(least / rest)) }, ...inner];
+}
+
+const MOST_COLUMNS = 256;
+
+/**
+ * A product by wgmma. Warps lie along the rows. Columns of the axes in `folded`, which a reduction takes away, go to a thread's own
+ * registers as far as the others can fill the lanes: the reduction then needs no shuffle. Throws E-MMA-01 where wgmma does not fit.
+ */
+export function warpgroupPlan(value: TileValue, op: Gemm, threads: number, parts: number, folded: ReadonlySet<string>, kernel: TileKernel, machine: Machine): GemmPlan {
+  const { batch, rows, columns, depth } = gemmAxes(op);
+  const refuse = (reason: string) => diagnostic("E-MMA-01", { ...value.loc, length: value.label.length }, { product: value.label, kernel: kernel.name, target: machine.name, reason });
+  const [m, n] = [extentOf(rows), extentOf(columns)];
+  const dtypes = new Set([op.a.dtype, op.b.dtype]);
+  if (batch.length > 0) throw refuse(`axis ${batch[0]!.name} is in both operands and is not contracted`);
+  if (op.over.length !== 1) throw refuse("it contracts more than one axis");
+  if (dtypes.size !== 1 || !["e4m3", "bf16", "f16"].includes(op.a.dtype)) throw refuse(`it multiplies ${op.a.dtype} by ${op.b.dtype}; wgmma takes e4m3, bf16 or f16 on both sides`);
+  const step = 32 / byteSize(op.a.dtype as DType);
+  if (depth % step !== 0) throw refuse(`${depth} contracted positions are no multiple of ${step}`);
+  if (m % 64 !== 0 || (m * 2) % threads !== 0) throw refuse(`${m} rows (${rows.map((a) => a.name).join(", ")}) are no multiple of 64 for each of ${threads / 128} warpgroups`);
+  if (n % (8 * parts) !== 0) throw refuse(`${n} columns (${columns.map((a) => a.name).join(", ")}) are no multiple of ${8 * parts}, eight for each part`);
+  const rowDigits = distribute(rows, [
+    { name: "row", on: "thread", size: 8, order: 1 },
+    { name: "half", on: "register", size: 2, order: 1 },
+    { name: "warpRow", on: "thread", size: threads / 32, order: 2 },
+  ]);
+  const columnDigits = foldedFirst(columns, folded);
+  return { atom: "wgmma", parts, rows: slower(rowDigits), columns: columnDigits, layout: assemble([...columnDigits, ...slower(rowDigits)], threads) };
+}
+
+/** Columns in an accumulator's order: a pair in registers, four lanes, the rest in registers. */
+function foldedFirst(axes: readonly Axis[], folded: ReadonlySet<string>): PlacedDigit[] {
+  const open = [...axes].reverse().map((a) => ({ name: a.name, left: a.extent, stride: 1 }));
+  const digits: PlacedDigit[] = [];
+  const kept = (a: { name: string }) => !folded.has(a.name);
+  const anyKept = open.some(kept);
+  const take = (slot: string, on: "thread" | "register", size: number, wanted: (a: { name: string }) => boolean) => {
+    for (let n = size; n > 1; n /= 2) {
+      const even = open.filter((a) => a.left % 2 === 0);
+      const axis = even.find(wanted) ?? even[0];
+      if (!axis) continue;
+      digits.push({ axis: axis.name, size: 2, stride: axis.stride, slot, on, order: 0 });
+      axis.left /= 2;
+      axis.stride *= 2;
+    }
+  };
+  take("pair", "register", 2, (a) => !anyKept || !kept(a));
+  take("quad", "thread", 4, (a) => !anyKept || kept(a));
+  [...open.filter((a) => !kept(a)), ...open.filter(kept)].forEach((a, i) => {
+    if (a.left > 1) digits.push({ axis: a.name, size: a.left, stride: a.stride, slot: REST, on: "register", order: 1000 + i });
+  });
+  return digits;
+}
+
+/** Columns of one wgmma instruction: as many as one takes of a part. */
+export function instructionColumns(columns: number, parts: number): number {
+  const part = columns / parts;
+  let count = Math.ceil(part / MOST_COLUMNS);
+  while (part % (8 * count) !== 0) count++;
+  return part / count;
 }
 
 /** Warps first along the rows, so that every product over the same rows has the same row layout. */

@@ -108,7 +108,7 @@ export function shareRegisters(plan: Plan): Plan {
   };
   const visit = (list: readonly PlanStmt[]): void => {
     for (const s of list) {
-      if (s.kind === "Compute" || s.kind === "Gemm" || s.kind === "Reduce" || s.kind === "Scan") name(s.value);
+      if (s.kind === "Compute" || s.kind === "Gemm" || s.kind === "Reduce" || s.kind === "Scan" || s.kind === "Fetch") name(s.value);
       if (s.kind === "Move") [s.to, s.from].forEach(name);
       if (s.kind === "For") visit(s.body);
       if (s.kind === "If") [s.then, s.otherwise].forEach(visit);

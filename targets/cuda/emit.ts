@@ -134,7 +134,10 @@ class CudaEmitter {
       const used = machineIndices(body);
       if (used.has("BlockIndex")) lines.add("const int block = blockIdx.x;");
       if (used.has("BlockCount")) lines.add("const int blocks = gridDim.x;");
-      if (used.has("ThreadIndex") || body.at(-1)?.kind === "Roles") lines.add("const int thread = threadIdx.x;");
+      const roles = body.at(-1)?.kind === "Roles";
+      if (used.has("ThreadIndex") || used.has("WarpIndex") || roles) lines.add("const int thread = threadIdx.x;");
+      // ptxas takes what comes from a shuffle for one value a warp
+      if (used.has("WarpIndex") || roles) lines.add("const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);");
       this.#body(body);
     });
   }
@@ -158,6 +161,12 @@ class CudaEmitter {
         return lines.add(`${scalarText[s.type]} ${this.#names.of("scalar", s.name)} = ${x.as(s.type, s.init).code};`);
       case "Array":
         return lines.add(`${registerText[s.type]} ${this.#names.of("array", s.name)}${x.isScalar(s.name) ? "" : `[${s.size}]`};`);
+      case "Cursor": {
+        const { dtype } = x.field(s.param, s.field);
+        return lines.add(`${elementType(dtype)}* ${this.#names.of("scalar", s.name)} = ${x.pointer(s.param, s.field, s.coords).code};`);
+      }
+      case "Advance":
+        return lines.add(`${this.#names.of("scalar", s.cursor)} += ${x.text(s.by)};`);
       case "Assign":
         return lines.add(`${x.variable(s.name).code} = ${x.text(s.value)};`);
       case "SetRegister":
@@ -165,7 +174,7 @@ class CudaEmitter {
       case "For": {
         const i = this.#names.of("scalar", s.name);
         const step = s.step === 1 ? `++${i}` : `${i} += ${s.step}`;
-        if (s.unroll) lines.add("#pragma unroll");
+        if (s.unroll || s.together) lines.add(`#pragma unroll${s.together ? ` ${s.together}` : ""}`);
         return lines.block(`for (int ${i} = ${x.text(s.lo)}; ${infix("<", atom(i), x.print(s.hi)).code}; ${step}) {`, () =>
           this.#body(s.body),
         );
@@ -220,7 +229,7 @@ class CudaEmitter {
     } catch (error) {
       throw error instanceof RangeError ? new EmitError(this.#kernel.name, error.message) : error;
     }
-    lines.add("", "const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);");
+    lines.add("");
     const launch = registersAtLaunch(this.#kernel.threads);
     const all = { firstWarp: 0, endWarp: this.#kernel.threads / cudaLimits.warp };
     this.#branches(sections, all, (section) => {
@@ -326,6 +335,10 @@ class CudaEmitter {
   #store(s: Stmt<"StoreGlobal">): void {
     const x = this.#exprs;
     const { dtype } = x.field(s.param, s.field);
+    if (s.at) {
+      const target = `${this.#names.of("scalar", s.at.cursor)}[${s.at.offset}]`;
+      return this.#lines.add(`${s.guard ? `if (${branch(x.print(s.guard))}) ` : ""}${target} = ${this.#encoded(dtype, s.values[0]!)};`);
+    }
     const whole = s.aligned && this.#isVector(s, s.values.length);
     const storeWhole = (pointer: Text) => this.#lines.add(...this.#vectorStore(pointer, dtype, s.values));
     const storeEach = (condition: (e: string) => string | undefined, at: string | undefined) => {

@@ -20,12 +20,12 @@ describe("openTrace", () => {
 
   test("writes every pass of a compilation, and a page", async () => {
     const trace = openTrace("softmax_rows", "cuda:sm_80", folder, "passes")!;
-    compileTile(await readSmall("softmaxRows"), cuda, 64, "", trace);
+    compileTile(await readSmall("softmaxRows"), cuda, { threads: 64 }, "", trace);
     const home = join(folder, "softmax_rows", "cuda-sm_80");
     const files = readdirSync(home).sort();
-    expect(files.slice(0, 3)).toEqual(["00-readKernel.txt", "01-dropDead.txt", "02-plan.txt"]);
+    expect(files.slice(0, 3)).toEqual(["00-readKernel.txt", "01-dropDead.txt", "02-shareRegisters.txt"]);
     expect(files.at(-1)).toBe("index.html");
-    expect(readFileSync(join(home, "02-plan.txt"), "utf8")).toMatch(/^plan softmax_rows, 64 threads/);
+    expect(readFileSync(join(home, "02-shareRegisters.txt"), "utf8")).toMatch(/^plan softmax_rows, 64 threads/);
     const page = readFileSync(join(home, "index.html"), "utf8");
     expect(page).not.toMatch(/(src|href)="(?!#)/); // nothing is loaded from elsewhere
     expect(page).toContain("readKernel → dropDead");

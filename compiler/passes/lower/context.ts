@@ -2,34 +2,49 @@
 import { byteSize, type DType } from "../../../dsl/dtype.ts";
 import { add, binary, int, mul, variable, type Expr, type ScalarType } from "../../ir/expr.ts";
 import type { Layout } from "../../ir/layout.ts";
-import type { LoopStmt, SharedBuffer } from "../../ir/loop.ts";
-import type { HostExpr, Param } from "../../ir/manifest.ts";
-import type { Machine, Place, Plan } from "../../ir/plan.ts";
-import type { Loc, TileKernel, TileValue } from "../../ir/tile.ts";
+import type { LoopBarrier, LoopStmt, SharedBuffer } from "../../ir/loop.ts";
+import type { HostExpr, Param, TensorMap } from "../../ir/manifest.ts";
+import type { Machine, Pipe, Place, Plan } from "../../ir/plan.ts";
+import type { GridDim, Loc, TileKernel, TileValue } from "../../ir/tile.ts";
 import { statements } from "../../ir/walk.ts";
 import { Facts, hostMultiple } from "./facts.ts";
 
-export const thread: Expr = { kind: "ThreadIndex", type: "i32" };
+const threadOfBlock: Expr = { kind: "ThreadIndex", type: "i32" };
+
+/** Where a role stands in a ring: mutable scalars. */
+export interface RingPlace {
+  readonly pipe: Pipe;
+  readonly slot: Expr;
+  readonly phase: Expr;
+}
 
 export class Lowering {
   readonly plan: Plan;
   readonly machine: Machine;
   readonly facts: Facts;
   readonly shared: SharedBuffer[] = [];
-  /** Statements of the kernel's start: coordinates of the thread under each layout. */
-  readonly prologue: LoopStmt[] = [];
+  /** Threads that the layouts are made for, and this thread's number among them. */
+  threads: number;
+  thread: Expr = threadOfBlock;
+  /** Where the role that is being written stands in its rings. */
+  readonly rings = new Map<string, RingPlace>();
+  readonly barriers: LoopBarrier[] = [];
+  readonly tensorMaps: TensorMap[] = [];
+  /** Statements of the kernel's or the role's start: coordinates of the thread under each layout. */
+  prologue: LoopStmt[] = [];
   private out: LoopStmt[] = [];
   /** Names of the open scopes, outermost first; a closed scope's names are free again. */
   private readonly scopes: Set<string>[] = [new Set()];
   private depth = 0;
-  private readonly arrays = new Map<string, string>();
-  private readonly threadTerms = new Map<string, Expr>();
+  private arrays = new Map<string, string>();
+  private threadTerms = new Map<string, Expr>();
   private readonly dimMultiples: ReadonlyMap<string, number>;
   private at: Loc | undefined;
 
   constructor(plan: Plan, machine: Machine) {
     this.plan = plan;
     this.machine = machine;
+    this.threads = plan.threads;
     this.facts = new Facts(plan.threads);
     for (const name of authorsNames(plan.kernel)) this.scopes[0]!.add(name);
     this.dimMultiples = dimMultiples(plan.kernel);
@@ -53,6 +68,17 @@ export class Lowering {
     this.scopes.pop();
     const inner = this.out;
     this.out = outer;
+    return inner;
+  }
+  /** The program of a role: a scope with a prologue, registers and rings of its own. */
+  role(threads: number, write: () => void): LoopStmt[] {
+    const outer = { prologue: this.prologue, arrays: this.arrays, threadTerms: this.threadTerms, threads: this.threads, thread: this.thread };
+    Object.assign(this, { prologue: [], arrays: new Map<string, string>(), threadTerms: new Map<string, Expr>(), threads });
+    this.rings.clear();
+    const body = this.block(write);
+    const inner = [...this.prologue, ...body];
+    Object.assign(this, outer);
+    this.thread = outer.thread;
     return inner;
   }
   /** A place in the current scope, before what is emitted next, for statements that turn up later. */
@@ -164,6 +190,31 @@ export class Lowering {
   namedBuffer(name: string, dtype: DType, elements: number, note: string): void {
     this.shared.push({ name, dtype, elements, offset: 0, note });
   }
+  /** Buffers that need more than the usual alignment come first. */
+  ringBuffer(wish: string, dtype: DType, elements: number, note: string): string {
+    const name = this.into({ statements: this.prologue, depth: 0 }, () => this.name(wish));
+    this.shared.splice(this.ringBuffers++, 0, { name, dtype, elements, offset: 0, note });
+    return name;
+  }
+  private ringBuffers = 0;
+  /** One barrier a slot. */
+  barrier(wish: string, slots: number, arrivals: number, note: string): string {
+    const name = this.into({ statements: this.prologue, depth: 0 }, () => this.name(wish));
+    this.barriers.push({ name, slots, arrivals, offset: 0, note });
+    return name;
+  }
+  /** Barriers behind the buffers. */
+  layOutBarriers(): LoopBarrier[] {
+    let end = this.bufferBytes;
+    return this.barriers.map((b) => {
+      const placed = { ...b, offset: end };
+      end += 8 * b.slots;
+      return placed;
+    });
+  }
+  private get bufferBytes(): number {
+    return this.shared.reduce((n, b) => n + Math.ceil((b.elements * byteSize(b.dtype)) / 128) * 128, 0);
+  }
   /** A scratch buffer of at least `elements`, shared by all short exchanges of one dtype. */
   scratch(dtype: "f32" | "i32" | "u32", elements: number): string {
     const i = this.shared.findIndex((b) => b.name === `exchange_${dtype}`);
@@ -173,7 +224,7 @@ export class Lowering {
     return known.name;
   }
   get sharedBytes(): number {
-    return this.shared.reduce((n, b) => n + Math.ceil((b.elements * byteSize(b.dtype)) / 128) * 128, 0);
+    return this.bufferBytes + this.barriers.reduce((n, b) => n + 8 * b.slots, 0);
   }
   /** Final buffers: scratch may have grown, so offsets are dealt out at the end. */
   layOutShared(): SharedBuffer[] {
@@ -192,8 +243,8 @@ export class Lowering {
     let most = 0;
     for (const d of layout.threads) {
       if (d.axis === axis) {
-        const digit = binary("%", binary("/", thread, int(below)), int(d.size));
-        const whole = below * d.size === this.plan.threads ? binary("/", thread, int(below)) : digit;
+        const digit = binary("%", binary("/", this.thread, int(below)), int(d.size));
+        const whole = below * d.size === this.threads ? binary("/", this.thread, int(below)) : digit;
         coord = add(coord, mul(whole, int(d.stride)));
         most += (d.size - 1) * d.stride;
       }
@@ -210,12 +261,20 @@ export class Lowering {
     let cond: Expr = { kind: "Const", type: "bool", value: 1 };
     for (const d of layout.threads) {
       if (d.axis === null && d.size > 1) {
-        const digit = below * d.size === this.plan.threads ? binary("/", thread, int(below)) : binary("%", binary("/", thread, int(below)), int(d.size));
-        cond = binary("&&", cond, below * d.size === this.plan.threads ? binary("<", thread, int(below)) : binary("==", digit, int(0)));
+        const digit = below * d.size === this.threads ? binary("/", this.thread, int(below)) : binary("%", binary("/", this.thread, int(below)), int(d.size));
+        cond = binary("&&", cond, below * d.size === this.threads ? binary("<", this.thread, int(below)) : binary("==", digit, int(0)));
       }
       below *= d.size;
     }
     return cond;
+  }
+
+  /** What the grid says of its index. */
+  learnGrid(d: GridDim): void {
+    const lo = typeof d.lo === "number" ? d.lo : undefined;
+    const below = lo === 0 && d.step === 1 && typeof d.count === "string" ? d.count : undefined;
+    const max = lo !== undefined && typeof d.count === "number" ? lo + d.step * (d.count - 1) : Infinity;
+    this.facts.learn(d.index.name, { min: lo ?? -Infinity, max, multiple: lo === undefined ? 1 : Math.min(multipleOf(lo), multipleOf(d.step)), ...(below !== undefined && { below }) });
   }
 
   param(name: string): Param {
@@ -225,6 +284,8 @@ export class Lowering {
     return hostMultiple(e, this.dimMultiples);
   }
 }
+
+export const multipleOf = (n: number): number => (n === 0 ? 2 ** 20 : n & -n);
 
 /** A place for statements in an outer scope. */
 export interface Hoist {

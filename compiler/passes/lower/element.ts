@@ -2,10 +2,11 @@
 import { byteSize, type DType } from "../../../dsl/dtype.ts";
 import { add, and, binary, childrenOf, constant, convert, int, mul, sub, substitute, withChildren, type Expr } from "../../ir/expr.ts";
 import { project, renameAxes, sameLayout, type Layout } from "../../ir/layout.ts";
-import { computeType } from "../../ir/plan.ts";
+import { computeType, type Pipe } from "../../ir/plan.ts";
 import type { TileOp, TileValue, TileView } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
 import { hostExpr, type Hoist, type Lowering } from "./context.ts";
+import { ringAt, tiledIndex } from "./rings.ts";
 
 /** A position in the iteration space of some work. */
 export interface Cursor {
@@ -75,6 +76,7 @@ function register(ctx: Lowering, v: TileValue, at: Cursor): Expr {
 export function stageIndex(ctx: Lowering, v: TileValue, coords: ReadonlyMap<string, Expr>): Expr {
   const place = ctx.place(v);
   if (place.kind !== "Stored" || !place.stage) throw new Error(`lower: "${v.label}" is not in shared memory`);
+  if (place.stage.tiling) return tiledIndex(ctx, place.stage, ringSlot(ctx, v), coords);
   return place.stage.axes.reduce<Expr>((index, axis) => {
     const coord = coords.get(axis.name)!;
     const inside = ctx.facts.of(coord).max < axis.extent ? coord : ({ kind: "Call", type: "i32", fn: "min", args: [coord, int(axis.extent - 1)] } as const);
@@ -82,7 +84,7 @@ export function stageIndex(ctx: Lowering, v: TileValue, coords: ReadonlyMap<stri
   }, int(0));
 }
 
-function staged(ctx: Lowering, v: TileValue, at: Cursor): Expr {
+export function staged(ctx: Lowering, v: TileValue, at: Cursor): Expr {
   const type = v.dtype === "bool" ? "u32" : computeType(v.dtype);
   const value: Expr = { kind: "Shared", type, buffer: stageBuffer(ctx, v), index: stageIndex(ctx, v, at.coords) };
   return v.dtype === "bool" ? binary("!=", value, constant("u32", 0)) : value;
@@ -98,11 +100,22 @@ export function stageBuffer(ctx: Lowering, v: TileValue): string {
     const place = ctx.place(v);
     const stage = place.kind === "Stored" ? place.stage! : undefined;
     if (!stage) throw new Error(`lower: "${v.label}" is not in shared memory`);
-    name = ctx.sharedBuffer(`${v.label}_shared`, stage.dtype, stage.elements, `${v.label}: ${stage.axes.map((a) => `${a.name} ${a.extent} by ${a.stride}`).join(", ")}`);
+    if (stage.tiling) {
+      const { depth } = pipeOf(ctx, v);
+      name = ctx.ringBuffer(`${v.label}_ring`, stage.dtype, depth * stage.elements, `${depth} x ${v.label}: ${stage.tiling.digits.map((d) => `${d.axis} ${d.size}${d.stride === 1 ? "" : ` by ${d.stride}`}`).join(", ")}${stage.tiling.swizzle > 0 ? `, swizzle ${stage.tiling.swizzle}` : ""}`);
+    } else name = ctx.sharedBuffer(`${v.label}_shared`, stage.dtype, stage.elements, `${v.label}: ${stage.axes.map((a) => `${a.name} ${a.extent} by ${a.stride}`).join(", ")}`);
     known.set(v.id, name);
   }
   return name;
 }
+
+function pipeOf(ctx: Lowering, v: TileValue): Pipe {
+  const pipe = ctx.plan.pipes?.find((p) => p.values.some((x) => x.id === v.id));
+  if (!pipe) throw new Error(`lower: "${v.label}" is in no ring`);
+  return pipe;
+}
+/** The slot in which the role that is being written finds a value. */
+export const ringSlot = (ctx: Lowering, v: TileValue): Expr => ringAt(ctx, pipeOf(ctx, v).name).slot;
 
 /** The op of a value at a position. */
 export function evaluate(ctx: Lowering, v: TileValue, op: TileOp, at: Cursor): Expr {

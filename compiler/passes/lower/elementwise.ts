@@ -6,9 +6,9 @@ import { covered, registerCount, type Layout } from "../../ir/layout.ts";
 import { computeType, type PlanStmt, type Stage } from "../../ir/plan.ts";
 import type { TileOp, TileValue } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
-import { thread, type Lowering } from "./context.ts";
-import { address, element, evaluate, isAligned, isTrue, limitOf, registerIndex, stageBuffer, type Cursor } from "./element.ts";
-import { insideTile, overRegistersWide, overVectors } from "./work.ts";
+import type { Lowering } from "./context.ts";
+import { address, element, evaluate, isAligned, isTrue, limitOf, registerIndex, stageBuffer, staged, type Cursor } from "./element.ts";
+import { insideTile, overRegisters, overRegistersWide, overVectors } from "./work.ts";
 
 export function compute(ctx: Lowering, s: Extract<PlanStmt, { kind: "Compute" }>): void {
   ctx.source(s.value.loc);
@@ -18,6 +18,14 @@ export function compute(ctx: Lowering, s: Extract<PlanStmt, { kind: "Compute" }>
   overRegistersWide(ctx, s.layout, s.value.axes, (at) =>
     ctx.emit({ kind: "SetRegister", array, index: registerIndex(s.layout, at.digits!, axes), value: evaluate(ctx, s.value, s.op, at) }),
   );
+}
+
+/** From a slot of a ring into registers. */
+export function fetch(ctx: Lowering, s: Extract<PlanStmt, { kind: "Fetch" }>): void {
+  ctx.source(s.value.loc);
+  const array = ctx.declareRegisters(s.value, computeType(s.value.dtype), registerCount(s.layout));
+  const axes = axisNames(s.value);
+  overRegisters(ctx, s.layout, s.value.axes, (at) => ctx.emit({ kind: "SetRegister", array, index: registerIndex(s.layout, at.digits!, axes), value: staged(ctx, s.value, at) }));
 }
 
 /** The same value in all registers. */
@@ -73,10 +81,10 @@ function stageByOp(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage): v
   const width = runWidth(stage, inner.extent);
   const runs = Math.ceil(inner.extent / width);
   const total = outer.reduce((n, a) => n * a.extent, runs);
-  const { threads } = ctx.plan;
+  const { threads } = ctx;
   const rounds = Math.ceil(total / threads);
   ctx.repeated("i", rounds, (round) => {
-    const run = ctx.bind("run", add(mul(round, int(threads)), thread));
+    const run = ctx.bind("run", add(mul(round, int(threads)), ctx.thread));
     const write = () => {
       const coords = new Map<string, Expr>();
       const start = ctx.bind(inner.name || "at", mul(binary("%", run, int(runs)), int(width)));

@@ -32,6 +32,8 @@ export class Facts {
         return this.known.get(e.name) ?? unknown;
       case "ThreadIndex":
         return { min: 0, max: this.threads - 1, multiple: 1 };
+      case "WarpIndex":
+        return { min: 0, max: Math.floor((this.threads - 1) / 32), multiple: 1 };
       case "BlockIndex":
         return { min: 0, max: Infinity, multiple: 1 };
       case "Binary":

@@ -4,14 +4,16 @@ import { registerCount, REST, type PlacedDigit } from "../../ir/layout.ts";
 import type { GemmPlan, PlanStmt, Stage } from "../../ir/plan.ts";
 import type { TileValue } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
-import { thread, type Lowering } from "./context.ts";
+import type { Lowering } from "./context.ts";
 import { element, registerIndex, stageBuffer } from "./element.ts";
 import { fill } from "./elementwise.ts";
+import { wgmma } from "./wgmma.ts";
 import { coordsAt, overDigits, overRegistersWide, slowestFirst } from "./work.ts";
 
 type Gemm = Extract<PlanStmt, { kind: "Gemm" }>;
 
 export function gemm(ctx: Lowering, s: Gemm): void {
+  if (s.plan.atom === "wgmma") return wgmma(ctx, s);
   ctx.source(s.value.loc);
   const { layout } = s.plan;
   const names = axisNames(s.value);
@@ -134,11 +136,11 @@ function merged(digits: readonly PlacedDigit[]): PlacedDigit[] {
 
 const slotSize = (digits: readonly PlacedDigit[], slot: string): number => digits.filter((d) => d.slot === slot).reduce((n, d) => n * d.size, 1);
 
-function tensorCores(ctx: Lowering, s: Gemm, array: string, atom: Exclude<GemmPlan["atom"], "fma">): void {
+function tensorCores(ctx: Lowering, s: Gemm, array: string, atom: Exclude<GemmPlan["atom"], "fma" | "wgmma">): void {
   const { op, plan } = s;
   const { rows, columns } = plan;
-  const lane = ctx.once("lane", binary("%", thread, int(32)));
-  const warp = binary("/", thread, int(32));
+  const lane = ctx.once("lane", binary("%", ctx.thread, int(32)));
+  const warp = binary("/", ctx.thread, int(32));
   const warpRows = slotSize(rows, "warpRow");
   const warpRow = ctx.once("warp_row", binary("%", warp, int(warpRows)));
   const warpColumn = ctx.once("warp_column", binary("/", warp, int(warpRows)));

@@ -1,15 +1,19 @@
 /** Plan to Loop IR: one handler a statement kind. */
 import { add, and, binary, constant, convert, int, mul, select, sub, variable, type Expr } from "../../ir/expr.ts";
 import type { LoopKernel, LoopStmt } from "../../ir/loop.ts";
-import type { HostExpr } from "../../ir/manifest.ts";
+import { MULTIPROCESSORS, type HostExpr } from "../../ir/manifest.ts";
 import { computeType, type Machine, type Plan, type PlanStmt } from "../../ir/plan.ts";
 import type { Carried, ScalarValue } from "../../ir/tile.ts";
-import { hostExpr, Lowering, thread } from "./context.ts";
+import { Lowering, multipleOf } from "./context.ts";
 import { address, element, isTrue } from "./element.ts";
-import { compute, move, stage, store } from "./elementwise.ts";
+import { compute, fetch, move, stage, store } from "./elementwise.ts";
 import { gemm } from "./gemm.ts";
-import { reduce } from "./reduce.ts";
+import { gridOf } from "./persistent.ts";
+import { reduce, serialReduce } from "./reduce.ts";
+import { awaitFull, fill, release } from "./rings.ts";
+import { lowerRoles } from "./roles.ts";
 import { push, scan, scanThreads } from "./scan.ts";
+import { awaitPart } from "./wgmma.ts";
 import { insideTile, overRegisters } from "./work.ts";
 
 /** What a list collective needs to remember between its statements. */
@@ -22,40 +26,29 @@ interface Lists {
 export function lower(plan: Plan, machine: Machine): LoopKernel {
   const ctx = new Lowering(plan, machine);
   const lists: Lists = { views: new Map(), counts: new Map(), bins: new Map() };
-  const grid = ctx.block(() => gridIndices(ctx, plan));
-  const body = ctx.block(() => statements(ctx, plan.body, lists));
-  const blocks = plan.kernel.grid.map((d) => d.count).reduce<HostExpr>((a, b) => (a === 1 ? b : b === 1 ? a : { op: "mul", args: [a, b] }), 1);
+  const items = plan.kernel.grid.map((d) => d.count).reduce<HostExpr>((a, b) => (a === 1 ? b : b === 1 ? a : { op: "mul", args: [a, b] }), 1);
+  const { body, pipes, threads } = plan.roles ? lowerRoles(ctx, plan, plan.roles, (c, list) => statements(c, list, lists)) : oneRole(ctx, plan, lists);
   return {
     name: plan.kernel.name,
     loc: plan.kernel.loc,
     params: plan.kernel.params,
     dims: plan.kernel.dims,
-    blocks,
-    threads: plan.threads,
+    blocks: plan.persistence ? { op: "min", args: [MULTIPROCESSORS, plan.persistence.kind === "strided" ? items : MULTIPROCESSORS] } : items,
+    threads,
     shared: ctx.layOutShared(),
     sharedBytes: ctx.sharedBytes,
-    barriers: [],
-    pipes: [],
-    tensorMaps: [],
-    body: [...grid, ...ctx.prologue, ...body],
+    barriers: ctx.layOutBarriers(),
+    pipes,
+    tensorMaps: ctx.tensorMaps,
+    body,
   };
 }
 
-/** Splits the block index into the grid's dimensions, the last one fastest. */
-function gridIndices(ctx: Lowering, plan: Plan): void {
-  let rest: Expr = { kind: "BlockIndex", type: "i32" };
-  [...plan.kernel.grid].reverse().forEach((d, i) => {
-    const count = hostExpr(d.count);
-    const position = i === plan.kernel.grid.length - 1 ? rest : binary("%", rest, count);
-        ctx.emit({ kind: "Let", name: d.index.name, value: add(hostExpr(d.lo), mul(position, int(d.step))) });
-    const lo = typeof d.lo === "number" ? d.lo : undefined;
-    const below = lo === 0 && d.step === 1 && typeof d.count === "string" ? d.count : undefined;
-    const max = lo !== undefined && typeof d.count === "number" ? lo + d.step * (d.count - 1) : Infinity;
-    ctx.facts.learn(d.index.name, { min: lo ?? -Infinity, max, multiple: lo === undefined ? 1 : Math.min(multipleOf(lo), multipleOf(d.step)), ...(below !== undefined && { below }) });
-    rest = binary("/", rest, count);
-  });
+function oneRole(ctx: Lowering, plan: Plan, lists: Lists): { body: LoopStmt[]; pipes: []; threads: number } {
+  const grid = ctx.block(() => gridOf(ctx, { kind: "BlockIndex", type: "i32" }));
+  const body = ctx.block(() => statements(ctx, plan.body, lists));
+  return { body: [...grid, ...ctx.prologue, ...body], pipes: [], threads: plan.threads };
 }
-const multipleOf = (n: number): number => (n === 0 ? 2 ** 20 : n & -n);
 
 function statements(ctx: Lowering, list: readonly PlanStmt[], lists: Lists): void {
   for (const s of list) statement(ctx, s, lists);
@@ -67,6 +60,20 @@ function statement(ctx: Lowering, s: PlanStmt, lists: Lists): void {
       return compute(ctx, s);
     case "Stage":
       return stage(ctx, s);
+    case "Fetch":
+      return fetch(ctx, s);
+    case "Fill":
+      return fill(ctx, s.pipe, s.copies);
+    case "AwaitFull":
+      return awaitFull(ctx, s.pipe);
+    case "Release":
+      return release(ctx, s.pipe);
+    case "Copy":
+      throw new Error(`lower: no role copies "${s.value.label}"`);
+    case "Await":
+      return awaitPart(ctx, s);
+    case "SerialReduce":
+      return serialReduce(ctx, s);
     case "Move":
       return move(ctx, s);
     case "Gemm":
@@ -82,7 +89,7 @@ function statement(ctx: Lowering, s: PlanStmt, lists: Lists): void {
       return scalar(ctx, s.scalar, s.expr, "Let");
     case "ToScalar":
       ctx.source(s.scalar.loc);
-      return scalar(ctx, s.scalar, convert(s.scalar.type, element(ctx, s.of, { coords: new Map(), layout: { threads: [{ axis: null, size: ctx.plan.threads, stride: 0 }], registers: [] }, digits: [] })), "Uniform");
+      return scalar(ctx, s.scalar, convert(s.scalar.type, element(ctx, s.of, { coords: new Map(), layout: { threads: [{ axis: null, size: ctx.threads, stride: 0 }], registers: [] }, digits: [] })), "Uniform");
     case "For":
       return loop(ctx, s, lists);
     case "If":
@@ -163,9 +170,9 @@ function branch(ctx: Lowering, s: Extract<PlanStmt, { kind: "If" }>, lists: List
 }
 
 function overThreads(ctx: Lowering, count: number, write: (i: Expr) => void): void {
-  const { threads } = ctx.plan;
+  const { threads } = ctx;
   ctx.repeated("i", Math.ceil(count / threads), (round) => {
-    const i = ctx.bind("bin", add(mul(round, int(threads)), thread));
+    const i = ctx.bind("bin", add(mul(round, int(threads)), ctx.thread));
     if (count % threads === 0) write(i);
     else ctx.when(binary("<", i, int(count)), () => write(i));
   });
@@ -192,10 +199,10 @@ function histogramAdd(ctx: Lowering, s: Extract<PlanStmt, { kind: "HistogramAdd"
 function histogramFind(ctx: Lowering, s: Extract<PlanStmt, { kind: "HistogramFind" }>, lists: Lists): void {
   ctx.source(s.loc);
   const bins = lists.bins.get(s.histogram)!;
-  const { threads } = ctx.plan;
+  const { threads } = ctx;
   const each = Math.ceil(bins / threads);
   const want = ctx.bind("want", convert("u32", s.want));
-  const binOf = (r: Expr): Expr => sub(int(bins - 1), add(mul(thread, int(each)), r));
+  const binOf = (r: Expr): Expr => sub(int(bins - 1), add(mul(ctx.thread, int(each)), r));
   const counts = Array.from({ length: each }, (_, r) => {
     const bin = binOf(int(r));
     const counter: Expr = { kind: "Shared", type: "u32", buffer: s.histogram, index: each * threads === bins ? bin : { kind: "Call", type: "i32", fn: "max", args: [bin, int(0)] } };
@@ -209,7 +216,7 @@ function histogramFind(ctx: Lowering, s: Extract<PlanStmt, { kind: "HistogramFin
     const bin = binOf(int(r));
     const crosses = and(binary("<", above, want), binary(">=", reached, want));
     // nothing is wanted: the top bin; too much is wanted: bin 0
-    const top = r === 0 ? binary("||", crosses, and(binary("==", thread, int(0)), binary("==", want, constant("u32", 0)))) : crosses;
+    const top = r === 0 ? binary("||", crosses, and(binary("==", ctx.thread, int(0)), binary("==", want, constant("u32", 0)))) : crosses;
     const bottom = and(binary("==", bin, int(0)), binary("<", reached, want));
     const from = above;
     ctx.when(binary("||", top, bottom), () => {
@@ -237,5 +244,5 @@ function appendFill(ctx: Lowering, s: Extract<PlanStmt, { kind: "AppendFill" }>,
     const may = and(guard, lastGuard);
     ctx.emit({ kind: "StoreGlobal", param: view.param, field: view.field, coords, values: [convert(computeType(view.dtype), s.value)], ...(may !== isTrue && { guard: may }), aligned: true });
   });
-  ctx.emit({ kind: "For", name, lo: add(variable("i32", lists.counts.get(s.append)!), thread), hi: int(coord.axis.extent), step: ctx.plan.threads, unroll: false, body });
+  ctx.emit({ kind: "For", name, lo: add(variable("i32", lists.counts.get(s.append)!), ctx.thread), hi: int(coord.axis.extent), step: ctx.threads, unroll: false, body });
 }

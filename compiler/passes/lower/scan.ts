@@ -3,23 +3,23 @@ import { add, and, binary, convert, int, select, sub, variable, type Expr } from
 import { registerCount, type Layout } from "../../ir/layout.ts";
 import { computeType, type PlanStmt } from "../../ir/plan.ts";
 import type { ReduceFn, TileValue } from "../../ir/tile.ts";
-import { thread, type Lowering } from "./context.ts";
+import type { Lowering } from "./context.ts";
 import { address, element, isTrue, registerIndex, type Cursor } from "./element.ts";
 import { combine, identity, reducedType, type Number } from "./reduce.ts";
 import { coordsAt, insideTile, overRegisters } from "./work.ts";
 
 /** Combines the values of all lower threads (identity for thread 0), and those of all threads. */
 export function scanThreads(ctx: Lowering, fn: ReduceFn, type: Number, value: Expr, scanning: number): { before: Expr; total: Expr } {
-  return ctx.machine.warp > 0 && scanning === ctx.plan.threads && scanning % ctx.machine.warp === 0
+  return ctx.machine.warp > 0 && scanning === ctx.threads && scanning % ctx.machine.warp === 0
     ? scanByShuffles(ctx, fn, type, value)
     : scanByMemory(ctx, fn, type, value, scanning);
 }
 
 function scanByShuffles(ctx: Lowering, fn: ReduceFn, type: Number, value: Expr): { before: Expr; total: Expr } {
   const { warp } = ctx.machine;
-  const warps = ctx.plan.threads / warp;
+  const warps = ctx.threads / warp;
   const own = ctx.bind("own", value);
-  const lane = ctx.once("lane", binary("%", thread, int(warp)));
+  const lane = ctx.once("lane", binary("%", ctx.thread, int(warp)));
   const name = ctx.name("running");
   const running = variable(type, name);
   ctx.emit({ kind: "Variable", name, type, init: own });
@@ -35,13 +35,13 @@ function scanByShuffles(ctx: Lowering, fn: ReduceFn, type: Number, value: Expr):
   const lower = up(1);
   const inWarp = ctx.bind("in_warp", select(binary("==", lane, int(0)), identity(fn, type), lower));
   const buffer = ctx.scratch(type, warps);
-  ctx.when(binary("==", lane, int(warp - 1)), () => ctx.emit({ kind: "StoreShared", buffer, index: binary("/", thread, int(warp)), values: [running] }));
+  ctx.when(binary("==", lane, int(warp - 1)), () => ctx.emit({ kind: "StoreShared", buffer, index: binary("/", ctx.thread, int(warp)), values: [running] }));
   const before = ctx.name("before");
   const total = ctx.name("total");
   ctx.emit({ kind: "Variable", name: before, type, init: identity(fn, type) }, { kind: "Variable", name: total, type, init: identity(fn, type) });
   ctx.repeated("w", warps, (w) => {
     const part: Expr = { kind: "Shared", type, buffer, index: w };
-    ctx.emit({ kind: "Assign", name: before, value: select(binary("<", w, binary("/", thread, int(warp))), combine(fn, variable(type, before), part), variable(type, before)) });
+    ctx.emit({ kind: "Assign", name: before, value: select(binary("<", w, binary("/", ctx.thread, int(warp))), combine(fn, variable(type, before), part), variable(type, before)) });
     ctx.emit({ kind: "Assign", name: total, value: combine(fn, variable(type, total), part) });
   });
   return { before: ctx.bind("before_thread", combine(fn, variable(type, before), inWarp)), total: variable(type, total) };
@@ -49,7 +49,7 @@ function scanByShuffles(ctx: Lowering, fn: ReduceFn, type: Number, value: Expr):
 
 /** Doubling steps through shared memory; threads beyond `scanning` are copies and read along. */
 function scanByMemory(ctx: Lowering, fn: ReduceFn, type: Number, value: Expr, scanning: number): { before: Expr; total: Expr } {
-  const position = scanning === ctx.plan.threads ? thread : ctx.bind("position", binary("%", thread, int(scanning)));
+  const position = scanning === ctx.threads ? ctx.thread : ctx.bind("position", binary("%", ctx.thread, int(scanning)));
   const buffer = ctx.scratch(type, scanning);
   const slot = (index: Expr): Expr => ({ kind: "Shared", type, buffer, index });
   const name = ctx.name("running");
@@ -57,8 +57,8 @@ function scanByMemory(ctx: Lowering, fn: ReduceFn, type: Number, value: Expr, sc
   ctx.emit({ kind: "Variable", name, type, init: value });
   const publish = () => {
     const write = () => ctx.emit({ kind: "StoreShared", buffer, index: position, values: [running] });
-    if (scanning === ctx.plan.threads) write();
-    else ctx.when(binary("<", thread, int(scanning)), write);
+    if (scanning === ctx.threads) write();
+    else ctx.when(binary("<", ctx.thread, int(scanning)), write);
   };
   publish();
   ctx.repeated("step", Math.ceil(Math.log2(scanning)), (step) => {

@@ -6,6 +6,7 @@ import type { LoopKernel } from "../../../compiler/ir/loop.ts";
 import type { Plan } from "../../../compiler/ir/plan.ts";
 import type { TileKernel } from "../../../compiler/ir/tile.ts";
 import { definedTiles } from "../../../compiler/ir/walk.ts";
+import { bindSchedule } from "../../../compiler/passes/bind_schedule.ts";
 import { buildPlan } from "../../../compiler/passes/build_plan.ts";
 import { dropDead } from "../../../compiler/passes/drop_dead.ts";
 import { dropUnused } from "../../../compiler/passes/drop_unused.ts";
@@ -60,11 +61,12 @@ export interface Passes {
 export function runPasses(read: TileKernel, target: Target, threads: number): Passes {
   const { machine } = target;
   const tile = dropDead(read);
-  const placement = placeValues(tile);
-  const layouts = inferLayouts(tile, placement, machine, threads);
-  const stages = planStages(tile, placement, layouts);
+  const bound = bindSchedule(tile, { threads }, target.name);
+  const placement = placeValues(tile, bound.rings);
+  const layouts = inferLayouts(tile, placement, machine, bound);
+  const stages = planStages(tile, placement, layouts, machine, bound.rings);
   const fitted = fitShared(tile, stages, machine);
-  const built = buildPlan(tile, placement, layouts, fitted, threads);
+  const built = buildPlan(tile, placement, layouts, fitted, bound);
   const plan = shareRegisters(built);
   const lowered = lower(plan, machine);
   const used = dropUnused(lowered);

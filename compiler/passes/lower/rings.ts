@@ -1,0 +1,181 @@
+/** Rings between roles: the copying role fills slots by TMA, the computing one awaits and releases them. */
+import { byteSize } from "../../../dsl/dtype.ts";
+import { add, binary, convert, int, mul, sub, variable, type Expr } from "../../ir/expr.ts";
+import type { LoopPipe, Operand } from "../../ir/loop.ts";
+import type { HostExpr, TensorMap } from "../../ir/manifest.ts";
+import type { Pipe, PlanStmt, Stage } from "../../ir/plan.ts";
+import type { TileView } from "../../ir/tile.ts";
+import type { Lowering, RingPlace } from "./context.ts";
+import { stageBuffer } from "./element.ts";
+
+type Copy = Extract<PlanStmt, { kind: "Copy" }>;
+
+export const fullOf = (pipe: string): string => `${pipe}_full`;
+export const emptyOf = (pipe: string): string => `${pipe}_empty`;
+export const headerOf = (pipe: string): string => `${pipe}_header`;
+
+/** Words of a header: whether there is work, then the scalars. */
+const headerWords = (pipe: Pipe): number => 1 + pipe.header.length;
+
+/** Buffers and barriers of a ring; `consumers`: warps that release its slots. */
+export function declareRing(ctx: Lowering, pipe: Pipe, consumers: number): LoopPipe {
+  const buffers = pipe.values.map((v) => {
+    const place = ctx.place(v);
+    if (place.kind !== "Stored" || !place.stage) throw new Error(`lower: "${v.label}" has no slot`);
+    return { buffer: stageBuffer(ctx, v), elements: place.stage.elements };
+  });
+  if (pipe.header.length > 0) {
+    const words = headerWords(pipe);
+    const buffer = headerOf(pipe.name);
+    ctx.namedBuffer(buffer, "i32", pipe.depth * words, `${pipe.depth} x whether there is work, ${pipe.header.map((v) => v.name).join(", ")}`);
+    buffers.push({ buffer, elements: words });
+  }
+  ctx.barrier(fullOf(pipe.name), pipe.depth, 1, `${pipe.values.map((v) => v.label).join(", ")}: the slot is filled (1 arrival and its bytes)`);
+  ctx.barrier(emptyOf(pipe.name), pipe.depth, consumers, `the slot is free (${consumers} warps)`);
+  return { name: pipe.name, depth: pipe.depth, buffers, full: fullOf(pipe.name), empty: emptyOf(pipe.name) };
+}
+
+/** At a role's start: its place in each ring that it uses. */
+export function enterRings(ctx: Lowering, pipes: readonly Pipe[]): void {
+  for (const pipe of pipes) {
+    const scalar = (wish: string): Expr => {
+      const name = ctx.name(wish);
+      ctx.emit({ kind: "Variable", name, type: "i32", init: int(0) });
+      return variable("i32", name);
+    };
+    ctx.rings.set(pipe.name, { pipe, slot: pipe.depth === 1 ? int(0) : scalar(`${pipe.name}_slot`), phase: scalar(`${pipe.name}_phase`) });
+  }
+}
+
+export function ringAt(ctx: Lowering, pipe: string): RingPlace {
+  const place = ctx.rings.get(pipe);
+  if (!place) throw new Error(`lower: no role is in the ring "${pipe}"`);
+  return place;
+}
+
+/** To the next slot; after the last one the phase turns. */
+function advance(ctx: Lowering, { pipe, slot, phase }: RingPlace): void {
+  const turn = () => ctx.emit({ kind: "Assign", name: nameOf(phase), value: binary("^", phase, int(1)) });
+  if (slot.kind === "Const") return turn();
+  ctx.emit({ kind: "Assign", name: nameOf(slot), value: add(slot, int(1)) });
+  ctx.when(
+    binary("==", slot, int(pipe.depth)),
+    () => {
+      ctx.emit({ kind: "Assign", name: nameOf(slot), value: int(0) });
+      turn();
+    },
+    true,
+  );
+}
+const nameOf = (e: Expr): string => (e.kind === "Var" ? e.name : "");
+
+const barrier = (name: string, slot: Expr): Operand => ({ kind: "Barrier", barrier: name, slot });
+const value = (e: Expr): Operand => ({ kind: "Value", value: e });
+
+/** Waits for an empty slot, writes the header, and starts the copies; without copies only the word that there is no more work travels. */
+export function fill(ctx: Lowering, name: string, copies: readonly Copy[], work = true): void {
+  const ring = ringAt(ctx, name);
+  const { pipe, slot, phase } = ring;
+  ctx.emit({ kind: "Call", instruction: "mbarrierWait", operands: [barrier(emptyOf(name), slot), value(binary("^", phase, int(1)))] });
+  if (pipe.header.length > 0) {
+    const words = headerWords(pipe);
+    const write = (word: number, v: Expr) => ctx.emit({ kind: "StoreShared", buffer: headerOf(name), index: add(mul(slot, int(words)), int(word)), values: [v] });
+    write(0, int(work ? 1 : 0));
+    if (work) pipe.header.forEach((v, i) => write(1 + i, convert("i32", variable(v.type, v.name))));
+  }
+  const full = barrier(fullOf(name), slot);
+  const bytes = copies.reduce((n, c) => n + boxBytes(c.stage), 0);
+  ctx.emit({ kind: "Call", instruction: "mbarrierExpect", operands: [full, value(int(bytes))] });
+  for (const c of copies) {
+    ctx.source(c.value.loc);
+    const { map, coords } = tensorMap(ctx, c);
+    ctx.emit({
+      kind: "Call",
+      instruction: `tmaLoad.${coords.length}`,
+      operands: [{ kind: "SharedAddress", buffer: stageBuffer(ctx, c.value), index: mul(slot, int(c.stage.elements)) }, { kind: "TensorMap", map }, full, ...coords.map(value)],
+    });
+  }
+  advance(ctx, ring);
+}
+
+const boxBytes = ({ tiling, dtype }: Stage): number => tiling!.digits.reduce((n, d) => n * d.size, byteSize(dtype));
+
+export function awaitFull(ctx: Lowering, name: string): void {
+  const { slot, phase } = ringAt(ctx, name);
+  ctx.emit({ kind: "Call", instruction: "mbarrierWait", operands: [barrier(fullOf(name), slot), value(phase)] });
+}
+
+export function release(ctx: Lowering, name: string): void {
+  const ring = ringAt(ctx, name);
+  ctx.emit({ kind: "Call", instruction: "mbarrierArriveWarp", operands: [barrier(emptyOf(name), ring.slot)] });
+  advance(ctx, ring);
+}
+
+/** Word `i` of the header in the slot where the role stands; 0 says whether there is work. */
+export function headerWord(ctx: Lowering, name: string, word: number): Expr {
+  const { pipe, slot } = ringAt(ctx, name);
+  return { kind: "Shared", type: "i32", buffer: headerOf(name), index: add(mul(slot, int(headerWords(pipe))), int(word)) };
+}
+
+/** The tensor map of a copy, one dimension a digit of its box and one for each single position, and the coordinates of the box. */
+function tensorMap(ctx: Lowering, { value: v, op, stage }: Copy): { readonly map: string; readonly coords: readonly Expr[] } {
+  const { view } = op;
+  const digits = stage.tiling!.digits;
+  const param = ctx.param(view.param);
+  const field = param.fields.find((f) => f.name === view.field)!;
+  const axes = [...param.axes, ...field.axes];
+  const dims: { size: HostExpr; stride: HostExpr; box: number; coord: Expr }[] = digits.map((d) => {
+    const i = view.coords.findIndex((c) => c.kind === "Block" && c.axis.name === d.axis);
+    const { size, stride } = axes[i]!;
+    const { start } = view.coords[i] as Extract<TileView["coords"][number], { kind: "Block" }>;
+    const same = digits.filter((x) => x.axis === d.axis);
+    const outermost = same.every((x) => x.stride <= d.stride);
+    if (same.length > 1 && ctx.facts.of(start).multiple % Math.max(...same.map((x) => x.stride)) !== 0)
+      throw new Error(`lower: "${v.label}" starts along ${d.axis} where its box cannot`);
+    return {
+      size: same.length === 1 ? size : outermost ? hostDiv(size, d.stride) : d.size,
+      stride: d.stride === 1 ? stride : hostMul(stride, d.stride),
+      box: d.size,
+      coord: outermost ? (d.stride === 1 ? start : binary("/", start, int(d.stride))) : int(0),
+    };
+  });
+  view.coords.forEach((c, i) => {
+    if (c.kind === "Index") dims.push({ size: axes[i]!.size, stride: axes[i]!.stride, box: 1, coord: c.at });
+  });
+  const map: TensorMap = {
+    name: `${v.label}_map`,
+    param: view.param,
+    offset: field.offset,
+    dtype: stage.dtype,
+    swizzle: stage.tiling!.swizzle,
+    sizes: dims.map((d) => d.size),
+    strides: dims.slice(1).map((d) => d.stride),
+    box: dims.map((d) => d.box),
+  };
+  if (!ctx.tensorMaps.some((m) => m.name === map.name)) ctx.tensorMaps.push(map);
+  return { map: map.name, coords: dims.map((d) => d.coord) };
+}
+const hostMul = (a: HostExpr, b: number): HostExpr => (typeof a === "number" ? a * b : { op: "mul", args: [a, b] });
+const hostDiv = (a: HostExpr, b: number): HostExpr => (typeof a === "number" ? a / b : { op: "ceilDiv", args: [a, b] });
+
+/** Element of a slot: the digits of the box, swizzled. */
+export function tiledIndex(ctx: Lowering, stage: Stage, slot: Expr, coords: ReadonlyMap<string, Expr>): Expr {
+  const { digits, swizzle } = stage.tiling!;
+  let index: Expr = int(0);
+  let below = 1;
+  for (const d of digits) {
+    const coord = coords.get(d.axis) ?? int(0);
+    const above = digits.some((x) => x.axis === d.axis && x.stride > d.stride);
+    const quotient = binary("/", coord, int(d.stride));
+    index = add(index, mul(above ? binary("%", quotient, int(d.size)) : quotient, int(below)));
+    below *= d.size;
+  }
+  if (swizzle > 0) {
+    const at = ctx.bind("in_slot", index);
+    const chunk = 16 / byteSize(stage.dtype);
+    const line = binary("%", binary("/", at, int(128 / byteSize(stage.dtype))), int(swizzle / 16));
+    const permuted = binary("^", binary("%", binary("/", at, int(chunk)), int(swizzle / 16)), line);
+    index = add(sub(at, mul(binary("%", binary("/", at, int(chunk)), int(swizzle / 16)), int(chunk))), mul(permuted, int(chunk)));
+  }
+  return add(mul(slot, int(stage.elements)), index);
+}

@@ -1,0 +1,157 @@
+/**
+ * Divides the plan among roles: copies go to the role that brings them, everything else to the computing role, and the scalars that
+ * steer loops to both. The copies of one statement list form a pipe; where its slots are awaited and given back follows from who reads them.
+ */
+import { childrenOf, variable, type Expr } from "../ir/expr.ts";
+import { diagnostic } from "../diagnostics.ts";
+import type { Machine, Persistence, Pipe, Plan, PlanStmt, Role } from "../ir/plan.ts";
+import { planStatements, readsOfPlan } from "../ir/plan_walk.ts";
+import type { ScalarValue, TileValue } from "../ir/tile.ts";
+import type { Bound } from "./bind_schedule.ts";
+
+type For = Extract<PlanStmt, { kind: "For" }>;
+type Copy = Extract<PlanStmt, { kind: "Copy" }>;
+
+export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
+  const [computing, bringing, ...more] = bound.roles;
+  if (!computing) return plan;
+  const refuse = (reason: string, instead: string) => diagnostic("E-SCHEDULE-03", { ...plan.kernel.loc, length: plan.kernel.name.length }, { kernel: plan.kernel.name, target: machine.name, reason, instead });
+  if (!bringing?.brings || more.length > 0) throw refuse("it needs two roles, one that computes and one that brings tiles", "name them in roles, with `brings` in the second");
+  const brought = new Set(bringing.brings);
+
+  const products = new Map([...planStatements(plan.body)].flatMap((s) => (s.kind === "Gemm" ? [[s.value.id, s] as const] : [])));
+  const pipes: Pipe[] = [];
+  const pipeOf = new Map<readonly PlanStmt[], Pipe>();
+  collectPipes(plan.body);
+
+  const shared = bound.persistent && bound.persistent !== "strided" ? evenly(plan.body, bound.persistent) : undefined;
+  const roles: Role[] = [
+    { name: computing.name, warps: computing.warps, copies: computing.copies ?? 1, duty: "compute", ...(computing.registers && { registers: computing.registers }), body: consume(shared?.compute ?? plan.body) },
+    { name: bringing.name, warps: bringing.warps, copies: bringing.copies ?? 1, duty: "copy", ...(bringing.registers && { registers: bringing.registers }), body: produce(shared?.copy ?? plan.body) },
+  ];
+  return { ...plan, roles, pipes, ...(shared ? { persistence: shared.persistence } : bound.persistent === "strided" && { persistence: { kind: "strided" } }), body: [] };
+
+  function collectPipes(list: readonly PlanStmt[]): void {
+    const copies = list.filter((s) => s.kind === "Copy");
+    const [first] = copies;
+    if (first) {
+      const stranger = copies.find((c) => !brought.has(c.value.label));
+      if (stranger) throw refuse(`no role brings "${stranger.value.label}"`, `add it to ${bringing!.name}'s brings, or leave it out of stage`);
+      const depths = new Set(copies.map((c) => bound.rings.get(c.value.id)!));
+      if (depths.size > 1) throw refuse(`the tiles ${copies.map((c) => c.value.label).join(", ")} share a ring and ask for ${[...depths].join(" and ")} slots`, "give them one depth");
+      const pipe: Pipe = { name: first.value.label, depth: [...depths][0]!, values: copies.map((c) => c.value), header: [] };
+      pipes.push(pipe);
+      pipeOf.set(list, pipe);
+    }
+    for (const s of list) {
+      if (s.kind === "For") collectPipes(s.body);
+      if (s.kind === "If") [s.then, s.otherwise].forEach(collectPipes);
+    }
+  }
+
+  /** Takes the loop whose iterations are dealt out evenly out of the kernel's body. */
+  function evenly(body: readonly PlanStmt[], { even, padding = 0, least = 0 }: { readonly even: string; readonly padding?: number; readonly least?: number }) {
+    const at = body.findIndex((s) => s.kind === "For" && s.index.name === even);
+    const loop = body[at] as For | undefined;
+    if (!loop) throw refuse(`no loop "${even}" stands directly in the body`, "name the variable of such a loop in persistent.even");
+    if (at !== body.length - 1 || loop.scalars.length > 0 || [...planStatements(loop.body)].some((s) => s.kind === "Move"))
+      throw refuse(`the iterations of "${even}" depend on each other, or something follows the loop`, `use persistent: "strided"`);
+    const before = body.slice(0, at);
+    const pipe = pipeOf.get(body);
+    if (!pipe) throw refuse(`no tile outside "${even}" travels through a ring, so nothing carries the work's header`, "bring a tile that is loaded before the loop");
+    const range = ["from", "to"].map((end): ScalarValue => ({ name: `${even}_${end}`, type: "i32", loc: loop.loc }));
+    const [from, to] = range.map((v) => variable("i32", v.name)) as [Expr, Expr];
+    const inner: PlanStmt = { ...loop, lo: from, hi: to };
+    // scalars that come from tiles are found by the copying role and sent along; what follows from them is computed again
+    const own = before.filter((s) => s.kind !== "ToScalar" && !(s.kind === "Reduce" && before.some((t) => t.kind === "ToScalar" && t.of.id === s.value.id)));
+    const used = new Set([...planStatements([...own, inner])].flatMap(namesOfStmt));
+    const scalars = slice(before, [...namesIn(loop.lo), ...namesIn(loop.hi), ...before.flatMap((s) => (s.kind === "Copy" ? namesOfCopy(s) : [])), ...used]);
+    const grid = plan.kernel.grid.map((d) => d.index).filter((v) => used.has(v.name));
+    const sent = scalars.flatMap((s) => (s.kind === "SerialReduce" || s.kind === "ToScalar" ? [s.scalar] : [])).filter((v) => used.has(v.name));
+    const headed: Pipe = { ...pipe, header: [...grid, ...sent, ...range] };
+    pipes[pipes.indexOf(pipe)] = headed;
+    const compute = [...own, inner];
+    const copy = [...before.filter((s) => s.kind === "Copy"), inner];
+    pipeOf.set(compute, headed).set(copy, headed);
+    const persistence: Persistence = { kind: "even", index: even, padding, least, pipe: pipe.name, scalars, lo: loop.lo, hi: loop.hi, step: loop.step };
+    return { compute, copy, persistence };
+  }
+
+  /** The computing role's statements: no copies, but waits for their slots. */
+  function consume(list: readonly PlanStmt[]): PlanStmt[] {
+    const pipe = pipeOf.get(list);
+    const own = list.filter((s) => s.kind !== "Copy");
+    const touched = own.map((s) => pipe !== undefined && touches(s, pipe));
+    const body = own.map((s): PlanStmt => (s.kind === "For" ? { ...s, body: consume(s.body) } : s.kind === "If" ? { ...s, then: consume(s.then), otherwise: consume(s.otherwise) } : s));
+    if (!pipe) return body;
+    const first = pipe.header.length > 0 ? 0 : touched.indexOf(true);
+    const last = pipe.header.length > 0 ? own.length - 1 : touched.lastIndexOf(true);
+    return [...body.slice(0, first), { kind: "AwaitFull", pipe: pipe.name }, ...body.slice(first, last + 1), { kind: "Release", pipe: pipe.name }, ...body.slice(last + 1)];
+  }
+  /** A statement reads a pipe's slot, or waits for a product that does. */
+  function touches(s: PlanStmt, pipe: Pipe): boolean {
+    const inPipe = (v: TileValue) => pipe.values.some((x) => x.id === v.id);
+    return [...planStatements([s])].some((t) => {
+      if (t.kind === "Fetch") return inPipe(t.value);
+      const reader = t.kind === "Await" ? products.get(t.value.id) : t;
+      return reader !== undefined && readsOfPlan(plan, reader).some((r) => r.from === "shared" && inPipe(r.value));
+    });
+  }
+
+  /** The copying role's statements: copies, the control flow around them, and the scalars that these need. */
+  function produce(list: readonly PlanStmt[]): PlanStmt[] {
+    const pipe = pipeOf.get(list);
+    const copies = list.filter((s) => s.kind === "Copy");
+    const last = list.lastIndexOf(copies.at(-1)!);
+    const needed = list.flatMap((s) => (s.kind === "Copy" ? namesOfCopy(s) : hasCopies(s) ? [...planStatements([s])].flatMap((t) => (t.kind === "Copy" ? namesOfCopy(t) : namesOfStmt(t))) : []));
+    const scalars = new Set(slice(list, needed));
+    return list.flatMap((s, i): PlanStmt[] => {
+      if (s.kind === "Copy") return i === last ? [{ kind: "Fill", pipe: pipe!.name, copies }] : [];
+      if (s.kind === "For" && hasCopies(s)) return [{ ...s, body: produce(s.body) }];
+      if (s.kind === "If" && hasCopies(s)) return [{ ...s, then: produce(s.then), otherwise: produce(s.otherwise) }];
+      const steering = [...scalars].find((t) => t === s || (t.kind === "SerialReduce" && s.kind === "ToScalar" && t.scalar === s.scalar));
+      return steering ? [steering] : [];
+    });
+  }
+}
+
+const hasCopies = (s: PlanStmt): boolean => [...planStatements([s])].some((t) => t.kind === "Copy");
+
+/** Statements of a list that give the named scalars, for one thread: in order, with what they are made of. */
+function slice(list: readonly PlanStmt[], names: readonly string[]): PlanStmt[] {
+  const needed = new Set(names);
+  const out: PlanStmt[] = [];
+  for (const s of [...list].reverse()) {
+    if (s.kind === "Let" && needed.has(s.scalar.name)) {
+      namesIn(s.expr).forEach((n) => needed.add(n));
+      out.unshift(s);
+    } else if (s.kind === "ToScalar" && needed.has(s.scalar.name)) {
+      const reduce = list.find((t) => t.kind === "Reduce" && t.value.id === s.of.id);
+      out.unshift(reduce?.kind === "Reduce" ? { kind: "SerialReduce", scalar: s.scalar, op: reduce.op } : s);
+    }
+  }
+  return out;
+}
+
+function namesIn(e: Expr): string[] {
+  return e.kind === "Var" ? [e.name] : childrenOf(e).flatMap(namesIn);
+}
+const namesOfCopy = (s: Copy): string[] => s.op.view.coords.flatMap((c) => namesIn(c.kind === "Index" ? c.at : c.start));
+
+/** Scalars that a statement itself reads. */
+function namesOfStmt(s: PlanStmt): string[] {
+  switch (s.kind) {
+    case "Let":
+      return namesIn(s.expr);
+    case "For":
+      return [...namesIn(s.lo), ...namesIn(s.hi)];
+    case "If":
+      return namesIn(s.cond);
+    case "Store":
+      return s.view.coords.flatMap((c) => namesIn(c.kind === "Index" ? c.at : c.start));
+    case "Copy":
+      return namesOfCopy(s);
+    default:
+      return [];
+  }
+}

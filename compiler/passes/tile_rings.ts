@@ -1,0 +1,88 @@
+/** Lays out the slot of a ring: the dense box that TMA writes, in the order in which a product wants its rows. */
+import { byteSize, type DType } from "../../dsl/dtype.ts";
+import { diagnostic } from "../diagnostics.ts";
+import { REST, type PlacedDigit } from "../ir/layout.ts";
+import type { GemmPlan, Machine, Stage, Tiling, TilingDigit } from "../ir/plan.ts";
+import type { TileKernel, TileOp, TileValue } from "../ir/tile.ts";
+
+type Load = Extract<TileOp, { kind: "Load" }>;
+
+/** A wgmma product that reads the tile. */
+export interface Reader {
+  readonly plan: GemmPlan;
+  readonly side: "rows" | "columns";
+  /** The contracted axis. */
+  readonly over: string;
+}
+
+/** Slots start at multiples of this many bytes; swizzled ones at multiples of their pattern. */
+const ALIGNMENT = 128;
+const PATTERN = 1024;
+
+export function ringStage(kernel: TileKernel, machine: Machine, value: TileValue, op: TileOp | undefined, readers: readonly Reader[]): Stage {
+  const refuse = (reason: string) => diagnostic("E-SCHEDULE-02", { ...value.loc, length: value.label.length }, { label: value.label, kernel: kernel.name, target: machine.name, reason });
+  if (op?.kind !== "Load") throw refuse("only loads can go there");
+  if (!(op.fill.kind === "Const" && op.fill.value === 0)) throw refuse("TMA fills with zeros alone");
+  const tilings = readers.map((r) => operandTiling(value, op, r));
+  const tiling = tilings[0] ?? plainTiling(value, op);
+  if (!tiling) throw refuse("its rows are not whole lines of 32, 64 or 128 bytes, as wgmma reads them");
+  if (tilings.some((t) => JSON.stringify(t) !== JSON.stringify(tiling))) throw refuse("two products want its rows in different orders");
+  const size = byteSize(op.view.dtype);
+  if ((tiling.digits[0]!.size * size) % 16 !== 0) throw refuse(`its innermost run of ${tiling.digits[0]!.size * size} bytes is no multiple of 16`);
+  if (tiling.digits.length > 5) throw refuse(`its box has ${tiling.digits.length} dimensions, a tensor map has five at most`);
+  const large = tiling.digits.find((d) => d.size > 256);
+  if (large) throw refuse(`its box is ${large.size} long along ${large.axis}, at most 256 are possible`);
+  const granule = (tiling.swizzle > 0 ? PATTERN : ALIGNMENT) / size;
+  const elements = tiling.digits.reduce((n, d) => n * d.size, 1);
+  return {
+    buffer: value.label,
+    dtype: op.view.dtype,
+    axes: value.axes.map((a) => ({ ...a, stride: 0 })),
+    elements: Math.ceil(elements / granule) * granule,
+    tiling,
+  };
+}
+
+/** As in memory, innermost axis first. */
+function plainTiling(value: TileValue, op: Load): Tiling {
+  const order = op.view.coords.flatMap((c) => (c.kind === "Block" ? [c.axis.name] : [])).reverse();
+  const digits = order.map((axis): TilingDigit => ({ axis, size: value.axes.find((a) => a.name === axis)!.extent, stride: 1 }));
+  return { digits, swizzle: 0 };
+}
+
+/** Lines of up to 128 bytes along the innermost axis; then the rows of the product (or its contracted positions), then further lines. */
+function operandTiling(value: TileValue, op: Load, { plan, side, over }: Reader): Tiling | undefined {
+  const inner = [...op.view.coords].reverse().find((c) => c.kind === "Block");
+  if (inner?.kind !== "Block") return undefined;
+  const line = lineOf(op.view.dtype, inner.axis.extent);
+  if (!line) return undefined;
+  const first: TilingDigit = { axis: inner.axis.name, size: line.elements, stride: 1 };
+  const further: TilingDigit = { axis: inner.axis.name, size: inner.axis.extent / line.elements, stride: line.elements };
+  const contracted = value.axes.find((a) => a.name === over)!;
+  const free = numbered(plan[side]);
+  const identity = free.length === 1 && free[0]!.stride === 1;
+  if (inner.axis.name === over) return { digits: whole([first, ...free, further]), swizzle: line.swizzle, major: "k" };
+  if (!identity || free[0]!.axis !== inner.axis.name || line.swizzle !== 128) return undefined;
+  return { digits: whole([first, { axis: over, size: contracted.extent, stride: 1 }, further]), swizzle: line.swizzle, major: "mn" };
+}
+
+const whole = (digits: readonly TilingDigit[]): TilingDigit[] => digits.filter((d, i) => d.size > 1 || i === 0);
+
+function lineOf(dtype: DType, extent: number): { readonly elements: number; readonly swizzle: 32 | 64 | 128 } | undefined {
+  const bytes = extent * byteSize(dtype);
+  const swizzle = ([128, 64, 32] as const).find((s) => bytes % s === 0);
+  return swizzle && { elements: swizzle / byteSize(dtype), swizzle };
+}
+
+/** The digits of a product's row or column number, fastest first. */
+function numbered(digits: readonly PlacedDigit[]): TilingDigit[] {
+  const slots = ["row", "pair", "quad", "half", "warpRow", REST];
+  const out: { axis: string; size: number; stride: number }[] = [];
+  for (const d of [...digits].sort((a, b) => slots.indexOf(a.slot) - slots.indexOf(b.slot))) {
+    if (d.axis === null) continue;
+    const last = out.at(-1);
+    if (last && last.axis === d.axis && last.stride * last.size === d.stride) last.size *= d.size;
+    else out.push({ axis: d.axis, size: d.size, stride: d.stride });
+  }
+  return out;
+}
