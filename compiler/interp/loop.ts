@@ -14,13 +14,17 @@ import { round } from "../../dsl/dtype.ts";
 import type { Instruction, LaneOperand } from "../ir/instruction.ts";
 import type { LoopKernel } from "../ir/loop.ts";
 import { evaluate, MULTIPROCESSORS } from "../ir/manifest.ts";
-import { compileThread, type Stop, type ThreadProgram } from "./loop_compile.ts";
-import { Machine, MachineFault } from "./loop_machine.ts";
-import { BufferView, FieldView, ParamMemory, Registers, SharedMemory, valueOperand } from "./loop_memory.ts";
+import { type BarrierOperand, BarrierView, Mbarrier } from "./loop_barriers.ts";
+import { callsOf, compileThread, type Stop, type ThreadProgram } from "./loop_compile.ts";
+import { BoxView, CopyEngine, type Engine } from "./loop_copies.ts";
+import { meaningOf, needsClocks } from "./loop_instructions.ts";
+import { Machine, MachineFault, warpgroupSize } from "./loop_machine.ts";
+import { BufferView, FieldView, ParamMemory, SharedMemory, valueOperand } from "./loop_memory.ts";
+import { Warpgroup } from "./loop_products.ts";
+import { Registers } from "./loop_registers.ts";
+import { runBlock } from "./loop_schedule.ts";
 
 export { MachineFault, type FaultCode } from "./loop_machine.ts";
-
-const warpSize = 32;
 
 export interface LoopRunOptions {
   /** Picks the order of threads. */
@@ -47,11 +51,17 @@ export function runLoop(
 
   const records = new Map(instructions.map((i) => [i.name, i]));
   const { text, sites } = compileThread(kernel, records);
-  const machine = new Machine(kernel, sites);
+  const called = new Set(callsOf(kernel.body).map((c) => records.get(c.instruction)!));
+  const clocked = kernel.body.some((s) => s.kind === "Roles") || [...called].some(needsClocks);
+  const machine = new Machine(kernel, sites, clocked);
   const memory = new SharedMemory(machine, kernel.sharedBytes);
-  const execute = (instruction: Instruction, lanes: readonly (readonly LaneOperand[])[], site: number): void => {
+  const buffersByName = new Map(kernel.shared.map((b) => [b.name, new BufferView(memory, b)]));
+  const { barriers, slots } = barriersOf(kernel, machine, buffersByName);
+  const copies = new CopyEngine(machine, memory);
+
+  /** Runs `semantics`; what it throws is a fault of the program at `site`. */
+  const compute = (instruction: Instruction, lanes: readonly (readonly LaneOperand[])[], site: number): void => {
     const { thread } = machine;
-    if (instruction.timeline === "cpAsync" && instruction.writes.length === 0) memory.finishCopies();
     try {
       instruction.semantics(lanes);
     } catch (cause) {
@@ -60,10 +70,27 @@ export function runLoop(
       machine.fault("operand", site, `${instruction.name}: ${cause instanceof Error ? cause.message : String(cause)}`);
     }
   };
+  const warpgroups = Array.from(
+    { length: Math.floor(kernel.threads / warpgroupSize) },
+    (_, i) => new Warpgroup(machine, i * warpgroupSize, ({ instruction, lanes, site }) => compute(instruction, lanes, site)),
+  );
+  const hardware = { machine, barriers: slots, copies, warpgroups };
+  const meanings = new Map([...called].map((instruction) => [instruction, meaningOf(instruction, hardware)]));
+  const execute = (instruction: Instruction, lanes: readonly (readonly LaneOperand[])[], site: number): void => {
+    const own = meanings.get(instruction);
+    if (own) own(lanes, site);
+    else compute(instruction, lanes, site);
+  };
+  const wait = ({ barrier }: BarrierOperand, { value: parity }: LaneOperand, site: number): Stop => {
+    barrier.checkWait(parity, site);
+    return { kind: "Wait", site, barrier, parity };
+  };
   const library = {
     machine,
-    buffers: Object.fromEntries(kernel.shared.map((b) => [b.name, new BufferView(memory, b)])),
+    buffers: Object.fromEntries(buffersByName),
+    barriers,
     fields: fieldViews(kernel, machine, buffers, values),
+    maps: Object.fromEntries(kernel.tensorMaps.map((m) => [m.name, new BoxView(machine, m, bytesOf(kernel, buffers, m.param), values)])),
     dims: values,
     round,
     scalar: scalarFunctions,
@@ -71,18 +98,50 @@ export function runLoop(
     value: valueOperand,
     instructions: records,
     execute,
+    wait,
   };
   const program = new Function("lib", `"use strict";\n${text}`)(library) as ThreadProgram;
 
   const count = evaluate(kernel.blocks, { ...values, [MULTIPROCESSORS]: options.multiprocessors ?? 2 });
   machine.blocks = count;
   const random = generator(options.seed ?? 1);
+  const engines: readonly Engine[] = machine.clocked ? [copies, ...warpgroups] : [];
+  const parts = [machine, memory, copies, ...slots, ...warpgroups];
   for (const block of options.blocks ?? Array.from({ length: count }, (_, b) => b)) {
     if (!(block >= 0 && block < count)) throw new RangeError(`block ${block} is not one of the ${count} blocks of ${kernel.name}`);
-    machine.startBlock(block);
-    runBlock(kernel.threads, machine, program, execute, random);
+    parts.forEach((p) => p.startBlock(block));
+    const threads = Array.from({ length: kernel.threads }, (_, thread) => program(block, thread));
+    runBlock(machine, threads, execute, engines, random);
     memory.checkNoCopies();
+    for (const part of [...slots, ...warpgroups]) part.checkDone(sites.length - 1);
   }
+}
+
+/** The barriers by name, and all slots. At the end of each phase of an empty slot, nobody may read what lies in it any more. */
+function barriersOf(
+  kernel: LoopKernel,
+  machine: Machine,
+  buffers: ReadonlyMap<string, BufferView>,
+): { readonly barriers: Record<string, BarrierView>; readonly slots: readonly Mbarrier[] } {
+  const barriers: Record<string, BarrierView> = {};
+  const slots: Mbarrier[] = [];
+  for (const { name, slots: count, arrivals, offset } of kernel.barriers) {
+    const filled = kernel.pipes.filter((p) => p.empty === name).flatMap((p) => p.buffers);
+    const own = Array.from({ length: count }, (_, slot) => {
+      const handBack = (): void => filled.forEach(({ buffer, elements }) => buffers.get(buffer)!.handBack(slot * elements, elements));
+      return new Mbarrier(machine, `${name}[${slot}]`, machine.copyEngine(slots.length + slot), arrivals, handBack);
+    });
+    slots.push(...own);
+    barriers[name] = new BarrierView(machine, name, offset, own);
+  }
+  return { barriers, slots };
+}
+
+function bytesOf(kernel: LoopKernel, buffers: Readonly<Record<string, Uint8Array>>, param: string): Uint8Array {
+  const bytes = buffers[param];
+  if (!bytes)
+    throw new RangeError(`${kernel.name}: no buffer for "${param}"; pass one for each of ${kernel.params.map((p) => p.name).join(", ")}`);
+  return bytes;
 }
 
 function fieldViews(
@@ -93,12 +152,8 @@ function fieldViews(
 ): Record<string, FieldView> {
   const views: Record<string, FieldView> = {};
   for (const param of kernel.params) {
-    const bytes = buffers[param.name];
     const need = evaluate(param.bytes, dims);
-    if (!bytes)
-      throw new RangeError(
-        `${kernel.name}: no buffer for "${param.name}"; pass one for each of ${kernel.params.map((p) => p.name).join(", ")}`,
-      );
+    const bytes = bytesOf(kernel, buffers, param.name);
     if (bytes.byteLength < need)
       throw new RangeError(
         `${kernel.name}: buffer "${param.name}" has ${bytes.byteLength} bytes and needs ${need}; check its dims and pitch`,
@@ -107,103 +162,6 @@ function fieldViews(
     for (const field of param.fields) views[`${param.name}.${field.name}`] = new FieldView(machine, memory, field, dims);
   }
   return views;
-}
-
-/** What a thread waits for; "ready" to run, "done" at its end. */
-type State = Stop | "ready" | "done";
-
-function runBlock(
-  count: number,
-  machine: Machine,
-  program: ThreadProgram,
-  execute: (instruction: Instruction, lanes: readonly (readonly LaneOperand[])[], site: number) => void,
-  random: () => number,
-): void {
-  const threads = Array.from({ length: count }, (_, thread) => program(machine.block, thread));
-  const states: State[] = threads.map(() => "ready");
-  const order = threads.map((_, thread) => thread);
-
-  /** Runs the instruction that all these threads wait for, if they do. */
-  const meet = (first: number, end: number, scope: Instruction["scope"]): boolean => {
-    const stop = states[first];
-    if (typeof stop !== "object" || stop.kind !== "Call" || stop.instruction.scope !== scope) return false;
-    const lanes: (readonly LaneOperand[])[] = [];
-    for (let t = first; t < end; t++) {
-      const other = states[t];
-      if (typeof other !== "object" || other.kind !== "Call" || other.site !== stop.site || other.instruction !== stop.instruction)
-        return false;
-      lanes.push(other.operands);
-    }
-    machine.thread = first;
-    execute(stop.instruction, lanes, stop.site);
-    states.fill("ready", first, end);
-    return true;
-  };
-
-  for (;;) {
-    shuffle(order, random);
-    for (const thread of order) {
-      if (states[thread] !== "ready") continue;
-      machine.thread = thread;
-      const step = threads[thread]!.next();
-      states[thread] = step.done ? "done" : step.value;
-    }
-    let progress = false;
-    for (let first = 0; first + warpSize <= count; first += warpSize) progress = meet(first, first + warpSize, "warp") || progress;
-    if (progress || meet(0, count, "block")) continue;
-    if (states.every((s) => s === "done")) return;
-    const [stop] = states;
-    if (
-      typeof stop !== "object" ||
-      stop.kind !== "Barrier" ||
-      !states.every((s) => typeof s === "object" && s.kind === "Barrier" && s.site === stop.site)
-    )
-      diverged(machine, states);
-    machine.nextEpoch();
-    states.fill("ready");
-  }
-}
-
-/** No thread can go on. */
-function diverged(machine: Machine, states: readonly State[]): never {
-  const describe = (s: State): string => {
-    if (typeof s !== "object") return "ended";
-    return `wait ${s.kind === "Barrier" ? "at a barrier" : `for all lanes at ${s.instruction.name}`}, ${machine.place(s.site)}`;
-  };
-  const groups = new Map<State | number, { readonly what: string; readonly threads: number[] }>();
-  for (const [thread, s] of states.entries()) {
-    const key = typeof s === "object" ? s.site : s;
-    const group = groups.get(key);
-    if (group) group.threads.push(thread);
-    else groups.set(key, { what: describe(s), threads: [thread] });
-  }
-  const text = [...groups.values()].map(({ what, threads }) => `threads ${ranges(threads)} ${what}`).join("; ");
-  const thread = states.findIndex((s) => typeof s === "object");
-  machine.thread = thread;
-  machine.fault(
-    "divergence",
-    (states[thread] as Stop).site,
-    `threads part: ${text}. Barriers need all threads of the block, warp instructions all ${warpSize} lanes of each warp`,
-  );
-}
-
-/** [0, 1, 2, 5] as "0-2, 5". */
-function ranges(numbers: readonly number[]): string {
-  const parts: string[] = [];
-  for (let i = 0; i < numbers.length;) {
-    let end = i;
-    while (numbers[end + 1] === numbers[end]! + 1) end++;
-    parts.push(end === i ? String(numbers[i]) : `${numbers[i]}-${numbers[end]}`);
-    i = end + 1;
-  }
-  return parts.join(", ");
-}
-
-function shuffle(list: number[], random: () => number): void {
-  for (let i = list.length - 1; i > 0; i--) {
-    const j = random() % (i + 1);
-    [list[i], list[j]] = [list[j]!, list[i]!];
-  }
 }
 
 /** Marsaglia's xorshift32. */

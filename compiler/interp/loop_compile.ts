@@ -1,12 +1,17 @@
 /** Loop IR to JavaScript: one generator function that a thread of the simulated machine runs. It yields where threads meet. */
 import type { Expr, ScalarType } from "../ir/expr.ts";
 import type { Instruction, LaneOperand } from "../ir/instruction.ts";
-import type { LoopKernel, LoopStmt, Operand } from "../ir/loop.ts";
+import { bodiesOf, type LoopKernel, type LoopStmt, type Operand } from "../ir/loop.ts";
 import type { Loc } from "../ir/tile.ts";
+import type { Mbarrier } from "./loop_barriers.ts";
+import { isProduct, isWait } from "./loop_instructions.ts";
+import { warpSize } from "./loop_machine.ts";
 
 /** Where a thread stops. */
 export type Stop =
-  | { readonly kind: "Barrier"; readonly site: number }
+  /** `group`: 0 for the block, roles from 1. */
+  | { readonly kind: "Barrier"; readonly site: number; readonly group: number }
+  | { readonly kind: "Wait"; readonly site: number; readonly barrier: Mbarrier; readonly parity: number }
   | { readonly kind: "Call"; readonly site: number; readonly instruction: Instruction; readonly operands: readonly LaneOperand[] };
 export type ThreadProgram = (block: number, thread: number) => Generator<Stop, void>;
 
@@ -20,6 +25,12 @@ export function compileThread(kernel: LoopKernel, instructions: ReadonlyMap<stri
   return new Compiler(kernel, instructions).compile();
 }
 
+type CallStmt = Extract<LoopStmt, { kind: "Call" }>;
+
+/** Every call, also those in nested statements. */
+export const callsOf = (body: readonly LoopStmt[]): readonly CallStmt[] =>
+  body.flatMap((s) => (s.kind === "Call" ? [s] : bodiesOf(s).flatMap(callsOf)));
+
 class Compiler {
   readonly #kernel: LoopKernel;
   readonly #instructions: ReadonlyMap<string, Instruction>;
@@ -27,17 +38,24 @@ class Compiler {
   readonly #sites: Loc[] = [];
   readonly #lines: string[] = [];
   #loc: Loc;
+  /** Group of threads whose program it is: 0 for the block, roles from 1. */
+  #group = 0;
+  /** Register arrays that matrix products work on. */
+  readonly #tracked: ReadonlySet<string>;
 
   constructor(kernel: LoopKernel, instructions: ReadonlyMap<string, Instruction>) {
     this.#kernel = kernel;
     this.#instructions = instructions;
     this.#dims = new Set(kernel.dims.map((d) => d.name));
     this.#loc = kernel.loc;
+    this.#tracked = new Set(callsOf(kernel.body).flatMap((c) => (isProduct(this.#record(c)) ? c.operands.flatMap((o) => (o.kind === "Registers" ? [o.array] : [])) : [])));
   }
 
   compile(): CompiledThread {
-    const { shared, params } = this.#kernel;
+    const { shared, params, barriers, tensorMaps } = this.#kernel;
     for (const b of shared) this.#lines.push(`const ${js("buffer", b.name)} = lib.buffers[${quote(b.name)}];`);
+    for (const b of barriers) this.#lines.push(`const ${js("barrier", b.name)} = lib.barriers[${quote(b.name)}];`);
+    for (const m of tensorMaps) this.#lines.push(`const ${js("map", m.name)} = lib.maps[${quote(m.name)}];`);
     for (const p of params)
       for (const f of p.fields)
         this.#lines.push(`const ${js("field", `${p.name}.${f.name}`)} = lib.fields[${quote(`${p.name}.${f.name}`)}];`);
@@ -75,7 +93,7 @@ class Compiler {
         out.push(`let ${js("scalar", s.name)} = ${this.#as(s.type, s.init)};`);
         return;
       case "Array":
-        out.push(`const ${js("array", s.name)} = new Registers(machine, ${quote(s.name)}, ${quote(s.type)}, ${s.size});`);
+        out.push(`const ${js("array", s.name)} = new Registers(machine, ${quote(s.name)}, ${quote(s.type)}, ${s.size}, ${this.#tracked.has(s.name)});`);
         return;
       case "Cursor":
         out.push(`let ${js("scalar", s.name)} = [${s.coords.map((c) => this.#expr(c)).join(", ")}];`);
@@ -151,7 +169,10 @@ class Compiler {
         return;
       }
       case "Barrier":
-        out.push(`yield { kind: "Barrier", site: ${this.#point()} };`);
+        out.push(`yield { kind: "Barrier", site: ${this.#point()}, group: ${this.#group} };`);
+        return;
+      case "Roles":
+        this.#roles(s);
         return;
       case "Call":
         this.#call(s);
@@ -164,29 +185,55 @@ class Compiler {
     }
   }
 
-  #call(s: Extract<LoopStmt, { kind: "Call" }>): void {
-    const record = this.#instructions.get(s.instruction);
-    if (!record) throw new Error(`the simulated machine was given no instruction record "${s.instruction}"`);
+  #roles({ roles }: Extract<LoopStmt, { kind: "Roles" }>): void {
+    roles.forEach((role, i) => {
+      const [first, end] = [role.firstWarp * warpSize, (role.firstWarp + role.warps) * warpSize];
+      this.#group = i + 1;
+      this.#lines.push(`if (thread >= ${first} && thread < ${end}) { machine.enter(${this.#group});`);
+      this.#body(role.body);
+      this.#lines.push("}");
+    });
+  }
+
+  #record({ instruction }: CallStmt): Instruction {
+    const record = this.#instructions.get(instruction);
+    if (!record) throw new Error(`the simulated machine was given no instruction record "${instruction}"`);
+    return record;
+  }
+  #call(s: CallStmt): void {
+    const record = this.#record(s);
     const site = this.#point();
-    const operands = s.operands.map((o, i) => this.#operand(o, record, record.writes.includes(i), site)).join(", ");
+    const operands = s.operands.map((o, i) => this.#operand(o, record, record.writes.includes(i), site));
     const instruction = `lib.instructions.get(${quote(record.name)})`;
-    if (record.scope !== "thread")
-      this.#lines.push(`yield { kind: "Call", site: ${site}, instruction: ${instruction}, operands: [${operands}] };`);
-    else this.#lines.push(`lib.execute(${instruction}, [[${operands}]], ${site});`);
+    if (isWait(record)) this.#lines.push(`yield lib.wait(${operands.join(", ")}, ${site});`);
+    else if (record.scope !== "thread") this.#lines.push(`yield { kind: "Call", site: ${site}, instruction: ${instruction}, operands: [${operands.join(", ")}] };`);
+    else this.#lines.push(`lib.execute(${instruction}, [[${operands.join(", ")}]], ${site});`);
   }
 
   #operand(o: Operand, record: Instruction, writable: boolean, site: number): string {
     switch (o.kind) {
       case "Value":
         return `value(machine, ${quote(o.value.type)}, ${this.#expr(o.value)}, ${site})`;
-      case "Registers":
-        return `${js("array", o.array)}.operand(${this.#expr(o.index)}, ${o.count}, ${site}, ${writable})`;
-      case "SharedAddress":
-        return `${js("buffer", o.buffer)}.operand(${this.#expr(o.index)}, ${site}, ${writable}, ${record.timeline === "cpAsync"})`;
+      case "Registers": {
+        const range = `${this.#expr(o.index)}, ${o.count}, ${site}`;
+        const array = js("array", o.array);
+        return record.timeline === "wgmma" ? `${array}.productOperand(${range})` : `${array}.operand(${range}, ${writable})`;
+      }
+      case "SharedAddress": {
+        const index = this.#expr(o.index);
+        const buffer = js("buffer", o.buffer);
+        return record.timeline === "tma" ? `${buffer}.target(${index}, ${site})` : `${buffer}.operand(${index}, ${site}, ${writable}, ${record.timeline === "cpAsync"})`;
+      }
       case "GlobalAddress":
         return `${js("field", `${o.param}.${o.field}`)}.operand([${o.coords.map((c) => this.#expr(c)).join(", ")}], ${site}, ${writable})`;
-      default:
-        throw new Error(`the simulated machine does not run ${record.name} yet`);
+      case "Barrier":
+        return `${js("barrier", o.barrier)}.operand(${this.#expr(o.slot)}, ${site})`;
+      case "TensorMap":
+        return `${js("map", o.map)}.operand(${site})`;
+      case "Matrix": {
+        const shape = { major: o.major, swizzle: o.swizzle, stride: o.stride, leading: o.leading };
+        return `${js("buffer", o.buffer)}.matrix(${this.#expr(o.index)}, ${JSON.stringify(shape)}, ${site})`;
+      }
     }
   }
 
@@ -317,5 +364,5 @@ function wrap(type: ScalarType, text: string): string {
 
 const quote = (s: string): string => JSON.stringify(s);
 /** A JavaScript identifier that no other name of the IR has. */
-const js = (space: "buffer" | "field" | "dim" | "scalar" | "array", name: string): string =>
+const js = (space: "buffer" | "barrier" | "map" | "field" | "dim" | "scalar" | "array", name: string): string =>
   `${space}_${name.replace(/[^A-Za-z0-9]/g, (c) => `$${c.charCodeAt(0)}_`)}`;

@@ -1,23 +1,35 @@
 /**
- * What every part of the simulated machine knows: who runs now, which accesses came before, and how to report a fault.
- * Order is judged by epochs: an epoch is the time between two barriers of one block, and no two blocks share one.
+ * What every part of the simulated machine knows: who acts now, which accesses came before, and how to report a fault.
+ *
+ * Order is judged in one of two ways. Threads that meet at barriers of the whole block alone: an epoch is the time between two of them, and
+ * whatever happened in an earlier epoch comes before. A kernel with roles, hardware barriers or asynchronous engines has clocks (loop_clocks.ts).
  */
-import type { LoopKernel } from "../ir/loop.ts";
+import type { LoopKernel, LoopRole } from "../ir/loop.ts";
 import type { Loc } from "../ir/tile.ts";
+import { type Clock, fence, join, joinAll, newClock } from "./loop_clocks.ts";
+import type { Registers } from "./loop_registers.ts";
 
 export type FaultCode =
-  /** Memory or a register is read that nothing has written. */
+  /** Memory or a register is read that nothing has written, or a slot that was handed back. */
   | "uninitialised"
-  /** Two threads of a block touch an element without a barrier between them, and one of them writes. */
+  /** Two actors of a block touch an element with nothing to order them, and one of them writes. */
   | "race"
-  /** Blocks, or threads in the same epoch, leave different values in one element of a param. */
+  /** Blocks, or unordered threads, leave different values in one element of a param. */
   | "conflict"
   | "outOfRange"
   | "misaligned"
   /** Threads that should meet at a barrier or an instruction do not. */
   | "divergence"
-  /** An asynchronous copy is used before the thread waited for it, or never waited for. */
+  /** No thread can go on, and some wait for hardware barriers. */
+  | "deadlock"
+  /** A hardware barrier gets what it does not count: arrivals, bytes, or anything before it is initialised. */
+  | "barrier"
+  /** An asynchronous copy is used before somebody waited for it, or never waited for. */
   | "asyncCopy"
+  /** The async proxy meets what ordinary instructions wrote, without a fence between. */
+  | "proxy"
+  /** Registers of a matrix product are touched while it is under way, or the product starts without a fence or is never waited for. */
+  | "wgmma"
   /** A value that is declared uniform differs between threads. */
   | "notUniform"
   /** An instruction rejects its operands. */
@@ -28,52 +40,147 @@ export class MachineFault extends Error {
   override readonly name = "MachineFault";
   readonly code: FaultCode;
   readonly loc: Loc;
-  constructor(code: FaultCode, kernel: string, loc: Loc, block: number, thread: number | undefined, text: string) {
-    const who = thread === undefined ? `block ${block}` : `block ${block}, thread ${thread}`;
-    super(`${kernel}: ${text}\n  at ${loc.file}:${loc.line} (${who})`);
+  constructor(code: FaultCode, kernel: string, loc: Loc, block: number, who: string, text: string) {
+    super(`${kernel}: ${text}\n  at ${loc.file}:${loc.line} (block ${block}, ${who})`);
     this.code = code;
     this.loc = loc;
   }
 }
 
-/** Who runs now, and what it may see. */
+export const warpSize = 32;
+export const warpgroupSize = 128;
+
+/** Threads that meet at a barrier: those of the block, or of a role. */
+export interface Group {
+  readonly name: string;
+  readonly first: number;
+  readonly end: number;
+}
+
+/** The block, then the roles in order. */
+export function groupsOf(kernel: LoopKernel): readonly Group[] {
+  const role = ({ name, firstWarp, warps }: LoopRole): Group => ({ name, first: firstWarp * warpSize, end: (firstWarp + warps) * warpSize });
+  const roles = kernel.body.flatMap((s) => (s.kind === "Roles" ? s.roles.map(role) : []));
+  return [{ name: "block", first: 0, end: kernel.threads }, ...roles];
+}
+
+interface Uniform {
+  readonly site: number;
+  readonly value: number | boolean;
+  readonly thread: number;
+}
+
+/** Who acts now, and what it may see. */
 export class Machine {
   readonly kernel: string;
+  readonly threads: number;
   /** Place of every checked access, by site number. */
   readonly sites: readonly Loc[];
+  readonly groups: readonly Group[];
+  /** Whether actors have clocks. */
+  readonly clocked: boolean;
   block = 0;
   /** Blocks of the launch. */
   blocks = 0;
+  /**
+   * The actor: a thread or, above those, the asynchronous copies of a thread, the copy engine filling a slot of a hardware barrier, the matrix
+   * unit of a warpgroup.
+   */
   thread = 0;
+  /** The actor's clock; an empty one in kernels without. */
+  clock: Clock;
   /** Counts up over the whole launch; 0 is "never". */
   epoch = 0;
   /** First epoch of the block that runs. */
   blockEpoch = 0;
-  readonly #uniforms: { readonly site: number; readonly value: number | boolean; readonly thread: number }[] = [];
+  /** What happened before this epoch comes before everything from now on. */
+  ordered = 0;
+  /** Of each thread. */
+  readonly clocks: readonly Clock[];
+  /** Register arrays of each thread that matrix products work on, by name. */
+  readonly tracked: readonly Map<string, Registers>[];
+  readonly #slots: readonly string[];
+  /** Group of each thread, by number. */
+  readonly #group: Uint8Array;
+  readonly #uniforms: readonly Uniform[][];
   readonly #uniformCount: Uint32Array;
 
-  constructor(kernel: LoopKernel, sites: readonly Loc[]) {
+  constructor(kernel: LoopKernel, sites: readonly Loc[], clocked: boolean) {
     this.kernel = kernel.name;
+    this.threads = kernel.threads;
     this.sites = sites;
+    this.groups = groupsOf(kernel);
+    this.clocked = clocked;
+    this.#slots = kernel.barriers.flatMap((b) => Array.from({ length: b.slots }, (_, i) => `${b.name}[${i}]`));
+    const actors = clocked ? this.matrixUnit(kernel.threads) + 1 : 0;
+    const none = newClock(0);
+    this.clocks = Array.from({ length: kernel.threads }, () => (clocked ? newClock(actors) : none));
+    this.clock = none;
+    this.tracked = this.clocks.map(() => new Map());
+    this.#group = new Uint8Array(kernel.threads);
+    this.#uniforms = this.groups.map(() => []);
     this.#uniformCount = new Uint32Array(kernel.threads);
+  }
+
+  /** Actors that are no threads. */
+  copiesOf(thread: number): number {
+    return this.threads + thread;
+  }
+  copyEngine(slot: number): number {
+    return 2 * this.threads + slot;
+  }
+  matrixUnit(thread: number): number {
+    return 2 * this.threads + this.#slots.length + Math.floor(thread / warpgroupSize);
+  }
+  /** Whether what the actor writes needs a fence before the async proxy sees it. */
+  isGeneric(actor: number): boolean {
+    return actor < 2 * this.threads;
   }
 
   startBlock(block: number): void {
     this.block = block;
-    this.nextEpoch();
-    this.blockEpoch = this.epoch;
-  }
-  nextEpoch(): void {
-    this.epoch++;
-    this.#uniforms.length = 0;
+    this.blockEpoch = this.ordered = ++this.epoch;
+    this.#group.fill(0);
+    this.#uniforms.forEach((u) => (u.length = 0));
     this.#uniformCount.fill(0);
   }
+  become(thread: number): void {
+    this.thread = thread;
+    this.clock = this.clocks[thread]!;
+  }
+  /** The running thread is one of the group's from now on. */
+  enter(group: number): void {
+    this.#group[this.thread] = group;
+    this.#uniformCount[this.thread] = 0;
+  }
+  /** The threads of a group have met: what any of them did comes before what each does next. */
+  barrier(group: number): void {
+    const { first, end } = this.groups[group]!;
+    if (this.clocked) this.joinThreads(first, end);
+    else this.ordered = ++this.epoch;
+    this.#uniforms[group]!.length = 0;
+    this.#uniformCount.fill(0, first, end);
+  }
+  joinThreads(first: number, end: number): void {
+    for (let t = first; t < end; t++) this.clocks[t]!.seen[t] = this.epoch;
+    joinAll(this.clocks.slice(first, end));
+    this.epoch++;
+  }
+  /** What the running thread has done and knows comes before whoever acquires `into`. */
+  release(into: Clock): void {
+    join(into, this.clock);
+    into.seen[this.thread] = this.epoch++;
+  }
+  fenceProxy(): void {
+    fence(this.clock, this.thread, this.epoch++);
+  }
 
-  /** Returns the value, having compared it with what the other threads of the epoch computed at the same point. */
+  /** Returns the value, having compared it with what the other threads of the group computed at the same point since they last met. */
   uniform<T extends number | boolean>(value: T, site: number): T {
     const position = this.#uniformCount[this.thread]!++;
-    const first = this.#uniforms[position];
-    if (!first) this.#uniforms.push({ site, value, thread: this.thread });
+    const known = this.#uniforms[this.#group[this.thread]!]!;
+    const first = known[position];
+    if (!first) known.push({ site, value, thread: this.thread });
     else if (first.site !== site)
       this.fault(
         "divergence",
@@ -89,46 +196,83 @@ export class Machine {
     return value;
   }
 
+  nameOf(actor: number): string {
+    if (actor === many) return "other threads";
+    if (actor < this.threads) return `thread ${actor}`;
+    if (actor < this.copyEngine(0)) return `the asynchronous copies of thread ${actor - this.threads}`;
+    if (actor < this.matrixUnit(0)) return `the copy engine for ${this.#slots[actor - this.copyEngine(0)]}`;
+    return `the matrix unit of warpgroup ${actor - this.matrixUnit(0)}`;
+  }
   place(site: number): string {
     const { file, line } = this.sites[site]!;
     return `${file}:${line}`;
   }
   fault(code: FaultCode, site: number, text: string): never {
-    throw new MachineFault(code, this.kernel, this.sites[site]!, this.block, this.thread, text);
+    throw new MachineFault(code, this.kernel, this.sites[site]!, this.block, this.nameOf(this.thread), text);
   }
 }
 
-/** Last accesses of every unit of a memory: epoch, thread and site of each kind. */
+/** One of several readers of a unit. */
+interface Reader {
+  readonly epoch: number;
+  readonly site: number;
+}
+
+/** Last accesses of every unit of a memory: epoch, actor and site of each kind. */
 export class Shadow {
   readonly writeEpoch: Int32Array;
   readonly writer: Int32Array;
   readonly writeSite: Int32Array;
   readonly readEpoch: Int32Array;
-  /** The thread, or `many`. */
+  /** The actor, or `many`. */
   readonly reader: Int32Array;
   readonly readSite: Int32Array;
+  /** By unit, with clocks: who reads, where that is `many`. */
+  readonly #readers = new Map<number, Map<number, Reader>>();
   constructor(units: number) {
     [this.writeEpoch, this.writer, this.writeSite] = [new Int32Array(units), new Int32Array(units), new Int32Array(units)];
     [this.readEpoch, this.reader, this.readSite] = [new Int32Array(units), new Int32Array(units), new Int32Array(units)];
   }
   noteRead(unit: number, m: Machine, site: number): void {
-    if (this.readEpoch[unit] !== m.epoch) {
-      this.readEpoch[unit] = m.epoch;
-      this.reader[unit] = m.thread;
-      this.readSite[unit] = site;
-    } else if (this.reader[unit] !== m.thread) this.reader[unit] = many;
+    if (this.readEpoch[unit]! < m.ordered || this.reader[unit] === m.thread) this.#setReader(unit, m.thread, m.epoch, site);
+    else if (m.clocked) this.#addReader(unit, m, site);
+    else this.reader[unit] = many;
   }
-  noteWrite(unit: number, m: Machine, site: number): void {
+  /** With clocks: whoever comes after this write comes after the reads before it, which need not be remembered. */
+  noteWrite(unit: number, actor: number, m: Machine, site: number): void {
     this.writeEpoch[unit] = m.epoch;
-    this.writer[unit] = m.thread;
+    this.writer[unit] = actor;
     this.writeSite[unit] = site;
+    if (m.clocked) this.readEpoch[unit] = 0;
   }
   otherWrote(unit: number, m: Machine): boolean {
-    return this.writeEpoch[unit] === m.epoch && this.writer[unit] !== m.thread;
+    return this.writeEpoch[unit]! >= m.ordered && this.writer[unit] !== m.thread && !(m.clock.seen[this.writer[unit]!]! >= this.writeEpoch[unit]!);
   }
-  otherRead(unit: number, m: Machine): boolean {
-    return this.readEpoch[unit] === m.epoch && this.reader[unit] !== m.thread;
+  /** A reader that nothing orders before the actor. */
+  otherReader(unit: number, m: Machine): { readonly actor: number; readonly site: number } | undefined {
+    if (this.readEpoch[unit]! < m.ordered || this.reader[unit] === m.thread) return undefined;
+    const [reader, site] = [this.reader[unit]!, this.readSite[unit]!];
+    if (reader !== many) return m.clock.seen[reader]! >= this.readEpoch[unit]! ? undefined : { actor: reader, site };
+    if (!m.clocked) return { actor: many, site };
+    for (const [actor, read] of this.#readers.get(unit)!)
+      if (actor !== m.thread && m.clock.seen[actor]! < read.epoch) return { actor, site: read.site };
+    return undefined;
+  }
+
+  #setReader(unit: number, actor: number, epoch: number, site: number): void {
+    this.readEpoch[unit] = epoch;
+    this.reader[unit] = actor;
+    this.readSite[unit] = site;
+  }
+  /** Readers that are known to come before the actor need not be remembered. */
+  #addReader(unit: number, m: Machine, site: number): void {
+    const reader = this.reader[unit]!;
+    if (reader !== many) {
+      if (m.clock.seen[reader]! >= this.readEpoch[unit]!) return this.#setReader(unit, m.thread, m.epoch, site);
+      this.#readers.set(unit, new Map([[reader, { epoch: this.readEpoch[unit]!, site: this.readSite[unit]! }]]));
+    }
+    this.#readers.get(unit)!.set(m.thread, { epoch: m.epoch, site });
+    this.#setReader(unit, many, m.epoch, site);
   }
 }
 export const many = -1;
-export const threadName = (thread: number): string => (thread === many ? "other threads" : `thread ${thread}`);

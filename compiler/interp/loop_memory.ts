@@ -1,10 +1,10 @@
-/** The memory of the simulated machine: registers, shared memory and params, each access checked. */
+/** The memory of the simulated machine: shared memory and params, each access checked. */
 import { byteSize, decode, type DType, writeElement } from "../../dsl/dtype.ts";
 import type { ScalarType } from "../ir/expr.ts";
 import type { LaneOperand } from "../ir/instruction.ts";
-import type { SharedBuffer } from "../ir/loop.ts";
+import { type Operand, type SharedBuffer, swizzled } from "../ir/loop.ts";
 import { evaluate, type Field, type Param } from "../ir/manifest.ts";
-import { type Machine, many, Shadow, threadName } from "./loop_machine.ts";
+import { type Machine, many, Shadow } from "./loop_machine.ts";
 
 /** Values of the codes of a format of at most 16 bits. */
 function decodeTable(dtype: DType): Float64Array {
@@ -22,63 +22,16 @@ function reader(dtype: DType, view: DataView): (offset: number) => number {
   return byteSize(dtype) === 1 ? (offset) => table[view.getUint8(offset)]! : (offset) => table[view.getUint16(offset, true)]!;
 }
 
-/** A register array of one thread. */
-export class Registers {
-  readonly #machine: Machine;
-  readonly #name: string;
-  readonly #type: ScalarType;
-  readonly #values: Float64Array;
-  readonly #written: Uint8Array;
-  constructor(machine: Machine, name: string, type: ScalarType, size: number) {
-    this.#machine = machine;
-    this.#name = name;
-    this.#type = type;
-    this.#values = new Float64Array(size);
-    this.#written = new Uint8Array(size);
-  }
-  read(i: number, site: number): number {
-    if (this.#written[i] !== 1) this.#bad(i, site);
-    return this.#values[i]!;
-  }
-  write(i: number, value: number, site: number): void {
-    if (this.#written[i] === undefined) this.#bad(i, site);
-    this.#values[i] = value;
-    this.#written[i] = 1;
-  }
-  operand(start: number, count: number, site: number, writable: boolean): LaneOperand {
-    const m = this.#machine;
-    const { thread } = m;
-    const check = (i: number) =>
-      i >= 0 && i < count ? start + i : m.fault("operand", site, `the instruction uses register ${i} of ${count} of "${this.#name}"`);
-    return {
-      dtype: this.#type,
-      address: 0,
-      value: NaN,
-      read: (i) => ((m.thread = thread), this.read(check(i), site)),
-      write: (i, value) => {
-        m.thread = thread;
-        if (!writable) m.fault("operand", site, `the instruction writes "${this.#name}", which its record does not list under writes`);
-        this.write(check(i), value, site);
-      },
-    };
-  }
-  #bad(i: number, site: number): never {
-    const size = this.#values.length;
-    if (!(i >= 0 && i < size))
-      this.#machine.fault("outOfRange", site, `register array "${this.#name}" has ${size} elements, element ${i} is used`);
-    this.#machine.fault("uninitialised", site, `register "${this.#name}"[${i}] is read before anything is written to it`);
-  }
-}
-
 /** Shared memory of the block that runs. Checks work on words of 4 bytes, so buffers that overlap check each other. */
 export class SharedMemory {
   readonly machine: Machine;
   readonly bytes: DataView;
   readonly #shadow: Shadow;
+  /** Additions count as reads of it: they need no order among themselves. */
   readonly #atomic: Shadow;
-  /** Threads whose asynchronous copy to the word is under way, plus 1. */
+  /** The actor whose asynchronous write to the word is under way, plus 1; or `handedBack`. */
   readonly #pending: Int32Array;
-  readonly #copies = new Map<number, { readonly word: number; readonly site: number }[]>();
+  readonly #copies = new Map<number, Copy[]>();
 
   constructor(machine: Machine, bytes: number) {
     this.machine = machine;
@@ -89,54 +42,47 @@ export class SharedMemory {
     this.#pending = new Int32Array(words);
   }
 
+  startBlock(): void {
+    this.#pending.fill(0);
+    this.#copies.clear();
+  }
   checkRead(word: number, site: number, where: () => string): void {
     const m = this.machine;
-    if (this.#pending[word] !== 0)
-      m.fault(
-        "asyncCopy",
-        site,
-        `${where()} is read while an asynchronous copy of thread ${this.#pending[word]! - 1} to it is under way; wait for it first`,
-      );
+    if (this.#pending[word] !== 0) this.#underWay(word, "read", site, where());
     if (this.#shadow.writeEpoch[word]! < m.blockEpoch)
       m.fault("uninitialised", site, `${where()} is read and this block has not written it`);
-    if (this.#shadow.otherWrote(word, m))
-      this.#race(site, where(), "reads", "written", this.#shadow.writer[word]!, this.#shadow.writeSite[word]!);
-    if (this.#atomic.otherWrote(word, m))
-      this.#race(site, where(), "reads", "added to", this.#atomic.writer[word]!, this.#atomic.writeSite[word]!);
+    if (this.#shadow.otherWrote(word, m)) this.#race(site, where(), "reads", "written", this.#shadow.writer[word]!, this.#shadow.writeSite[word]!);
+    const adder = this.#atomic.otherReader(word, m);
+    if (adder) this.#race(site, where(), "reads", "added to", adder.actor, adder.site);
     this.#shadow.noteRead(word, m, site);
   }
   checkWrite(word: number, site: number, where: () => string): void {
-    const m = this.machine;
-    const s = this.#shadow;
-    if (this.#pending[word] !== 0)
-      m.fault(
-        "asyncCopy",
-        site,
-        `${where()} is written while an asynchronous copy of thread ${this.#pending[word]! - 1} to it is under way; wait for it first`,
-      );
-    if (s.otherWrote(word, m)) this.#race(site, where(), "writes", "written", s.writer[word]!, s.writeSite[word]!);
-    if (s.otherRead(word, m)) this.#race(site, where(), "writes", "read", s.reader[word]!, s.readSite[word]!);
-    if (this.#atomic.otherWrote(word, m))
-      this.#race(site, where(), "writes", "added to", this.#atomic.writer[word]!, this.#atomic.writeSite[word]!);
-    s.noteWrite(word, m, site);
+    this.#checkWriter(word, this.machine.thread, site, where);
   }
   checkAtomic(word: number, site: number, where: () => string): void {
     const m = this.machine;
     const s = this.#shadow;
+    if (this.#pending[word] !== 0) this.#underWay(word, "added to", site, where());
     if (s.writeEpoch[word]! < m.blockEpoch) m.fault("uninitialised", site, `${where()} is added to and this block has not set it`);
     if (s.otherWrote(word, m)) this.#race(site, where(), "adds to", "written", s.writer[word]!, s.writeSite[word]!);
-    if (s.otherRead(word, m)) this.#race(site, where(), "adds to", "read", s.reader[word]!, s.readSite[word]!);
-    const shared = this.#atomic.otherWrote(word, m);
-    this.#atomic.noteWrite(word, m, site);
-    if (shared) this.#atomic.writer[word] = many;
+    const reader = s.otherReader(word, m);
+    if (reader) this.#race(site, where(), "adds to", "read", reader.actor, reader.site);
+    this.#atomic.noteRead(word, m, site);
+  }
+  /** A read of the matrix unit, in the async proxy; its clock is that of the threads that started it. */
+  checkAsyncRead(word: number, site: number, where: () => string): void {
+    this.#checkFenced(word, "reads", site, where);
+    this.checkRead(word, site, where);
   }
 
-  /** A write whose data arrives when the thread waits. */
+  /** A write of the running thread whose data arrives when it waits. */
   beginCopy(word: number, site: number, where: () => string): void {
-    const { thread } = this.machine;
-    if (this.#pending[word] === thread + 1) return;
-    this.checkWrite(word, site, where);
-    this.#pending[word] = thread + 1;
+    const m = this.machine;
+    const { thread } = m;
+    const actor = m.copiesOf(thread);
+    if (this.#pending[word] === actor + 1) return;
+    this.#checkWriter(word, actor, site, where);
+    this.#pending[word] = actor + 1;
     const copies = this.#copies.get(thread);
     if (copies) copies.push({ word, site });
     else this.#copies.set(thread, [{ word, site }]);
@@ -144,29 +90,96 @@ export class SharedMemory {
   /** The running thread's copies arrive: from now on they count as its writes. */
   finishCopies(): void {
     const m = this.machine;
-    for (const { word, site } of this.#copies.get(m.thread) ?? []) {
+    for (const { word, site } of this.takeCopies()) {
       this.#pending[word] = 0;
-      this.#shadow.noteWrite(word, m, site);
+      if (!m.clocked) this.#shadow.noteWrite(word, m.thread, m, site);
     }
-    this.#copies.delete(m.thread);
+    if (m.clocked) m.clock.seen[m.copiesOf(m.thread)] = m.epoch++;
+  }
+  /** Hands over the running thread's copies that are under way. */
+  takeCopies(): readonly Copy[] {
+    const copies = this.#copies.get(this.machine.thread) ?? [];
+    this.#copies.delete(this.machine.thread);
+    return copies;
+  }
+  landCopies(copies: readonly Copy[]): void {
+    for (const { word } of copies) this.#pending[word] = 0;
   }
   checkNoCopies(): void {
     for (const [thread, [copy]] of this.#copies) {
-      this.machine.thread = thread;
+      this.machine.become(thread);
       this.machine.fault("asyncCopy", copy!.site, "the block ends and an asynchronous copy of this thread was never waited for");
     }
   }
 
-  #race(site: number, where: string, does: string, done: string, other: number, otherSite: number): never {
-    const m: Machine = this.machine;
+  /** The copy engine writes the word from now on, at the running thread's behest, until `land`. */
+  beginTransfer(word: number, engine: number, site: number, where: () => string): void {
+    this.#checkFenced(word, "overwrites", site, where);
+    this.#checkWriter(word, engine, site, where);
+    this.#pending[word] = engine + 1;
+  }
+  land(word: number): void {
+    this.#pending[word] = 0;
+  }
+  /** The bytes are free for a new content: nobody may read the old one. */
+  handBack(offset: number, bytes: number): void {
+    for (let word = offset >> 2; word < (offset + bytes) >> 2; word++) if (this.#pending[word] === 0) this.#pending[word] = handedBack;
+  }
+
+  /** The running thread starts a write of `actor`: itself, or an engine on its behalf. */
+  #checkWriter(word: number, actor: number, site: number, where: () => string): void {
+    const m = this.machine;
+    const s = this.#shadow;
+    if (this.#pending[word] !== 0) this.#underWay(word, "written", site, where());
+    if (s.otherWrote(word, m)) this.#race(site, where(), "writes", "written", s.writer[word]!, s.writeSite[word]!);
+    const reader = s.otherReader(word, m);
+    if (reader) this.#race(site, where(), "writes", "read", reader.actor, reader.site);
+    const adder = this.#atomic.otherReader(word, m);
+    if (adder) this.#race(site, where(), "writes", "added to", adder.actor, adder.site);
+    s.noteWrite(word, m.clocked ? actor : m.thread, m, site);
+  }
+  #checkFenced(word: number, does: string, site: number, where: () => string): void {
+    const m = this.machine;
+    const [writer, epoch] = [this.#shadow.writer[word]!, this.#shadow.writeEpoch[word]!];
+    if (epoch < m.blockEpoch || !m.isGeneric(writer) || m.clock.fenced[writer]! >= epoch) return;
+    if (this.#shadow.otherWrote(word, m)) return; // a race, which the caller reports
     m.fault(
-      "race",
+      "proxy",
       site,
-      `shared-memory race on ${where}: thread ${m.thread} ${does} what ${threadName(other)} has ${done} since the last barrier, ` +
-        `at ${m.place(otherSite)}; put a barrier between them`,
+      `${m.nameOf(m.thread)} ${does} ${where()} through the async proxy, which ${m.nameOf(writer)} has written at ` +
+        `${m.place(this.#shadow.writeSite[word]!)} without a fenceProxyAsync in between`,
     );
   }
+  /** Something that is not simply there: a copy under way, or a slot that was handed back, which may only be written. */
+  #underWay(word: number, done: string, site: number, where: string): void {
+    const m: Machine = this.machine;
+    const pending = this.#pending[word]!;
+    if (pending !== handedBack) {
+      const copy = m.isGeneric(pending - 1) ? `an asynchronous copy of thread ${pending - 1 - m.threads}` : `a copy of ${m.nameOf(pending - 1)}`;
+      m.fault("asyncCopy", site, `${where} is ${done} while ${copy} to it is under way; wait for it first`);
+    }
+    if (done !== "written") m.fault("uninitialised", site, `${where} is ${done} after its slot was handed back to the producer`);
+    this.#pending[word] = 0;
+  }
+  #race(site: number, where: string, does: string, done: string, other: number, otherSite: number): never {
+    const m: Machine = this.machine;
+    const since = m.clocked ? ` at ${m.place(otherSite)}, and nothing orders the two` : ` since the last barrier, at ${m.place(otherSite)}; put a barrier between them`;
+    m.fault("race", site, `shared-memory race on ${where}: ${m.nameOf(m.thread)} ${does} what ${m.nameOf(other)} ${other === many ? "have" : "has"} ${done}${since}`);
+  }
 }
+const handedBack = -1;
+
+/** A word that an asynchronous copy writes. */
+export interface Copy {
+  readonly word: number;
+  readonly site: number;
+}
+
+/** Where a copy of the copy engine goes. */
+export interface TransferTarget extends LaneOperand {
+  readonly buffer: BufferView;
+}
+export type MatrixShape = Pick<Extract<Operand, { kind: "Matrix" }>, "major" | "swizzle" | "stride" | "leading">;
 
 /** One shared buffer. */
 export class BufferView {
@@ -220,9 +233,9 @@ export class BufferView {
       dtype: this.#buffer.dtype,
       address: this.#buffer.offset + start * this.#size,
       value: NaN,
-      read: (i) => ((m.thread = thread), this.read(start + i, site)),
+      read: (i) => (m.become(thread), this.read(start + i, site)),
       write: (i, value) => {
-        m.thread = thread;
+        m.become(thread);
         if (!writable)
           m.fault("operand", site, `the instruction writes shared "${this.#buffer.name}", which its record does not list under writes`);
         if (!asynchronous) return this.write(start + i, value, site);
@@ -230,6 +243,56 @@ export class BufferView {
         this.#memory.beginCopy(offset >> 2, site, () => this.#where(start + i));
         writeElement(this.#buffer.dtype, this.#memory.bytes, offset, value);
       },
+    };
+  }
+  /** The bytes that a copy of `bytes` fills from element `start` on. */
+  target(start: number, site: number): TransferTarget {
+    const { dtype, offset } = this.#buffer;
+    const none = (): never => this.#memory.machine.fault("operand", site, "the instruction reads or writes elements of what a copy fills");
+    return { dtype, address: offset + start * this.#size, value: NaN, read: none, write: none, buffer: this };
+  }
+  /** Starts a copy to a byte address; the engine is its actor. */
+  beginTransfer(address: number, bytes: number, engine: number, site: number): void {
+    const { offset, elements, name } = this.#buffer;
+    if (address < offset || address + bytes > offset + elements * this.#size)
+      this.#memory.machine.fault("outOfRange", site, `shared "${name}" has ${elements} elements, a copy fills bytes ${address - offset} to ${address - offset + bytes - 1} of it`);
+    const where = (byte: number) => () => this.#where((byte - offset) / this.#size);
+    for (let byte = address; byte < address + bytes; byte += 4) this.#memory.beginTransfer(byte >> 2, engine, site, where(byte));
+  }
+  handBack(start: number, elements: number): void {
+    this.#memory.handBack(this.#buffer.offset + start * this.#size, elements * this.#size);
+  }
+  /** A matrix that the matrix unit reads: element (row, k) is number row * 1024 + k. */
+  matrix(start: number, { major, swizzle, stride, leading }: MatrixShape, site: number): LaneOperand {
+    const m = this.#memory.machine;
+    const { name, dtype, offset, elements } = this.#buffer;
+    const size = this.#size;
+    const address = offset + start * size;
+    const pattern = 8 * swizzle;
+    if (offset % pattern !== 0 || address % 16 !== 0 || address % pattern >= swizzle)
+      m.fault(
+        "misaligned",
+        site,
+        `a matrix starts at byte ${address} in "${name}" at byte ${offset}; with swizzle ${swizzle} it starts in the first line of ${pattern} aligned bytes, at a multiple of 16`,
+      );
+    const perLine = swizzle / size;
+    const byteOf = (row: number, k: number): number => {
+      if (major === "mn") return address + Math.floor(row / perLine) * leading + (k >> 3) * stride + (k & 7) * swizzle + (row % perLine) * size;
+      if ((address % swizzle) + k * size >= swizzle) m.fault("operand", site, `a product reads k ${k} of "${name}", past its line of ${swizzle} bytes`);
+      return address + (row >> 3) * stride + (row & 7) * swizzle + k * size;
+    };
+    return {
+      dtype,
+      address,
+      value: NaN,
+      read: (i) => {
+        const byte = swizzled(byteOf(i >> 10, i & 1023), swizzle);
+        if (!(byte >= offset && byte < offset + elements * size))
+          m.fault("outOfRange", site, `shared "${name}" has ${elements} elements, a product reads byte ${byte - offset} of it`);
+        this.#memory.checkAsyncRead(byte >> 2, site, () => this.#where((byte - offset) / size));
+        return this.#get(byte);
+      },
+      write: () => m.fault("operand", site, `the instruction writes the matrix in "${name}"`),
     };
   }
   #offset(i: number, site: number): number {
@@ -326,7 +389,7 @@ export class FieldView {
         m.fault(
           "race",
           site,
-          `${this.#where(offset)} is read, which ${threadName(shadow.writer[i]!)} wrote since the last barrier, ` +
+          `${this.#where(offset)} is read, which ${m.nameOf(shadow.writer[i]!)} wrote since the last barrier, ` +
             `at ${m.place(shadow.writeSite[i]!)}; put a barrier between them`,
         );
       shadow.noteRead(i, m, site);
@@ -340,12 +403,13 @@ export class FieldView {
     if (!shadow) m.fault("conflict", site, `"${this.#name}" is an input and is written`);
     const i = offset / unit;
     const written = shadow.writeEpoch[i]!;
-    if (shadow.otherRead(i, m) || (shadow.readEpoch[i] !== 0 && shadow.readEpoch[i]! < m.blockEpoch))
+    const reader = shadow.otherReader(i, m);
+    if (reader || (shadow.readEpoch[i] !== 0 && shadow.readEpoch[i]! < m.blockEpoch))
       m.fault(
         "race",
         site,
-        `${this.#where(offset)} is written, which ${shadow.readEpoch[i] === m.epoch ? threadName(shadow.reader[i]!) : "another block"} has read, ` +
-          `at ${m.place(shadow.readSite[i]!)}, with nothing to order them`,
+        `${this.#where(offset)} is written, which ${reader ? m.nameOf(reader.actor) : "another block"} has read, ` +
+          `at ${m.place(reader?.site ?? shadow.readSite[i]!)}, with nothing to order them`,
       );
     const unordered = written !== 0 && (written < m.blockEpoch || shadow.otherWrote(i, m));
     const before = unordered ? this.#get(offset) : value;
@@ -355,10 +419,10 @@ export class FieldView {
       m.fault(
         "conflict",
         site,
-        `${this.#where(offset)} gets ${this.#get(offset)}, where ${written < m.blockEpoch ? "another block" : threadName(writer)} left ${before}, ` +
+        `${this.#where(offset)} gets ${this.#get(offset)}, where ${written < m.blockEpoch ? "another block" : m.nameOf(writer)} left ${before}, ` +
           `at ${m.place(writeSite)}; one of them must own the element`,
       );
-    shadow.noteWrite(i, m, site);
+    shadow.noteWrite(i, m.thread, m, site);
   }
 
   /** The element at a byte offset, by its coords. */
@@ -381,9 +445,9 @@ export class FieldView {
       dtype: this.#dtype,
       address: this.#axes.reduce((offset, { stride }, d) => offset + coords[d]! * stride, this.#offset),
       value: NaN,
-      read: (i) => ((m.thread = thread), this.read(at(i), site)),
+      read: (i) => (m.become(thread), this.read(at(i), site)),
       write: (i, value) => {
-        m.thread = thread;
+        m.become(thread);
         if (!writable) m.fault("operand", site, `the instruction writes "${this.#name}", which its record does not list under writes`);
         this.write(at(i), value, site);
       },
