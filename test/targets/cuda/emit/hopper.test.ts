@@ -129,6 +129,19 @@ describe("records", () => {
       expect(slots).toEqual(sequence(given, (i) => `%${i}`));
     }
   });
+  it("of tensor copies pass address, map, barrier and coordinates to their places", () => {
+    for (const rank of [1, 2, 3, 4, 5])
+      for (const hint of ["", ".evictFirst"]) {
+        const coords = sequence(rank, (i) => `%${3 + i}`).join(", ");
+        const { helper } = record(`tmaLoad.${rank}${hint}`);
+        expect(helper).toContain(`" [%0], [%1, {${coords}}], [%2]${hint === "" ? "" : `, %${3 + rank}`};"`);
+        expect([...helper!.split(" :: ")[1]!.split(' : "memory"')[0]!.matchAll(/"[rl]"\((?:\(u32\)__cvta_generic_to_shared\()?(\w+)/g)].map((m) => m[1])).toEqual([
+          ...["to", "map", "full"],
+          ...sequence(rank, (i) => `x${i}`),
+          ...(hint === "" ? [] : ["policy"]),
+        ]);
+      }
+  });
 });
 
 const kernel = (name: string, body: readonly LoopStmt[], more: Partial<LoopKernel>): LoopKernel => ({
