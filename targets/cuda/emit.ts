@@ -241,7 +241,6 @@ class CudaEmitter {
         const warps = role.warps === 1 ? `warp ${role.firstWarp}` : `warps ${role.firstWarp} to ${role.firstWarp + role.warps - 1}`;
         lines.add(`// role ${role.name}: ${warps}${registers === undefined ? "" : `, ${registers} registers a thread`}`);
         this.#role = { role, barrier: roles.indexOf(role) + 1 };
-        this.#exprs.roleStart = role.firstWarp * cudaLimits.warp;
         this.#body(role.body);
       });
     });

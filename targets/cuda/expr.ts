@@ -51,27 +51,9 @@ type Node<K extends Expr["kind"]> = Extract<Expr, { kind: K }>;
 /** Prints expressions of one kernel; `need` is told the helper functions that the text calls. */
 export class CudaExprs extends ExprPrinter {
   readonly #need: (helper: string) => void;
-  /** First thread of the role whose text is being printed. */
-  roleStart: number | undefined;
   constructor(kernel: LoopKernel, names: Names, need: (helper: string) => void) {
     super(kernel, names);
     this.#need = need;
-  }
-
-  override print(e: Expr): Text {
-    return this.#warpQuotient(e) ?? super.print(e);
-  }
-  /**
-   * In a role, (thread - a) / b as (warp - a/32) / (b/32): ptxas takes `warp` for uniform, and keeps what follows from it in uniform
-   * registers, which matrix descriptors come from.
-   */
-  #warpQuotient(e: Expr): Text | undefined {
-    if (this.roleStart === undefined || e.kind !== "Binary" || e.op !== "/" || e.b.kind !== "Const" || e.b.value % 32 !== 0) return undefined;
-    const added = e.a.kind === "Binary" && (e.a.op === "+" || e.a.op === "-") && e.a.b.kind === "Const" ? e.a : undefined;
-    const offset = added?.b.kind === "Const" ? (added.op === "+" ? added.b.value : -added.b.value) : 0;
-    if ((added?.a ?? e.a).kind !== "ThreadIndex" || offset % 32 !== 0 || this.roleStart + offset < 0) return undefined;
-    const warp = offset === 0 ? atom("warp") : plus(atom("warp"), atom(String(offset / 32)));
-    return e.b.value === 32 ? warp : infix("/", warp, atom(String(e.b.value / 32)));
   }
 
   /** An lvalue. */

@@ -22,6 +22,7 @@ export const matrix = (buffer: string, index: Expr, major: "k" | "mn" = "k", lea
 export const array = (name: string, type: "f32" | "u32", size: number): LoopStmt => ({ kind: "Array", name, type, size });
 const define = (name: string, e: Expr): LoopStmt => ({ kind: "Let", name, value: e });
 const unrolled = (name: string, hi: number, ...body: readonly LoopStmt[]): LoopStmt => forLoop(name, int(0), int(hi), body, 1, true);
+const warp: Expr = { kind: "WarpIndex", type: "i32" };
 const over = (a: Expr, b: number): Expr => binary("/", a, int(b));
 const modulo = (a: Expr, b: number): Expr => binary("%", a, int(b));
 const source = (line: number): LoopStmt => ({ kind: "Source", loc: { file: "roles.ts", line, column: 1 } });
@@ -90,8 +91,8 @@ export const ringScores: LoopKernel = {
           registers: 224,
           body: [
             source(5),
-            define("row", add(mul(over(thread, 32), int(16)), over(modulo(thread, 32), 4))),
-            define("start", mul(over(thread, 128), int(64 * 128))),
+            define("row", add(mul(warp, int(16)), over(modulo(thread, 32), 4))),
+            define("start", mul(over(warp, 4), int(64 * 128))),
             array("low", "f32", 32),
             array("high", "f32", 32),
             invoke("mbarrierWait", onBarrier("q_full"), value(int(0))),
@@ -245,7 +246,7 @@ export const ringValues: LoopKernel = {
           registers: 208,
           body: [
             source(5),
-            define("row", add(mul(over(thread, 32), int(16)), over(modulo(thread, 32), 4))),
+            define("row", add(mul(warp, int(16)), over(modulo(thread, 32), 4))),
             array("acc", "f32", 64),
             unrolled("i", 64, { kind: "SetRegister", array: "acc", index: i32("i"), value: f32(0) }),
             forLoop("tile", int(0), over(add(i32("T"), int(63)), 64), [

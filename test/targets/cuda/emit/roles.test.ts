@@ -102,6 +102,7 @@ const rolesText = (roles: readonly LoopRole[], more: Partial<LoopKernel> = {}): 
   return text.slice(text.indexOf("const int warp")).replace(/ +/g, " ");
 };
 const define = (name: string, value: Expr): LoopStmt => ({ kind: "Let", name, value });
+const warp: Expr = { kind: "WarpIndex", type: "i32" };
 const over = (a: Expr, b: number): Expr => binary("/", a, int(b));
 
 describe("in a role", () => {
@@ -111,20 +112,6 @@ describe("in a role", () => {
     expect(text).toContain("// role b: warp 8\n __syncwarp();");
     expect(text).toContain('asm volatile("bar.sync 3, 96;" ::: "memory");');
     expect(text).not.toContain("setmaxnreg");
-  });
-  it("quotients of the thread by whole warps come from the warp", () => {
-    const text = rolesText([
-      role("a", 4, 8, undefined, [
-        define("group", over(sub(thread, int(128)), 128)),
-        define("one", over(thread, 32)),
-        define("next", over(add(thread, int(32)), 64)),
-        define("part", over(thread, 48)),
-        define("below", over(sub(thread, int(160)), 32)),
-        define("odd", over(sub(thread, int(4)), 32)),
-      ]),
-    ]);
-    for (const line of ["group = (warp - 4) / 4", "one = warp", "next = (warp + 1) / 2", "part = thread / 48", "below = (thread - 160) / 32", "odd = (thread - 4) / 32"])
-      expect(text).toContain(`const int ${line};`);
   });
   it("registers grow or shrink from those of the launch", () => {
     const text = rolesText([role("a", 0, 4, 208), role("b", 4, 4, 168), role("c", 8, 2, 40), role("d", 10, 1, 40)]);
@@ -138,10 +125,10 @@ describe("matrix operands", () => {
     return /wgmmaM64.*;/.exec(text)![0];
   };
   it("are a descriptor and a number of 16-byte steps", () => {
-    expect(product(["keys", add(over(thread, 128), int(64))])).toBe(
+    expect(product(["keys", add(over(warp, 4), int(64))])).toBe(
       "wgmmaM64N8K32E4m3(&d[4], descriptor128(keys_shared + warp / 4, 1024, 16) + 4, descriptor128(q_shared, 1024, 16));",
     );
-    expect(product(["keys", sub(over(thread, 128), int(64))])).toContain("descriptor128(keys_shared + warp / 4, 1024, 16) - 4");
+    expect(product(["keys", sub(over(warp, 4), int(64))])).toContain("descriptor128(keys_shared + warp / 4, 1024, 16) - 4");
   });
   it("off the 16-byte grid or of a major that the product does not read are refused", () => {
     expect(() => product(["keys", int(8)])).toThrow('a matrix operand starts at byte 8 of "keys", which is no multiple of 16');

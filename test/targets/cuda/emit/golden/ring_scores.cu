@@ -91,6 +91,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) ring_scores(
   const int block = blockIdx.x;
   const int blocks = gridDim.x;
   const int thread = threadIdx.x;
+  const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
   if (thread == 0) {
     mbarrierInit(q_full, 1);
     mbarrierInit(keys_full, 1);
@@ -101,7 +102,6 @@ extern "C" __global__ void __launch_bounds__(384, 1) ring_scores(
   }
   __syncthreads();
 
-  const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
   if (warp < 8) {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
     // role product: warps 0 to 7, 224 registers a thread

@@ -80,6 +80,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) ring_values(
   u64* const rows_empty = (u64*)(shared + 33296);  // warps of product arrive, fetch waits
   u64* const factor_full = (u64*)(shared + 33312);  // warps of factors arrive, product waits
   const int thread = threadIdx.x;
+  const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
   if (thread == 0) {
     mbarrierInit(rows_full, 1);
     mbarrierInit(rows_full + 1, 1);
@@ -90,7 +91,6 @@ extern "C" __global__ void __launch_bounds__(256, 1) ring_values(
   }
   __syncthreads();
 
-  const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
   if (warp < 4) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 208;");
     // role product: warps 0 to 3, 208 registers a thread
