@@ -88,12 +88,12 @@ export function fill(ctx: Lowering, name: string, copies: readonly Copy[], work 
   ctx.emit({ kind: "Call", instruction: "mbarrierExpect", operands: [full, value(int(bytes))] });
   for (const c of copies) {
     ctx.source(c.value.loc);
-    const { map, coords } = tensorMap(ctx, c);
-    ctx.emit({
-      kind: "Call",
-      instruction: `tmaLoad.${coords.length}`,
-      operands: [{ kind: "SharedAddress", buffer: stageBuffer(ctx, c.value), index: mul(slot, int(c.stage.elements)) }, { kind: "TensorMap", map }, full, ...coords.map(value)],
-    });
+    for (const box of boxes(ctx, c))
+      ctx.emit({
+        kind: "Call",
+        instruction: `tmaLoad.${box.coords.length}`,
+        operands: [{ kind: "SharedAddress", buffer: stageBuffer(ctx, c.value), index: add(mul(slot, int(c.stage.elements)), int(box.at)) }, { kind: "TensorMap", map: box.map }, full, ...box.coords.map(value)],
+      });
   }
   advance(ctx, ring);
 }
@@ -117,46 +117,60 @@ export function headerWord(ctx: Lowering, name: string, word: number): Expr {
   return { kind: "Shared", type: "i32", buffer: headerOf(name), index: add(mul(slot, int(headerWords(pipe))), int(word)) };
 }
 
-/** The tensor map of a copy, one dimension a digit of its box and one for each single position, and the coordinates of the box. */
-function tensorMap(ctx: Lowering, { value: v, op, stage }: Copy): { readonly map: string; readonly coords: readonly Expr[] } {
+/**
+ * A copy as boxes of one tensor map: a dimension a digit, and one for each single position. Where an axis of run-time size has several
+ * digits only its fastest one can be a dimension, or the map would not end where the axis does: the others become boxes of their own.
+ */
+function boxes(ctx: Lowering, { value: v, op, stage }: Copy): { readonly map: string; readonly at: number; readonly coords: readonly Expr[] }[] {
   const { view } = op;
-  const digits = stage.tiling!.digits;
+  const { digits, swizzle } = stage.tiling!;
   const param = ctx.param(view.param);
   const field = param.fields.find((f) => f.name === view.field)!;
   const axes = [...param.axes, ...field.axes];
-  const dims: { size: HostExpr; stride: HostExpr; box: number; coord: Expr }[] = digits.map((d) => {
-    const i = view.coords.findIndex((c) => c.kind === "Block" && c.axis.name === d.axis);
+  const placeOf = (axis: string): number => view.coords.findIndex((c) => c.kind === "Block" && c.axis.name === axis);
+  const apart = digits.map((d) => typeof axes[placeOf(d.axis)]!.size === "string" && digits.some((x) => x.axis === d.axis && x.stride < d.stride));
+  const dense = apart.indexOf(true) < 0 ? digits.length : apart.indexOf(true);
+  if (apart.slice(dense).includes(false)) throw new Error(`lower: the box of "${v.label}" has gaps`);
+  const dims: { size: HostExpr; stride: HostExpr; box: number; axis: string | undefined; coord: Expr }[] = digits.slice(0, dense).map((d) => {
+    const i = placeOf(d.axis);
     const { size, stride } = axes[i]!;
     const { start } = view.coords[i] as Extract<TileView["coords"][number], { kind: "Block" }>;
-    const same = digits.filter((x) => x.axis === d.axis);
+    const same = digits.slice(0, dense).filter((x) => x.axis === d.axis);
     const outermost = same.every((x) => x.stride <= d.stride);
-    if (same.length > 1 && ctx.facts.of(start).multiple % Math.max(...same.map((x) => x.stride)) !== 0)
-      throw new Error(`lower: "${v.label}" starts along ${d.axis} where its box cannot`);
+    if (same.length > 1 && ctx.facts.of(start).multiple % Math.max(...same.map((x) => x.stride)) !== 0) throw new Error(`lower: "${v.label}" starts along ${d.axis} where its box cannot`);
     return {
-      size: same.length === 1 ? size : outermost ? hostDiv(size, d.stride) : d.size,
+      size: same.length === 1 ? size : outermost ? (size as number) / d.stride : d.size,
       stride: d.stride === 1 ? stride : hostMul(stride, d.stride),
       box: d.size,
+      axis: d.axis,
       coord: outermost ? (d.stride === 1 ? start : binary("/", start, int(d.stride))) : int(0),
     };
   });
   view.coords.forEach((c, i) => {
-    if (c.kind === "Index") dims.push({ size: axes[i]!.size, stride: axes[i]!.stride, box: 1, coord: c.at });
+    if (c.kind === "Index") dims.push({ size: axes[i]!.size, stride: axes[i]!.stride, box: 1, axis: undefined, coord: c.at });
   });
   const map: TensorMap = {
     name: `${v.label}_map`,
     param: view.param,
     offset: field.offset,
     dtype: stage.dtype,
-    swizzle: stage.tiling!.swizzle,
+    swizzle,
     sizes: dims.map((d) => d.size),
     strides: dims.slice(1).map((d) => d.stride),
     box: dims.map((d) => d.box),
   };
   if (!ctx.tensorMaps.some((m) => m.name === map.name)) ctx.tensorMaps.push(map);
-  return { map: map.name, coords: dims.map((d) => d.coord) };
+  const inBox = digits.slice(0, dense).reduce((n, d) => n * d.size, 1);
+  const turns = digits.slice(dense).reduce<{ at: number; shift: ReadonlyMap<string, number> }[]>(
+    (list, d, i) => {
+      const below = digits.slice(dense, dense + i).reduce((n, x) => n * x.size, inBox);
+      return Array.from({ length: d.size }, (_, n) => list.map((t) => ({ at: t.at + n * below, shift: new Map(t.shift).set(d.axis, (t.shift.get(d.axis) ?? 0) + n * d.stride) }))).flat();
+    },
+    [{ at: 0, shift: new Map() }],
+  );
+  return turns.map(({ at, shift }) => ({ map: map.name, at, coords: dims.map((d) => add(d.coord, int(shift.get(d.axis ?? "") ?? 0))) }));
 }
 const hostMul = (a: HostExpr, b: number): HostExpr => (typeof a === "number" ? a * b : { op: "mul", args: [a, b] });
-const hostDiv = (a: HostExpr, b: number): HostExpr => (typeof a === "number" ? a / b : { op: "ceilDiv", args: [a, b] });
 
 /** Element of a slot: the digits of the box, swizzled. */
 export function tiledIndex(ctx: Lowering, stage: Stage, slot: Expr, coords: ReadonlyMap<string, Expr>): Expr {
