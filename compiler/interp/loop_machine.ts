@@ -198,10 +198,15 @@ export class Machine {
 
   nameOf(actor: number): string {
     if (actor === many) return "other threads";
-    if (actor < this.threads) return `thread ${actor}`;
-    if (actor < this.copyEngine(0)) return `the asynchronous copies of thread ${actor - this.threads}`;
-    if (actor < this.matrixUnit(0)) return `the copy engine for ${this.#slots[actor - this.copyEngine(0)]}`;
-    return `the matrix unit of warpgroup ${actor - this.matrixUnit(0)}`;
+    if (actor < this.threads) return `thread ${actor}${this.roleOf(actor, " of ")}`;
+    if (actor < this.copyEngine(0)) return `an asynchronous copy of thread ${actor - this.threads}`;
+    if (actor < this.matrixUnit(0)) return `a copy for ${this.#slots[actor - this.copyEngine(0)]}`;
+    return `a matrix product of warpgroup ${actor - this.matrixUnit(0)}`;
+  }
+  /** The role of a thread behind `before`; nothing if it has none. */
+  roleOf(thread: number, before = ""): string {
+    const role = this.groups.find(({ first, end }, group) => group > 0 && first <= thread && thread < end);
+    return role ? before + role.name : "";
   }
   place(site: number): string {
     const { file, line } = this.sites[site]!;

@@ -154,10 +154,7 @@ export class SharedMemory {
   #underWay(word: number, done: string, site: number, where: string): void {
     const m: Machine = this.machine;
     const pending = this.#pending[word]!;
-    if (pending !== handedBack) {
-      const copy = m.isGeneric(pending - 1) ? `an asynchronous copy of thread ${pending - 1 - m.threads}` : `a copy of ${m.nameOf(pending - 1)}`;
-      m.fault("asyncCopy", site, `${where} is ${done} while ${copy} to it is under way; wait for it first`);
-    }
+    if (pending !== handedBack) m.fault("asyncCopy", site, `${where} is ${done} while ${m.nameOf(pending - 1)} to it is under way; wait for it first`);
     if (done !== "written") m.fault("uninitialised", site, `${where} is ${done} after its slot was handed back to the producer`);
     this.#pending[word] = 0;
   }

@@ -112,22 +112,22 @@ function stuck(machine: Machine, states: readonly State[]): never {
   const groups = new Map<string, { readonly what: string; readonly threads: number[] }>();
   for (const [thread, s] of states.entries()) {
     const what = describe(s);
-    const key = isStop(s) ? `${s.site} ${what}` : what;
+    const key = `${machine.roleOf(thread)} ${isStop(s) ? s.site : ""} ${what}`;
     const group = groups.get(key);
     if (group) group.threads.push(thread);
     else groups.set(key, { what, threads: [thread] });
   }
   const waits = states.some((s) => isStop(s) && s.kind === "Wait");
-  const text = [...groups.values()].map(({ what, threads }) => `${rolesOf(machine, threads[0]!)}threads ${ranges(threads)} ${what}`).join("; ");
+  const text = [...groups.values()].map(({ what, threads }) => `${roleOf(machine, threads[0]!)}threads ${ranges(threads)} ${what}`).join("; ");
   const thread = states.findIndex((s) => isStop(s) && (!waits || s.kind === "Wait"));
   machine.become(thread);
   const { site } = states[thread] as Stop;
   if (waits) machine.fault("deadlock", site, `no thread can go on: ${text}`);
   machine.fault("divergence", site, `threads part: ${text}. Barriers need all threads of the block, warp instructions all ${warpSize} lanes of each warp`);
 }
-const rolesOf = ({ groups }: Machine, thread: number): string => {
-  const role = groups.slice(1).find(({ first, end }) => first <= thread && thread < end);
-  return role ? `${role.name}, ` : "";
+const roleOf = (machine: Machine, thread: number): string => {
+  const role = machine.roleOf(thread);
+  return role === "" ? "" : `${role}, `;
 };
 
 /** [0, 1, 2, 5] as "0-2, 5". */
