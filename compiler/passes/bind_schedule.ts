@@ -1,7 +1,7 @@
 /** Finds the tiles that a schedule names. */
 import { diagnostic } from "../diagnostics.ts";
 import type { TileKernel, TileValue } from "../ir/tile.ts";
-import { definedTiles } from "../ir/walk.ts";
+import { definedTiles, statements } from "../ir/walk.ts";
 import { DEFAULT_THREADS, type RoleSchedule, type Schedule } from "../target.ts";
 
 export interface Bound {
@@ -17,22 +17,23 @@ export interface Bound {
 
 /** Throws E-SCHEDULE-01 for a label that no tile has. */
 export function bindSchedule(kernel: TileKernel, schedule: Schedule, target: string): Bound {
-  const byLabel = new Map<string, TileValue>();
-  for (const v of definedTiles(kernel.body)) if (!byLabel.has(v.label)) byLabel.set(v.label, v);
-  const bind = <V, W>(named: Readonly<Record<string, V>>, what: (v: V) => W): Map<number, W> =>
+  const tiles = [...definedTiles(kernel.body)];
+  const products = new Set([...statements(kernel.body)].flatMap((s) => (s.kind === "Define" && s.op.kind === "Gemm" ? [s.value.id] : [])));
+  /** Every tile of that name; a variable that is assigned again and again is several tiles. */
+  const bind = <V, W>(named: Readonly<Record<string, V>>, among: readonly TileValue[], what: (v: V) => W): Map<number, W> =>
     new Map(
-      Object.entries(named).map(([label, v]) => {
-        const value = byLabel.get(label);
-        if (!value) throw diagnostic("E-SCHEDULE-01", { ...kernel.loc, length: kernel.name.length }, { label, kernel: kernel.name, target, known: [...byLabel.keys()].join(", ") });
-        return [value.id, what(v)];
+      Object.entries(named).flatMap(([label, v]) => {
+        const found = among.filter((t) => t.label === label || t.label.replace(/_[0-9]+$/, "") === label);
+        if (found.length === 0) throw diagnostic("E-SCHEDULE-01", { ...kernel.loc, length: kernel.name.length }, { label, kernel: kernel.name, target, known: [...new Set(among.map((t) => t.label))].join(", ") });
+        return found.map((t) => [t.id, what(v)] as const);
       }),
     );
   const roles = Object.entries(schedule.roles ?? {}).map(([name, role]) => ({ name, ...role }));
   const [computing] = roles;
   return {
     threads: computing ? (32 * computing.warps) / (computing.copies ?? 1) : (schedule.threads ?? DEFAULT_THREADS),
-    rings: bind(schedule.stage ?? {}, (depth) => depth),
-    products: bind(schedule.mma ?? {}, ({ parts = 1 }) => parts),
+    rings: bind(schedule.stage ?? {}, tiles, (depth) => depth),
+    products: bind(schedule.mma ?? {}, tiles.filter((t) => products.has(t.id)), ({ parts = 1 }) => parts),
     roles,
     ...(schedule.persistent && { persistent: schedule.persistent }),
   };
