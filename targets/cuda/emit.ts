@@ -335,6 +335,7 @@ class CudaEmitter {
     const x = this.#exprs;
     const { dtype } = x.field(s.param, s.field);
     if (s.at) {
+      if (s.values.length !== 1 || s.limit) throw new EmitError(this.#kernel.name, `a store through the cursor "${s.at.cursor}" is one element`);
       const target = `${this.#names.of("scalar", s.at.cursor)}[${s.at.offset}]`;
       return this.#lines.add(`${s.guard ? `if (${branch(x.print(s.guard))}) ` : ""}${target} = ${this.#encoded(dtype, s.values[0]!)};`);
     }

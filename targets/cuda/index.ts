@@ -1,4 +1,4 @@
-/** CUDA for sm_80 and later without Hopper's own features: cooperative copies, mma.sync, lane shuffles. */
+/** CUDA for sm_80 and later: cooperative copies, mma.sync, lane shuffles; for sm_90a also Hopper's barriers, tensor copies and wgmma. */
 import type { Target } from "../../compiler/target.ts";
 import { cudaEntry, emitCuda } from "./emit.ts";
 import { cudaInstructionsOf } from "./instructions.ts";

@@ -8,6 +8,8 @@ import type { Instruction, LaneOperand } from "../../compiler/ir/instruction.ts"
 import { arg, type Lanes, pointers } from "./operands.ts";
 
 type WgmmaType = "e4m3" | "bf16" | "f16";
+/** Of a matrix operand: (row, k) of a, (column, k) of b. */
+type Element = (line: number, k: number) => number;
 /** What a Matrix operand's elements are counted in: element (row or column, k) is `read(line * 1024 + k)`. */
 const matrixLine = 1024;
 
@@ -18,7 +20,7 @@ export const accumulatorCell = (lane: number, r: number): { readonly row: number
 });
 
 /** `read(line, k)` of a matrix in shared memory. All lanes name the same one. */
-function matrix(lanes: Lanes, operand: number, dtype: WgmmaType): (line: number, k: number) => number {
+function matrix(lanes: Lanes, operand: number, dtype: WgmmaType): Element {
   const m = arg(lanes, 0, operand);
   if (m.dtype !== dtype) throw new RangeError(`wgmma of ${dtype} is given a matrix of ${m.dtype}`);
   lanes.forEach((_, lane) => {
@@ -29,15 +31,15 @@ function matrix(lanes: Lanes, operand: number, dtype: WgmmaType): (line: number,
 }
 
 /** a in registers, per warp as mma.m16n8k16 takes it: pair p of lane l holds row l/4 + 8(p%2), columns 2(l%4) + 8(p/2) and the next. */
-function fragments(lanes: Lanes, operand: number, dtype: "bf16" | "f16"): (row: number, k: number) => number {
+function fragments(lanes: Lanes, operand: number, dtype: "bf16" | "f16"): Element {
   return (row, k) => {
     const holder: LaneOperand = arg(lanes, 32 * (row >> 4) + 4 * (row & 7) + ((k & 7) >> 1), operand);
     return decode(dtype, (holder.read(((row >> 3) & 1) + 2 * (k >> 3)) >>> (16 * (k & 1))) & 0xffff);
   };
 }
 
-function multiply(lanes: Lanes, n: number, depth: number, first: boolean, a: (row: number, k: number) => number, b: (column: number, k: number) => number): void {
-  const table = (lines: number, read: (line: number, k: number) => number): Float64Array =>
+function multiply(lanes: Lanes, n: number, depth: number, first: boolean, a: Element, b: Element): void {
+  const table = (lines: number, read: Element): Float64Array =>
     Float64Array.from({ length: lines * depth }, (_, i) => read(Math.floor(i / depth), i % depth));
   const [rows, columns] = [table(64, a), table(n, b)];
   lanes.forEach((_, lane) => {
@@ -51,14 +53,11 @@ function multiply(lanes: Lanes, n: number, depth: number, first: boolean, a: (ro
   });
 }
 
-/** Items joined to lines of a helper's text. */
-const lines = (items: readonly string[], perLine: number, indent: string): string =>
-  Array.from({ length: Math.ceil(items.length / perLine) }, (_, i) => indent + items.slice(i * perLine, (i + 1) * perLine).join(", ")).join(",\n");
-const asmLines = (items: readonly string[], perLine: number): readonly string[] =>
-  Array.from({ length: Math.ceil(items.length / perLine) }, (_, i) => {
-    const last = (i + 1) * perLine >= items.length;
-    return `      "${items.slice(i * perLine, (i + 1) * perLine).join(", ")}${last ? "" : ", "}"`;
-  });
+/** Items `perLine` to a line of a helper's text, each line finished by `line`. */
+const inLines = (items: readonly string[], perLine: number, line: (text: string, last: boolean) => string): readonly string[] =>
+  Array.from({ length: Math.ceil(items.length / perLine) }, (_, i) =>
+    line(items.slice(i * perLine, (i + 1) * perLine).join(", "), (i + 1) * perLine >= items.length),
+  );
 
 const title = { e4m3: "E4m3", bf16: "Bf16", f16: "F16" } as const;
 
@@ -104,13 +103,13 @@ function wgmma(n: number, dtype: WgmmaType, registersA: boolean, first: boolean)
       `__device__ __forceinline__ void ${fn}(float* d, ${registersA ? "const u32* a" : "u64 a"}, u64 b) {`,
       `  asm volatile("{ .reg .pred add; setp.ne.b32 add, ${first ? 0 : 1}, 0;"`,
       `      " wgmma.mma_async.sync.aligned.m64n${n}k${depth}.f32.${dtype}.${dtype} {"`,
-      ...asmLines(d.map(slot), 16),
+      ...inLines(d.map(slot), 16, (text, last) => `      "${text}${last ? "" : ", "}"`),
       `      "}, ${aSlots}, ${slot(next)}, add, ${modifiers}; }"`,
       `      :`,
-      lines(
+      ...inLines(
         d.map((i) => `"${first ? "=" : "+"}f"(d[${i}])`),
         8,
-        "        ",
+        (text, last) => `        ${text}${last ? "" : ","}`,
       ),
       `      : ${inputs});`,
       "}",

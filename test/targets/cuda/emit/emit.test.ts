@@ -120,6 +120,37 @@ describe("loads and stores", () => {
   });
 });
 
+describe("cursors", () => {
+  const kernel = (store: LoopStmt): Partial<LoopKernel> => ({
+    body: [
+      { kind: "Array", name: "v", type: "f32", size: 8 },
+      { kind: "Cursor", name: "at", param: "y", field: "", coords: [i32("R"), thread] },
+      { ...forLoop("i", int(0), i32("R"), [store, { kind: "Advance", cursor: "at", by: int(64) }]), together: 4 } as LoopStmt,
+    ],
+  });
+  const store = (more: Partial<Extract<LoopStmt, { kind: "StoreGlobal" }>>): LoopStmt => ({
+    kind: "StoreGlobal",
+    param: "y",
+    field: "",
+    coords: [i32("R"), add(thread, int(3))],
+    values: [reg("v", int(1))],
+    guard: binary("<", thread, int(9)),
+    aligned: true,
+    at: { cursor: "at", offset: 3 },
+    ...more,
+  });
+  it("are pointers that advance, and loops say how many turns may overlap", () => {
+    expect(statement({ kind: "Barrier" }, kernel(store({})))).toBe(
+      "u16* at = y + ((i64)R * 64 + thread);\n  #pragma unroll 4\n" +
+        "  for (int i = 0; i < R; ++i) {\n    if (thread < 9) at[3] = encodeBf16(v[1]);\n    at += 64;\n  }",
+    );
+  });
+  it("store one element at a time", () => {
+    expect(() => statement({ kind: "Barrier" }, kernel(store({ limit: int(2) })))).toThrow('a store through the cursor "at" is one element');
+    expect(() => statement({ kind: "Barrier" }, kernel(store({ values: [f32(1), f32(2)] })))).toThrow('a store through the cursor "at" is one element');
+  });
+});
+
 describe("expressions", () => {
   const u = (value: number): Expr => ({ kind: "Const", type: "u32", value });
   const bits: Expr = { kind: "Call", type: "u32", fn: "bitsOf", args: [reg("v", int(0))] };

@@ -135,7 +135,8 @@ describe("records", () => {
         const coords = sequence(rank, (i) => `%${3 + i}`).join(", ");
         const { helper } = record(`tmaLoad.${rank}${hint}`);
         expect(helper).toContain(`" [%0], [%1, {${coords}}], [%2]${hint === "" ? "" : `, %${3 + rank}`};"`);
-        expect([...helper!.split(" :: ")[1]!.split(' : "memory"')[0]!.matchAll(/"[rl]"\((?:\(u32\)__cvta_generic_to_shared\()?(\w+)/g)].map((m) => m[1])).toEqual([
+        const inputs = helper!.split(" :: ")[1]!.matchAll(/"[rl]"\((?:\(u32\)__cvta_generic_to_shared\()?(\w+)/g);
+        expect([...inputs].map((m) => m[1])).toEqual([
           ...["to", "map", "full"],
           ...sequence(rank, (i) => `x${i}`),
           ...(hint === "" ? [] : ["policy"]),

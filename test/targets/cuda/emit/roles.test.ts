@@ -9,7 +9,7 @@ import { compileWithNvcc } from "../../../../targets/cuda/runtime/compile.ts";
 import { emitWgsl } from "../../../../targets/wgsl/emit.ts";
 import { barrier, sourceLine, thread } from "../../../compiler/interp/loop_kernels.ts";
 import { hasNvcc } from "./nvcc.ts";
-import { invoke, matrix, onBarrier, registers, ringScores, ringValues } from "./role_kernels.ts";
+import { array, invoke, matrix, onBarrier, registers, ringScores, ringValues } from "./role_kernels.ts";
 
 const kernels = [ringScores, ringValues];
 const emit = (kernel: LoopKernel): string => emitCuda(kernel, { target: "cuda:sm_90a", header: [`${kernel.name}, a test`], sourceLine });
@@ -121,7 +121,8 @@ describe("in a role", () => {
 
 describe("matrix operands", () => {
   const product = (a: Parameters<typeof matrix>, shape = "wgmma.m64n8k32.e4m3"): string => {
-    const text = rolesText([role("a", 0, 4, undefined, [{ kind: "Array", name: "d", type: "f32", size: 8 }, invoke(shape, registers("d", 4, int(4)), matrix(...a), matrix("q", int(0)))])]);
+    const body = [array("d", "f32", 8), invoke(shape, registers("d", 4, int(4)), matrix(...a), matrix("q", int(0)))];
+    const text = rolesText([role("a", 0, 4, undefined, body)]);
     return /wgmmaM64.*;/.exec(text)![0];
   };
   it("are a descriptor and a number of 16-byte steps", () => {

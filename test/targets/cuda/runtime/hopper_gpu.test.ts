@@ -26,7 +26,7 @@ describe.skipIf(!isHopper)("on a Hopper GPU", { timeout: 60_000 }, () => {
   afterAll(() => device.close());
 
   /** Bytes of `out` after a launch; it holds NaN before. */
-  async function run(kernel: LoopKernel, inputs: Readonly<Record<string, Uint8Array>>, dims: Readonly<Record<string, number>>, bytes: number): Promise<Uint8Array> {
+  async function run(kernel: LoopKernel, inputs: Record<string, Uint8Array>, dims: Record<string, number>, bytes: number): Promise<Uint8Array> {
     const executable = await device.load(manifestOf(kernel), emitCuda(kernel, { target: "cuda:sm_90a", header: [], sourceLine }));
     const contents = { ...inputs, out: new Uint8Array(bytes).fill(0xff) };
     const buffers = Object.fromEntries(Object.entries(contents).map(([name, data]) => {
@@ -51,7 +51,8 @@ describe.skipIf(!isHopper)("on a Hopper GPU", { timeout: 60_000 }, () => {
 
   /** Multiples of 1/2 from -1 to 1, whose sums of products tensor cores find exactly. */
   const values = (count: number, seed: number): Float64Array => Float64Array.from({ length: count }, (_, i) => (scattered(seed, i, 5) - 2) / 2);
-  const difference = (a: Float64Array, b: Float64Array): number => a.reduce((most, x, i) => Math.max(most, Number.isNaN(x) ? Infinity : Math.abs(x - b[i]!)), 0);
+  const difference = (a: Float64Array, b: Float64Array): number =>
+    a.reduce((most, x, i) => Math.max(most, Number.isNaN(x) ? Infinity : Math.abs(x - b[i]!)), 0);
 
   for (const T of [1, 128, 1000, 40_000])
     test(`ring_scores over ${T} keys`, async () => {
