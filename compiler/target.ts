@@ -14,6 +14,8 @@ export interface Schedule {
   readonly roles?: Readonly<Record<string, RoleSchedule>>;
   /** Slots of the ring in shared memory that a tile travels through; tiles of one place in the text share a ring. */
   readonly stage?: Readonly<Record<string, number>>;
+  /** Tiles that a launch reads once: they leave the L2 cache first. */
+  readonly evictFirst?: readonly string[];
   /** Products by wgmma; `parts`: accumulators in flight, so that one is folded while the next is multiplied. */
   readonly mma?: Readonly<Record<string, { readonly parts?: number }>>;
   /** Blocks stay: a multiprocessor each. `even` cuts the iterations of that loop evenly over the blocks. */

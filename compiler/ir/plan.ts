@@ -70,7 +70,7 @@ export type PlanStmt =
    */
   | { readonly kind: "Stage"; readonly value: TileValue; readonly op?: TileOp; readonly layout?: Layout; readonly stage: Stage }
   /** By TMA from device memory into the value's slot of a ring; lands later. */
-  | { readonly kind: "Copy"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Load" }>; readonly stage: Stage }
+  | { readonly kind: "Copy"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Load" }>; readonly stage: Stage; readonly evictFirst: boolean }
   /** A value's slot into registers. */
   | { readonly kind: "Fetch"; readonly value: TileValue; readonly layout: Layout; readonly stage: Stage }
   | { readonly kind: "Gemm"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Gemm" }>; readonly plan: GemmPlan }

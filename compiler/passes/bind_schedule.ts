@@ -9,6 +9,8 @@ export interface Bound {
   readonly threads: number;
   /** Depth of the ring of each tile that travels through one, by value id. */
   readonly rings: ReadonlyMap<number, number>;
+  /** Tiles whose copies leave the L2 cache first. */
+  readonly evictFirst: ReadonlySet<number>;
   /** Accumulators in flight of each product that wgmma computes, by value id. */
   readonly products: ReadonlyMap<number, number>;
   readonly roles: readonly (RoleSchedule & { readonly name: string })[];
@@ -33,6 +35,7 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, target: str
   return {
     threads: computing ? (32 * computing.warps) / (computing.copies ?? 1) : (schedule.threads ?? DEFAULT_THREADS),
     rings: bind(schedule.stage ?? {}, tiles, (depth) => depth),
+    evictFirst: new Set(bind(Object.fromEntries((schedule.evictFirst ?? []).map((label) => [label, true])), tiles, () => true).keys()),
     products: bind(schedule.mma ?? {}, tiles.filter((t) => products.has(t.id)), ({ parts = 1 }) => parts),
     roles,
     ...(schedule.persistent && { persistent: schedule.persistent }),

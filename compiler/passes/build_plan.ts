@@ -27,7 +27,7 @@ export function buildPlan(kernel: TileKernel, placement: Placement, layouts: Lay
     if (placement.inline.has(value.id)) return [];
     const { layout, stage } = settle(value, op);
     const out: PlanStmt[] = [];
-    if (op.kind === "Load" && stage && bound.rings.has(value.id)) return [{ kind: "Copy", value, op, stage }, ...(layout ? [{ kind: "Fetch", value, layout, stage } as const] : [])];
+    if (op.kind === "Load" && stage && bound.rings.has(value.id)) return [{ kind: "Copy", value, op, stage, evictFirst: bound.evictFirst.has(value.id) }, ...(layout ? [{ kind: "Fetch", value, layout, stage } as const] : [])];
     if (op.kind === "Gemm") out.push({ kind: "Gemm", value, op, plan: layouts.gemms.get(value.id)! });
     else if (op.kind === "Reduce") out.push({ kind: "Reduce", value, op, plan: layouts.reduces.get(value.id)!, layout: layout! });
     else if (op.kind === "Scan") out.push({ kind: "Scan", value, op, layout: layout! });

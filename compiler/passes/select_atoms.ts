@@ -109,7 +109,7 @@ function foldedFirst(axes: readonly Axis[], folded: ReadonlySet<string>): Placed
   const open = [...axes].reverse().map((a) => ({ name: a.name, left: a.extent, stride: 1 }));
   const digits: PlacedDigit[] = [];
   const kept = (a: { name: string }) => !folded.has(a.name);
-  const anyKept = open.some(kept);
+  const anyKept = open.some((a) => kept(a) && a.left > 1);
   const take = (slot: string, on: "thread" | "register", size: number, wanted: (a: { name: string }) => boolean) => {
     for (let n = size; n > 1; n /= 2) {
       const even = open.filter((a) => a.left % 2 === 0);

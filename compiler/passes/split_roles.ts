@@ -6,11 +6,11 @@ import { childrenOf, variable, type Expr } from "../ir/expr.ts";
 import { diagnostic } from "../diagnostics.ts";
 import type { Machine, Persistence, Pipe, Plan, PlanStmt, Role } from "../ir/plan.ts";
 import { planStatements, readsOfPlan } from "../ir/plan_walk.ts";
-import type { ScalarValue, TileValue } from "../ir/tile.ts";
+import type { ScalarValue, TileOp, TileValue, TileView } from "../ir/tile.ts";
+import { inputsOf } from "../ir/walk.ts";
 import type { Bound } from "./bind_schedule.ts";
 
 type For = Extract<PlanStmt, { kind: "For" }>;
-type Copy = Extract<PlanStmt, { kind: "Copy" }>;
 
 export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
   const [computing, bringing, ...more] = bound.roles;
@@ -20,13 +20,18 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
   const brought = new Set(bringing.brings);
 
   const products = new Map([...planStatements(plan.body)].flatMap((s) => (s.kind === "Gemm" ? [[s.value.id, s] as const] : [])));
+  if (bound.roles.some((r) => (r.copies ?? 1) > 1) && typeof bound.persistent !== "object") throw refuse("copies of a role take turns, but no loop's iterations are dealt out", "name the loop in persistent.even");
+
   const pipes: Pipe[] = [];
-  const pipeOf = new Map<readonly PlanStmt[], Pipe>();
+  const pipeOf = (list: readonly PlanStmt[]): Pipe | undefined => {
+    const first = list.find((s) => s.kind === "Copy");
+    return first?.kind === "Copy" ? pipes.find((p) => p.values.includes(first.value)) : undefined;
+  };
   collectPipes(plan.body);
 
   const shared = bound.persistent && bound.persistent !== "strided" ? evenly(plan.body, bound.persistent) : undefined;
   const roles: Role[] = [
-    { name: computing.name, warps: computing.warps, copies: computing.copies ?? 1, duty: "compute", ...(computing.registers && { registers: computing.registers }), body: consume(shared?.compute ?? plan.body) },
+    { name: computing.name, warps: computing.warps, copies: computing.copies ?? 1, duty: "compute", ...(computing.registers && { registers: computing.registers }), body: withoutIdleScalars(plan, consume(shared?.compute ?? plan.body)) },
     { name: bringing.name, warps: bringing.warps, copies: bringing.copies ?? 1, duty: "copy", ...(bringing.registers && { registers: bringing.registers }), body: produce(shared?.copy ?? plan.body) },
   ];
   return { ...plan, roles, pipes, ...(shared ? { persistence: shared.persistence } : bound.persistent === "strided" && { persistence: { kind: "strided" } }), body: [] };
@@ -39,9 +44,7 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
       if (stranger) throw refuse(`no role brings "${stranger.value.label}"`, `add it to ${bringing!.name}'s brings, or leave it out of stage`);
       const depths = new Set(copies.map((c) => bound.rings.get(c.value.id)!));
       if (depths.size > 1) throw refuse(`the tiles ${copies.map((c) => c.value.label).join(", ")} share a ring and ask for ${[...depths].join(" and ")} slots`, "give them one depth");
-      const pipe: Pipe = { name: first.value.label, depth: [...depths][0]!, values: copies.map((c) => c.value), header: [] };
-      pipes.push(pipe);
-      pipeOf.set(list, pipe);
+      pipes.push({ name: first.value.label, depth: [...depths][0]!, values: copies.map((c) => c.value), header: [] });
     }
     for (const s of list) {
       if (s.kind === "For") collectPipes(s.body);
@@ -57,29 +60,28 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
     if (at !== body.length - 1 || loop.scalars.length > 0 || [...planStatements(loop.body)].some((s) => s.kind === "Move"))
       throw refuse(`the iterations of "${even}" depend on each other, or something follows the loop`, `use persistent: "strided"`);
     const before = body.slice(0, at);
-    const pipe = pipeOf.get(body);
+    const pipe = pipeOf(body);
     if (!pipe) throw refuse(`no tile outside "${even}" travels through a ring, so nothing carries the work's header`, "bring a tile that is loaded before the loop");
     const range = ["from", "to"].map((end): ScalarValue => ({ name: `${even}_${end}`, type: "i32", loc: loop.loc }));
     const [from, to] = range.map((v) => variable("i32", v.name)) as [Expr, Expr];
     const inner: PlanStmt = { ...loop, lo: from, hi: to };
     // scalars that come from tiles are found by the copying role and sent along; what follows from them is computed again
-    const own = before.filter((s) => s.kind !== "ToScalar" && !(s.kind === "Reduce" && before.some((t) => t.kind === "ToScalar" && t.of.id === s.value.id)));
-    const used = new Set([...planStatements([...own, inner])].flatMap(namesOfStmt));
-    const scalars = slice(before, [...namesIn(loop.lo), ...namesIn(loop.hi), ...before.flatMap((s) => (s.kind === "Copy" ? namesOfCopy(s) : [])), ...used]);
+    const own = withoutIdleScalars(plan, [...before.filter((s) => s.kind !== "Copy"), inner]).filter((s) => s.kind !== "ToScalar" && !(s.kind === "Reduce" && before.some((t) => t.kind === "ToScalar" && t.of.id === s.value.id)));
+    const used = new Set([...planStatements(own)].flatMap((s) => namesOfStmt(plan, s)));
+    const scalars = slice(before, [...namesIn(loop.lo), ...namesIn(loop.hi), ...before.flatMap((s) => (s.kind === "Copy" ? namesOfStmt(plan, s) : [])), ...used]);
     const grid = plan.kernel.grid.map((d) => d.index).filter((v) => used.has(v.name));
     const sent = scalars.flatMap((s) => (s.kind === "SerialReduce" || s.kind === "ToScalar" ? [s.scalar] : [])).filter((v) => used.has(v.name));
     const headed: Pipe = { ...pipe, header: [...grid, ...sent, ...range] };
     pipes[pipes.indexOf(pipe)] = headed;
-    const compute = [...own, inner];
+    const compute = [...before.filter((s) => s.kind === "Copy"), ...own];
     const copy = [...before.filter((s) => s.kind === "Copy"), inner];
-    pipeOf.set(compute, headed).set(copy, headed);
     const persistence: Persistence = { kind: "even", index: even, padding, least, pipe: pipe.name, scalars, lo: loop.lo, hi: loop.hi, step: loop.step };
     return { compute, copy, persistence };
   }
 
   /** The computing role's statements: no copies, but waits for their slots. */
   function consume(list: readonly PlanStmt[]): PlanStmt[] {
-    const pipe = pipeOf.get(list);
+    const pipe = pipeOf(list);
     const own = list.filter((s) => s.kind !== "Copy");
     const touched = own.map((s) => pipe !== undefined && touches(s, pipe));
     const body = own.map((s): PlanStmt => (s.kind === "For" ? { ...s, body: consume(s.body) } : s.kind === "If" ? { ...s, then: consume(s.then), otherwise: consume(s.otherwise) } : s));
@@ -100,10 +102,10 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
 
   /** The copying role's statements: copies, the control flow around them, and the scalars that these need. */
   function produce(list: readonly PlanStmt[]): PlanStmt[] {
-    const pipe = pipeOf.get(list);
+    const pipe = pipeOf(list);
     const copies = list.filter((s) => s.kind === "Copy");
     const last = list.lastIndexOf(copies.at(-1)!);
-    const needed = list.flatMap((s) => (s.kind === "Copy" ? namesOfCopy(s) : hasCopies(s) ? [...planStatements([s])].flatMap((t) => (t.kind === "Copy" ? namesOfCopy(t) : namesOfStmt(t))) : []));
+    const needed = list.flatMap((s) => (s.kind === "Copy" ? namesOfStmt(plan, s) : hasCopies(s) ? [...planStatements([s])].flatMap((t) => namesOfStmt(plan, t)) : []));
     const scalars = new Set(slice(list, needed));
     return list.flatMap((s, i): PlanStmt[] => {
       if (s.kind === "Copy") return i === last ? [{ kind: "Fill", pipe: pipe!.name, copies }] : [];
@@ -136,22 +138,70 @@ function slice(list: readonly PlanStmt[], names: readonly string[]): PlanStmt[] 
 function namesIn(e: Expr): string[] {
   return e.kind === "Var" ? [e.name] : childrenOf(e).flatMap(namesIn);
 }
-const namesOfCopy = (s: Copy): string[] => s.op.view.coords.flatMap((c) => namesIn(c.kind === "Index" ? c.at : c.start));
-
-/** Scalars that a statement itself reads. */
-function namesOfStmt(s: PlanStmt): string[] {
+/** Scalars that a statement itself reads, through what is inline. */
+function namesOfStmt(plan: Plan, s: PlanStmt): string[] {
+  const ofView = (view: TileView): string[] => view.coords.flatMap((c) => namesIn(c.kind === "Index" ? c.at : c.start));
+  const ofTile = (v: TileValue): string[] => {
+    const place = plan.places.get(v.id);
+    return place?.kind === "Inline" ? ofOp(place.op) : [];
+  };
+  const ofOp = (op: TileOp): string[] => {
+    const own = op.kind === "Load" ? [...ofView(op.view), ...namesIn(op.fill)] : op.kind === "Gather" ? ofView(op.view) : op.kind === "Full" ? namesIn(op.value) : op.kind === "Iota" ? namesIn(op.start) : op.kind === "Map" ? namesIn(op.body) : [];
+    return [...own, ...inputsOf(op).flatMap(ofTile)];
+  };
   switch (s.kind) {
     case "Let":
       return namesIn(s.expr);
     case "For":
-      return [...namesIn(s.lo), ...namesIn(s.hi)];
+      return [...namesIn(s.lo), ...namesIn(s.hi), ...s.scalars.flatMap((c) => [c.init.name, c.next.name])];
     case "If":
-      return namesIn(s.cond);
+      return [...namesIn(s.cond), ...s.scalars.flatMap((m) => [m.then.name, m.otherwise.name])];
     case "Store":
-      return s.view.coords.flatMap((c) => namesIn(c.kind === "Index" ? c.at : c.start));
+      return [...ofView(s.view), ...ofTile(s.of), ...(s.keep ? ofTile(s.keep) : [])];
+    case "ToScalar":
+      return ofTile(s.of);
+    case "Move":
+      return ofTile(s.from);
+    case "HistogramAdd":
+      return [...ofTile(s.bin), ...ofTile(s.keep)];
+    case "AppendPush":
+      return [...ofTile(s.of), ...ofTile(s.keep)];
+    case "HistogramFind":
+      return namesIn(s.want);
+    case "AppendFill":
+      return namesIn(s.value);
+    case "Append":
+      return ofView(s.view);
     case "Copy":
-      return namesOfCopy(s);
+    case "Compute":
+    case "Gemm":
+    case "Reduce":
+    case "Scan":
+    case "SerialReduce":
+      return ofOp(s.op);
+    case "Stage":
+      return s.op ? ofOp(s.op) : [];
     default:
       return [];
   }
+}
+
+/** Without the scalars that no other statement of the role needs, nor the reductions that only they read. */
+function withoutIdleScalars(plan: Plan, list: readonly PlanStmt[]): PlanStmt[] {
+  const isScalar = (s: PlanStmt) => s.kind === "Let" || s.kind === "ToScalar";
+  const all = [...planStatements(list)];
+  const needed = new Set(all.filter((s) => !isScalar(s)).flatMap((s) => namesOfStmt(plan, s)));
+  for (let size = -1; size !== needed.size; ) {
+    size = needed.size;
+    for (const s of all) if ((s.kind === "Let" || s.kind === "ToScalar") && needed.has(s.scalar.name)) namesOfStmt(plan, s).forEach((n) => needed.add(n));
+  }
+  const idle = new Set<PlanStmt>(all.filter((s) => (s.kind === "Let" || s.kind === "ToScalar") && !needed.has(s.scalar.name)));
+  const readByIdle = new Set([...idle].flatMap((s) => (s.kind === "ToScalar" ? [s.of.id] : [])));
+  const read = new Set(all.filter((s) => !idle.has(s)).flatMap((s) => readsOfPlan(plan, s).map((r) => r.value.id)));
+  const sweep = (body: readonly PlanStmt[]): PlanStmt[] =>
+    body.flatMap((s): PlanStmt[] => {
+      if (idle.has(s) || (s.kind === "Reduce" && readByIdle.has(s.value.id) && !read.has(s.value.id))) return [];
+      return [s.kind === "For" ? { ...s, body: sweep(s.body) } : s.kind === "If" ? { ...s, then: sweep(s.then), otherwise: sweep(s.otherwise) } : s];
+    });
+  return sweep(list);
 }

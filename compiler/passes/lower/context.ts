@@ -11,11 +11,23 @@ import { Facts, hostMultiple } from "./facts.ts";
 
 const threadOfBlock: Expr = { kind: "ThreadIndex", type: "i32" };
 
-/** Where a role stands in a ring: mutable scalars. */
+/** Where a role stands in a ring. Mutable scalars that it moves on; or, where copies of the role take turns, what follows from the turn. */
 export interface RingPlace {
   readonly pipe: Pipe;
   readonly slot: Expr;
   readonly phase: Expr;
+  readonly moves: boolean;
+}
+
+/** Which copy of a role this thread belongs to, where copies take the iterations of a loop in turn. */
+export interface Turns {
+  /** The loop's variable. */
+  readonly index: string;
+  readonly copies: number;
+  readonly copy: Expr;
+  /** A scalar that counts the iterations of all earlier runs of the loop. */
+  readonly before: string;
+  readonly pipes: readonly Pipe[];
 }
 
 export class Lowering {
@@ -28,6 +40,9 @@ export class Lowering {
   thread: Expr = threadOfBlock;
   /** Where the role that is being written stands in its rings. */
   readonly rings = new Map<string, RingPlace>();
+  turns: Turns | undefined;
+  /** One thread runs the role that is being written. */
+  alone = false;
   readonly barriers: LoopBarrier[] = [];
   readonly tensorMaps: TensorMap[] = [];
   /** Statements of the kernel's or the role's start: coordinates of the thread under each layout. */
@@ -72,14 +87,27 @@ export class Lowering {
   }
   /** The program of a role: a scope with a prologue, registers and rings of its own. */
   role(threads: number, write: () => void): LoopStmt[] {
-    const outer = { prologue: this.prologue, arrays: this.arrays, threadTerms: this.threadTerms, threads: this.threads, thread: this.thread };
-    Object.assign(this, { prologue: [], arrays: new Map<string, string>(), threadTerms: new Map<string, Expr>(), threads });
+    const { prologue, arrays, threadTerms, threads: ofBlock, thread } = this;
+    this.prologue = [];
+    this.arrays = new Map();
+    this.threadTerms = new Map();
+    this.threads = threads;
     this.rings.clear();
+    this.turns = undefined;
     const body = this.block(write);
     const inner = [...this.prologue, ...body];
-    Object.assign(this, outer);
-    this.thread = outer.thread;
+    this.prologue = prologue;
+    this.arrays = arrays;
+    this.threadTerms = threadTerms;
+    this.threads = ofBlock;
+    this.thread = thread;
+    this.alone = false;
     return inner;
+  }
+  /** What only the first copy of a role does: it serves the rings outside the loop whose iterations the copies share. */
+  firstCopyOnly(write: () => void): void {
+    if (this.turns) this.when(binary("==", this.turns.copy, int(0)), write);
+    else write();
   }
   /** A place in the current scope, before what is emitted next, for statements that turn up later. */
   hoist(): Hoist {

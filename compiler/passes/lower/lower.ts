@@ -8,7 +8,7 @@ import { Lowering, multipleOf } from "./context.ts";
 import { address, element, isTrue } from "./element.ts";
 import { compute, fetch, move, stage, store } from "./elementwise.ts";
 import { gemm } from "./gemm.ts";
-import { gridOf } from "./persistent.ts";
+import { gridOf, inTurns } from "./persistent.ts";
 import { reduce, serialReduce } from "./reduce.ts";
 import { awaitFull, fill, release } from "./rings.ts";
 import { lowerRoles } from "./roles.ts";
@@ -63,7 +63,8 @@ function statement(ctx: Lowering, s: PlanStmt, lists: Lists): void {
     case "Fetch":
       return fetch(ctx, s);
     case "Fill":
-      return fill(ctx, s.pipe, s.copies);
+      if (ctx.turns?.pipes.some((p) => p.name === s.pipe)) return fill(ctx, s.pipe, s.copies);
+      return ctx.firstCopyOnly(() => fill(ctx, s.pipe, s.copies));
     case "AwaitFull":
       return awaitFull(ctx, s.pipe);
     case "Release":
@@ -89,7 +90,12 @@ function statement(ctx: Lowering, s: PlanStmt, lists: Lists): void {
       return scalar(ctx, s.scalar, s.expr, "Let");
     case "ToScalar":
       ctx.source(s.scalar.loc);
-      return scalar(ctx, s.scalar, convert(s.scalar.type, element(ctx, s.of, { coords: new Map(), layout: { threads: [{ axis: null, size: ctx.threads, stride: 0 }], registers: [] }, digits: [] })), "Uniform");
+      return scalar(
+        ctx,
+        s.scalar,
+        convert(s.scalar.type, element(ctx, s.of, { coords: new Map(), layout: { threads: [{ axis: null, size: ctx.threads, stride: 0 }], registers: [] }, digits: [] })),
+        ctx.alone ? "Let" : "Uniform",
+      );
     case "For":
       return loop(ctx, s, lists);
     case "If":
@@ -128,6 +134,7 @@ function scalar(ctx: Lowering, v: ScalarValue, value: Expr, kind: "Let" | "Unifo
 
 function loop(ctx: Lowering, s: Extract<PlanStmt, { kind: "For" }>, lists: Lists): void {
   ctx.source(s.loc);
+  if (ctx.turns?.index === s.index.name) return inTurns(ctx, ctx.turns, s.lo, s.hi, s.step, () => statements(ctx, s.body, lists));
   s.scalars.forEach((c) => carry(ctx, c));
   const lo = ctx.facts.of(s.lo);
     ctx.facts.learn(s.index.name, { min: lo.min, max: ctx.facts.of(s.hi).max - 1, multiple: Math.min(lo.multiple, multipleOf(s.step)) });

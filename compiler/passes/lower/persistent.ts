@@ -4,8 +4,8 @@
  */
 import { add, binary, int, mul, select, sub, variable, type Expr } from "../../ir/expr.ts";
 import type { Persistence, Pipe, PlanStmt } from "../../ir/plan.ts";
-import { hostExpr, type Lowering } from "./context.ts";
-import { fill, headerWord } from "./rings.ts";
+import { hostExpr, type Lowering, type Turns } from "./context.ts";
+import { fill, headerWord, placeTurn } from "./rings.ts";
 import { scanThreads } from "./scan.ts";
 
 type Even = Extract<Persistence, { kind: "even" }>;
@@ -131,7 +131,7 @@ export function sendWork(ctx: Lowering, p: Even, share: Share, body: readonly Pl
     for (const [v, next] of [[left, sub(left, take)], [unit, int(0)], [item, add(item, int(1))]] as const) ctx.emit({ kind: "Assign", name: v.kind === "Var" ? v.name : "", value: next });
   });
   ctx.emit({ kind: "While", cond: binary(">", left, int(0)), body: loop });
-  fill(ctx, p.pipe, [], false);
+  ctx.firstCopyOnly(() => fill(ctx, p.pipe, [], false));
 }
 
 /** The computing role: one piece after the other, as the headers say. `body` starts with the wait for the header's slot. */
@@ -158,6 +158,25 @@ export function takeWork(ctx: Lowering, p: Even, pipe: Pipe, body: readonly Plan
     );
   });
   ctx.emit({ kind: "While", cond: binary("!=", working, int(0)), body: loop });
+}
+
+/** The loop's iterations that fall to this copy of the role, counted on from one run of the loop to the next. */
+export function inTurns(ctx: Lowering, { index, copies, copy, before, pipes }: Turns, lo: Expr, hi: Expr, step: number, write: () => void): void {
+  const earlier = variable("i32", before);
+  const turns = ctx.bind("turns", select(binary("<", lo, hi), binary("/", add(sub(hi, lo), int(step - 1)), int(step)), int(0)));
+  const first = ctx.bind("first_turn", binary("%", sub(add(copy, int(copies)), binary("%", earlier, int(copies))), int(copies)));
+  let name = "";
+  const body = ctx.block(() => {
+    name = ctx.name("turn");
+    const turn = variable("i32", name);
+    ctx.facts.learn(name, { min: 0 });
+    const value = add(lo, mul(turn, int(step)));
+    ctx.emit({ kind: "Let", name: index, value });
+    ctx.facts.learn(index, { min: ctx.facts.of(lo).min, multiple: ctx.facts.of(value).multiple });
+    placeTurn(ctx, pipes, ctx.bind("of_all", add(earlier, turn)));
+    write();
+  });
+  ctx.emit({ kind: "For", name, lo: first, hi: turns, step: copies, unroll: false, body }, { kind: "Assign", name: before, value: add(earlier, turns) });
 }
 
 /** Every role by itself: item b, b + blocks, and so on. */

@@ -43,7 +43,7 @@ export function enterRings(ctx: Lowering, pipes: readonly Pipe[]): void {
       ctx.emit({ kind: "Variable", name, type: "i32", init: int(0) });
       return variable("i32", name);
     };
-    ctx.rings.set(pipe.name, { pipe, slot: pipe.depth === 1 ? int(0) : scalar(`${pipe.name}_slot`), phase: scalar(`${pipe.name}_phase`) });
+    ctx.rings.set(pipe.name, { pipe, slot: pipe.depth === 1 ? int(0) : scalar(`${pipe.name}_slot`), phase: scalar(`${pipe.name}_phase`), moves: true });
   }
 }
 
@@ -54,7 +54,8 @@ export function ringAt(ctx: Lowering, pipe: string): RingPlace {
 }
 
 /** To the next slot; after the last one the phase turns. */
-function advance(ctx: Lowering, { pipe, slot, phase }: RingPlace): void {
+function advance(ctx: Lowering, { pipe, slot, phase, moves }: RingPlace): void {
+  if (!moves) return;
   const turn = () => ctx.emit({ kind: "Assign", name: nameOf(phase), value: binary("^", phase, int(1)) });
   if (slot.kind === "Const") return turn();
   ctx.emit({ kind: "Assign", name: nameOf(slot), value: add(slot, int(1)) });
@@ -71,6 +72,15 @@ const nameOf = (e: Expr): string => (e.kind === "Var" ? e.name : "");
 
 const barrier = (name: string, slot: Expr): Operand => ({ kind: "Barrier", barrier: name, slot });
 const value = (e: Expr): Operand => ({ kind: "Value", value: e });
+
+/** In the turn number `turn`: the slot and phase of each ring that turns go through. */
+export function placeTurn(ctx: Lowering, pipes: readonly Pipe[], turn: Expr): void {
+  for (const pipe of pipes) {
+    const slot = ctx.bind(`${pipe.name}_slot`, binary("%", turn, int(pipe.depth)));
+    const phase = ctx.bind(`${pipe.name}_phase`, binary("%", binary("/", turn, int(pipe.depth)), int(2)));
+    ctx.rings.set(pipe.name, { pipe, slot, phase, moves: false });
+  }
+}
 
 /** Waits for an empty slot, writes the header, and starts the copies; without copies only the word that there is no more work travels. */
 export function fill(ctx: Lowering, name: string, copies: readonly Copy[], work = true): void {
@@ -91,7 +101,7 @@ export function fill(ctx: Lowering, name: string, copies: readonly Copy[], work 
     for (const box of boxes(ctx, c))
       ctx.emit({
         kind: "Call",
-        instruction: `tmaLoad.${box.coords.length}`,
+        instruction: `tmaLoad.${box.coords.length}${c.evictFirst ? ".evictFirst" : ""}`,
         operands: [{ kind: "SharedAddress", buffer: stageBuffer(ctx, c.value), index: add(mul(slot, int(c.stage.elements)), int(box.at)) }, { kind: "TensorMap", map: box.map }, full, ...box.coords.map(value)],
       });
   }

@@ -1,13 +1,14 @@
 /** A plan with roles: barriers and the block's share of the work first, then every role's own program. */
-import { binary, int, type Expr } from "../../ir/expr.ts";
+import { binary, int, sub, type Expr } from "../../ir/expr.ts";
 import type { LoopPipe, LoopRole, LoopStmt } from "../../ir/loop.ts";
-import type { Plan, PlanStmt, Role } from "../../ir/plan.ts";
+import type { Pipe, Plan, PlanStmt, Role } from "../../ir/plan.ts";
 import { planStatements } from "../../ir/plan_walk.ts";
 import type { Lowering } from "./context.ts";
 import { findShare, gridOf, sendWork, strideWork, takeWork, type Share } from "./persistent.ts";
 import { declareRing, enterRings } from "./rings.ts";
 
 const threadOfBlock: Expr = { kind: "ThreadIndex", type: "i32" };
+const warpOfBlock: Expr = { kind: "WarpIndex", type: "i32" };
 
 type Lower = (ctx: Lowering, list: readonly PlanStmt[]) => void;
 
@@ -16,7 +17,8 @@ export function lowerRoles(ctx: Lowering, plan: Plan, roles: readonly Role[], lo
   // whole warpgroups: setmaxnreg is theirs
   const threads = 32 * 4 * Math.ceil(warps / 4);
   const computing = roles.filter((r) => r.duty === "compute");
-  const pipes = (plan.pipes ?? []).map((p) => declareRing(ctx, p, computing.reduce((n, r) => n + r.warps / r.copies, 0)));
+  const turning = turningPipes(plan, roles);
+  const pipes = (plan.pipes ?? []).map((p) => declareRing(ctx, p, computing.reduce((n, r) => n + (turning.includes(p) ? r.warps / r.copies : r.warps), 0)));
   let share: Share | undefined;
   const start = ctx.block(() => {
     ctx.when(binary("==", threadOfBlock, int(0)), () => {
@@ -31,8 +33,17 @@ export function lowerRoles(ctx: Lowering, plan: Plan, roles: readonly Role[], lo
   let firstWarp = 0;
   const programs = roles.map((role): LoopRole => {
     const body = ctx.role(plan.threads, () => {
-      if (role.duty === "copy") ctx.when(binary("==", threadOfBlock, int(32 * firstWarp)), () => program(role));
-      else program(role);
+      const warpsOfCopy = role.warps / role.copies;
+      const copy = role.copies === 1 ? int(0) : ctx.bind("copy", binary("/", sub(warpOfBlock, int(firstWarp)), int(warpsOfCopy)));
+      ctx.alone = role.duty === "copy";
+      if (role.duty === "copy") {
+        // one thread of each copy
+        const elected = role.copies === 1 ? binary("==", threadOfBlock, int(32 * firstWarp)) : binary("==", binary("%", threadOfBlock, int(32 * warpsOfCopy)), int((32 * firstWarp) % (32 * warpsOfCopy)));
+        ctx.when(elected, () => program(role, copy));
+      } else {
+        if (role.copies > 1) ctx.thread = ctx.once("thread_of_copy", binary("%", threadOfBlock, int(plan.threads)));
+        program(role, copy);
+      }
     });
     const placed = { name: role.name, firstWarp, warps: role.warps, ...(role.registers && { registers: role.registers }), body };
     firstWarp += role.warps;
@@ -40,10 +51,16 @@ export function lowerRoles(ctx: Lowering, plan: Plan, roles: readonly Role[], lo
   });
   return { body: [...opening, { kind: "Roles", roles: programs }], pipes, threads };
 
-  function program(role: Role): void {
+  function program(role: Role, copy: Expr): void {
     const used = new Set([...planStatements(role.body)].flatMap((s) => (s.kind === "Fill" || s.kind === "AwaitFull" ? [s.pipe] : [])));
-    enterRings(ctx, (plan.pipes ?? []).filter((p) => used.has(p.name)));
     const { persistence } = plan;
+    if (turning.length > 0 && persistence?.kind === "even") {
+      const before = ctx.name(`${persistence.index}_before`);
+      ctx.emit({ kind: "Variable", name: before, type: "i32", init: int(0) });
+      ctx.facts.learn(before, { min: 0 });
+      ctx.turns = { index: persistence.index, copies: role.copies, copy, before, pipes: turning };
+    }
+    enterRings(ctx, (plan.pipes ?? []).filter((p) => used.has(p.name) && !turning.includes(p)));
     if (!persistence) {
       gridOf(ctx, { kind: "BlockIndex", type: "i32" });
       lower(ctx, role.body);
@@ -51,4 +68,12 @@ export function lowerRoles(ctx: Lowering, plan: Plan, roles: readonly Role[], lo
     else if (role.duty === "copy") sendWork(ctx, persistence, share!, role.body, lower);
     else takeWork(ctx, persistence, plan.pipes!.find((p) => p.name === persistence.pipe)!, role.body, lower);
   }
+}
+
+/** Pipes inside the loop whose iterations copies of roles take in turn. */
+function turningPipes(plan: Plan, roles: readonly Role[]): Pipe[] {
+  const { persistence } = plan;
+  if (persistence?.kind !== "even" || roles.every((r) => r.copies === 1)) return [];
+  const inside = new Set(roles.flatMap((r) => [...planStatements(r.body)].flatMap((s) => (s.kind === "For" && s.index.name === persistence.index ? [...planStatements(s.body)] : []))).flatMap((s) => (s.kind === "Fill" ? [s.pipe] : [])));
+  return (plan.pipes ?? []).filter((p) => inside.has(p.name));
 }

@@ -27,7 +27,7 @@ export function wgmma(ctx: Lowering, s: Gemm): void {
   const rowTiles = (product(rows) * 2) / ctx.threads;
   const [a, b] = [operand(ctx, op.a, op.over[0]!), operand(ctx, op.b, op.over[0]!)];
   const step = STEP_BYTES / byteSize(op.a.dtype as DType);
-  const group = ctx.once("warpgroup", binary("/", { kind: "WarpIndex", type: "i32" }, int(4)));
+  const group = ctx.threads === 128 ? int(0) : ctx.once("warpgroup", binary("/", { kind: "WarpIndex", type: "i32" }, int(4)));
   ctx.emit({ kind: "Call", instruction: "wgmmaFence", operands: [] });
   for (let part = 0; part < parts; part++) {
     for (let tile = 0; tile < rowTiles; tile++)
