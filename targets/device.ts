@@ -33,6 +33,8 @@ export interface Device {
   write(buffer: DeviceBuffer, data: Uint8Array): void;
   /** Waits for all launches before it, then copies out. */
   read(buffer: DeviceBuffer): Promise<Uint8Array>;
+  /** As `read`, of the `bytes` bytes from byte `from` on. */
+  readPart(buffer: DeviceBuffer, from: number, bytes: number): Promise<Uint8Array>;
   free(buffer: DeviceBuffer): void;
   /** Compiles; a compiler error becomes a DeviceError with the compiler's log and the text's lines. */
   load(manifest: Manifest, text: string): Promise<Executable>;

@@ -113,17 +113,24 @@ export class WebGpuDevice implements Device {
     if (whole < bytes) this.#device.queue.writeBuffer(gpu, whole, Uint8Array.from({ length: 4 }, (_, i) => data[whole + i] ?? 0));
   }
 
-  async read(buffer: DeviceBuffer): Promise<Uint8Array> {
+  read(buffer: DeviceBuffer): Promise<Uint8Array> {
+    return this.readPart(buffer, 0, buffer.bytes);
+  }
+
+  async readPart(buffer: DeviceBuffer, from: number, bytes: number): Promise<Uint8Array> {
     this.#begin("read");
-    const { gpu, bytes } = this.#own(buffer, "read");
-    const size = roundUp(Math.max(bytes, 1), 4);
+    const { gpu } = this.#own(buffer, "read");
+    if (!Number.isSafeInteger(from) || !Number.isSafeInteger(bytes) || from < 0 || bytes < 0 || from + bytes > buffer.bytes)
+      throw new DeviceError(`read of ${bytes} bytes at ${from} from a buffer of ${buffer.bytes}`, "read within the buffer");
+    const first = bytes === 0 ? 0 : from - (from % 4); // WebGPU copies whole words, one at least
+    const size = bytes === 0 ? 4 : roundUp(from + bytes, 4) - first;
     const staging = this.#device.createBuffer({ size, usage: usage.mapRead | usage.copyDst });
     try {
       const encoder = this.#device.createCommandEncoder();
-      encoder.copyBufferToBuffer(gpu, 0, staging, 0, size);
+      encoder.copyBufferToBuffer(gpu, first, staging, 0, size);
       this.#device.queue.submit([encoder.finish()]);
       await this.#settle(() => staging.mapAsync(mapForRead));
-      return new Uint8Array(staging.getMappedRange().slice(0, bytes));
+      return new Uint8Array(staging.getMappedRange().slice(from - first, from - first + bytes));
     } finally {
       staging.destroy();
     }

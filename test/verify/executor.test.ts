@@ -54,6 +54,7 @@ function deviceWith(kernel: (x: Uint8Array, y: Uint8Array, launch: number) => vo
     },
     write: (buffer, data) => memory.get(buffer)!.set(data),
     read: async (buffer) => memory.get(buffer)!.slice(),
+    readPart: async (buffer, from, bytes) => memory.get(buffer)!.slice(from, from + bytes),
     free: (buffer) => void memory.delete(buffer),
     load: async (of) => ({ manifest: of }),
     launch: ({ buffers }) => kernel(memory.get(buffers.x!)!, memory.get(buffers.y!)!, launches++),

@@ -53,8 +53,6 @@ export interface CudaDevice extends Device {
   readonly info: CudaInfo;
   /** Sets every byte of a buffer, in order with launches. */
   fill(buffer: DeviceBuffer, byte: number): void;
-  /** As `read`, of the `bytes` bytes from byte `from` on. */
-  readPart(buffer: DeviceBuffer, from: number, bytes: number): Promise<Uint8Array>;
   /** Microseconds of each sample. NaN marks one that began before the host had enqueued it, because its `hold` was too short. */
   measure(measurement: Measurement): Promise<number[]>;
   /** Clocks and power at the moment; null where NVML is not to be had. */

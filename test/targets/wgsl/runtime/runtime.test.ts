@@ -72,6 +72,16 @@ test("keeps sizes that are no multiple of a word, and zero-fills", async () => {
   expect(await device.read(buffer)).toEqual(bytes);
 });
 
+test("reads any part of a buffer, and nothing beyond it", async () => {
+  const bytes = Uint8Array.from({ length: 11 }, (_, i) => i + 1);
+  const buffer = device.alloc(11);
+  device.write(buffer, bytes);
+  for (const [from, count] of [[0, 11], [3, 1], [3, 6], [4, 4], [10, 1], [11, 0], [0, 0]] as const)
+    expect(await device.readPart(buffer, from, count), `${count} bytes at ${from}`).toEqual(bytes.slice(from, from + count));
+  await expect(device.readPart(buffer, 9, 3)).rejects.toThrow(/read of 3 bytes at 9 from a buffer of 11/);
+  device.free(buffer);
+});
+
 test("reads what was there when it was called, with several reads in flight", async () => {
   const x = upload([1]);
   const acc = upload([0]);
