@@ -74,15 +74,20 @@ export interface Roofline {
   readonly by: "products" | "memory";
 }
 
-/** The least time of a launch under these ceilings; undefined where they bound nothing of it. */
-export function rooflineOf(cost: Cost, { memory, tensor }: Ceilings): Roofline | undefined {
+/** Microseconds that products and transfers take at least, each by itself; 0 where no ceiling is known. */
+export function boundsOf(cost: Cost, { memory, tensor }: Ceilings): Readonly<Record<Roofline["by"], number>> {
   const products = Object.entries(cost.gemmFlops).reduce((seconds, [dtype, flops]) => {
     const peak = tensor[sameRate[dtype] ?? (dtype as TileType)];
     return seconds + (peak ? flops / peak : 0);
   }, 0);
-  const transfers = memory ? bytesOf(cost) / memory : 0;
-  if (products + transfers === 0) return undefined;
-  return products >= transfers ? { microseconds: 1e6 * products, by: "products" } : { microseconds: 1e6 * transfers, by: "memory" };
+  return { products: 1e6 * products, memory: memory ? (1e6 * bytesOf(cost)) / memory : 0 };
+}
+
+/** The least time of a launch under these ceilings; undefined where they bound nothing of it. */
+export function rooflineOf(cost: Cost, ceilings: Ceilings): Roofline | undefined {
+  const { products, memory } = boundsOf(cost, ceilings);
+  if (products + memory === 0) return undefined;
+  return products >= memory ? { microseconds: products, by: "products" } : { microseconds: memory, by: "memory" };
 }
 
 /** Tensor cores run formats of one width at one rate. */

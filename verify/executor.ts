@@ -50,7 +50,7 @@ export interface Executor {
 const rounded: Arithmetic = { accumulator: f32Accumulator, scalars: roundedAccuracy };
 
 /** What the arithmetic of a target promises; simulations of a target keep the target's promise. */
-function arithmeticOf(target: string): Arithmetic {
+export function arithmeticOf(target: string): Arithmetic {
   if (target === "wgsl") return { accumulator: f32Accumulator, scalars: wgslAccuracy };
   if (target.startsWith("cuda:")) return { accumulator: tensorCoreAccumulator, scalars: cudaAccuracy };
   throw new RangeError(`nothing is known of the arithmetic of target "${target}". Add it to arithmeticOf in verify/executor.ts.`);

@@ -1,11 +1,17 @@
 /** `explain`: what the compiler made of a kernel, and when it made nothing, how far a setting may go. Needs no GPU. */
 import type { Command } from "commander";
+import { anchorCeilings, anchorsFrom } from "../../bench/anchors.ts";
+import { type BenchCase, chooseCases, labelOf, specOf } from "../../bench/cases.ts";
+import { problems } from "../../bench/problems/index.ts";
 import { type KernelName, kernelsOf } from "../../dsl/kernels/index.ts";
+import type { Dsa } from "../../dsl/kernels/spec.ts";
 import { compileWithNvcc, findNvcc } from "../../targets/cuda/runtime/compile.ts";
+import { costOf, rooflineOf } from "../cost.ts";
 import { CompileError } from "../diagnostics.ts";
 import { type Dim, evaluate, type HostExpr } from "../ir/manifest.ts";
 import { printPlan } from "../ir/print_plan.ts";
 import { printHost } from "../ir/print_tile.ts";
+import type { TileKernel } from "../ir/tile.ts";
 import type { Compiled } from "../pipeline.ts";
 import { describeError, Failure, UsageError } from "./failure.ts";
 import { compileJob, type Job, jobOf, textOf } from "./jobs.ts";
@@ -18,6 +24,7 @@ type Dims = Readonly<Record<string, number>>;
 
 interface ExplainOptions extends SpecOptions {
   readonly dim?: Dims;
+  readonly case?: string;
 }
 
 export const addExplain = (program: Command): Command =>
@@ -26,24 +33,35 @@ export const addExplain = (program: Command): Command =>
     .argument("<kernel>", "a kernel of dsl/kernels", checked(kernelName))
     .argument("<target>", "for example cuda:sm_80 or wgsl", checked(targetName))
     .option("--dim <name=size>", "size for which to give bytes and blocks, repeatable, for example T=65536", checked(addDim))
+    .option("--case <words>", 'case of bench whose products, bytes and roofline to count, for example "S=2048 N=65536"')
     .action(explainCommand);
 
 async function explainCommand(kernel: KernelName, target: string, options: ExplainOptions): Promise<void> {
-  const [spec, another] = specsOf(options, ["v3.2"]);
-  if (!spec || another) throw new UsageError("explain takes one --preset");
+  const of = options.case === undefined ? undefined : caseOf(kernel, options.case, options.set);
+  const [base, another] = specsOf({ ...options, set: {} }, ["v3.2"]);
+  if (!base || another) throw new UsageError("explain takes one --preset");
+  const spec = specOf(base, of?.set, options.set);
   if (!kernelsOf(spec).includes(kernel)) throw new UsageError(`spec ${spec.name} has no ${kernel}; it has ${kernelsOf(spec).join(", ")}`);
   const job = jobOf(textOf(kernel), target, spec);
   const compiled = await compileJob(job).catch(async (error: unknown) => {
     if (!(error instanceof CompileError)) throw error;
     throw new Failure([await describeError(error), ...(await largestSettings(job, options))].join("\n"));
   });
-  await show(compiled, spec.name, options.dim ?? {});
+  await show(compiled, spec, options.dim ?? {}, of);
 }
 
-async function show({ tile, plan, loop, manifest, text }: Compiled, specName: string, given: Dims): Promise<void> {
+/** The one case of bench that the words mean. */
+function caseOf(kernel: KernelName, words: string, set: SpecOptions["set"] = {}): BenchCase {
+  const fitting = chooseCases({ kernels: [kernel], patterns: [words], set });
+  if (fitting.length === 1) return fitting[0]!;
+  const all = chooseCases({ kernels: [kernel], patterns: [""], set }).map(labelOf).join("; ");
+  throw new UsageError(`${fitting.length} cases of ${kernel} have the words "${words}"`, `one of: ${all}`);
+}
+
+async function show({ tile, plan, loop, manifest, text }: Compiled, spec: Dsa, given: Dims, of: BenchCase | undefined): Promise<void> {
   const dims = withDefaults(manifest.dims, given);
   const { machine } = targetNamed(manifest.target);
-  console.log(`${manifest.kernel}, ${specName}, ${manifest.target}: ${manifest.source}`);
+  console.log(`${manifest.kernel}, ${spec.name}, ${manifest.target}: ${manifest.source}`);
   console.log(`threads of a block: ${manifest.threads}`);
   console.log(`blocks: ${valueOf(manifest.blocks, dims)}`);
   console.log(`tune: ${Object.entries(manifest.tune).map(([name, value]) => `${name} ${value}`).join(", ") || "none"}`);
@@ -61,7 +79,27 @@ async function show({ tile, plan, loop, manifest, text }: Compiled, specName: st
     ["bytes loaded", "bytes stored", "multiply-adds", "elements", "when"],
     workOf(tile).map((w) => [`${w.loadedBytes}`, `${w.storedBytes}`, `${w.multiplyAdds}`, `${w.elements}`, w.when]),
   );
+  if (of) showCost(tile, spec, of);
   console.log(`\n${printPlan(plan).trimEnd()}`);
+}
+
+/** What a launch of a case costs at least, and how long that takes at the ceilings that were once measured. */
+function showCost(tile: TileKernel, spec: Dsa, of: BenchCase): void {
+  const { inputs, dims, flops } = problems[of.problem].prepare(spec, of.sizes, of.data);
+  const cost = costOf(tile, inputs, dims);
+  console.log(`\ncost of a launch at ${labelOf(of)}, in whole tiles and in sectors of 32 bytes that are touched at least once`);
+  printTable(["what", "how much"], [
+    ...Object.entries(cost.gemmFlops).map(([dtype, n]) => [`products in ${dtype}`, `${n} FLOP`]),
+    ...(flops === undefined ? [] : [["products that the result needs", `${flops} FLOP`]]),
+    ["other arithmetic", `${cost.otherFlops} FLOP`],
+    ...Object.entries(cost.readBytes).map(([param, n]) => [`read of ${param}`, `${n} bytes`]),
+    ...Object.entries(cost.writtenBytes).map(([param, n]) => [`write of ${param}`, `${n} bytes`]),
+  ]);
+  for (const text of cost.assumed) console.log(`counted as if: ${text}`);
+  const roofline = rooflineOf(cost, anchorCeilings);
+  const { memory, tensor } = anchorCeilings;
+  const at = `${memory / 1e12} TB/s and ${tensor.e4m3 / 1e12} (e4m3) or ${tensor.bf16 / 1e12} (bf16) TFLOPS, as an ${anchorsFrom.gpu} reached`;
+  if (roofline) console.log(`roofline: ${roofline.microseconds.toFixed(1)} µs, bound by ${roofline.by}, at ${at} on ${anchorsFrom.date}`);
 }
 
 /** The formula, and its value where all sizes in it are known. */

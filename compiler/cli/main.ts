@@ -7,6 +7,7 @@ const commands: Readonly<Record<string, () => Promise<(program: Command) => Comm
   compile: async () => (await import("./compile.ts")).addCompile,
   verify: async () => (await import("./verify.ts")).addVerify,
   "test-gpu": async () => (await import("./test_gpu.ts")).addTestGpu,
+  bench: async () => (await import("./bench.ts")).addBench,
   explain: async () => (await import("./explain.ts")).addExplain,
   doctor: async () => (await import("./doctor.ts")).addDoctor,
   "pack-gpu": async () => (await import("./pack_gpu.ts")).addPackGpu,

@@ -1,5 +1,5 @@
 /**
- * `pack-gpu`: one archive with all that `verify` and `test-gpu` need on a GPU host without Node and without a registry: this Node,
+ * `pack-gpu`: one archive with all that `verify`, `test-gpu` and `bench` need on a GPU host without Node and without a registry: this Node,
  * the project as JavaScript, its packages without what other platforms need, and the CUDA addon when it can be built here.
  */
 import { execFile } from "node:child_process";
@@ -21,7 +21,7 @@ const MB = 1e6;
 const largestMB = 40;
 
 /** What of the project the archive holds. TypeScript stays beside the JavaScript made of it: the compiler reads kernels as text. */
-const project = ["compiler", "dsl", "reference", "targets", "trace", "verify", "generated", "package.json", "tsconfig.json", "LICENSE"];
+const project = ["bench", "compiler", "dsl", "reference", "targets", "trace", "verify", "generated", "package.json", "tsconfig.json", "LICENSE"];
 
 /** Packages that run there; those that they depend on come along. */
 const packages = [
@@ -40,7 +40,7 @@ const compressor = "xz -T0 --x86 --lzma2=preset=6";
 export const addPackGpu = (program: Command): Command =>
   program
     .command("pack-gpu")
-    .description("Write one archive that runs verify and test-gpu on a Linux x64 host that has neither Node nor a registry.")
+    .description("Write one archive that runs verify, test-gpu and bench on a Linux x64 host that has neither Node nor a registry.")
     .option("--out <file>", "archive to write", "dist/tokensieve-gpu.tar.xz")
     .action(packCommand);
 
@@ -125,7 +125,7 @@ const starter = `import { main } from "./compiler/cli/main.js";
 process.exitCode = await main(process.argv.slice(2));
 `;
 const shell = `#!/bin/sh
-# The commands of tokensieve, for example: run.sh doctor; run.sh verify --device cuda; run.sh test-gpu
+# The commands of tokensieve, for example: run.sh doctor; run.sh verify --device cuda; run.sh test-gpu; run.sh bench
 here=$(cd "$(dirname "$0")" && pwd)
 exec "$here/node" "$here/start.mjs" "$@"
 `;

@@ -84,6 +84,22 @@ test("explain: threads, memory, work and plan", async () => {
   expect(stdout).toMatch(/\nplan sparse_mla, \d+ threads/);
 });
 
+test("explain: cost and roofline of a case, with what the case changes in the spec", async () => {
+  const { code, stdout } = await cli("explain", "indexer_logits", "wgsl", "--case", "S=20 N=300 indexerHeads=8", "--set", "indexerDim=32");
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^indexer_logits, v3\.2\+indexerHeads=8\+indexerDim=32, wgsl/);
+  expect(stdout).toMatch(/\ncost of a launch at S=20 N=300 indexerHeads=8, /);
+  const pairs = Array.from({ length: 20 }, (_, t) => 300 - 20 + t + 1).reduce((sum, n) => sum + n, 0);
+  expect(stdout).toMatch(new RegExp(`\nproducts that the result needs +${2 * pairs * 8 * 32} FLOP\n`));
+  expect(Number(/\nproducts in e4m3 +(\d+) FLOP/.exec(stdout)?.[1])).toBeGreaterThanOrEqual(2 * pairs * 8 * 32);
+  expect(stdout).toMatch(new RegExp(`\nread of k +${300 * 32} bytes\n`));
+  expect(stdout).toMatch(/\nroofline: [\d.]+ µs, bound by (products|memory), at 4\.39 TB\/s and 1429 \(e4m3\) or 772 \(bf16\) TFLOPS/);
+
+  const several = await cli("explain", "topk", "wgsl", "--case", "N=32768");
+  expect(several.code).toBe(2);
+  expect(several.stderr).toMatch(/\d+ cases of topk have the words "N=32768"\n {2}try: one of: .*R=1 N=131072; /);
+});
+
 test("explain of what does not fit: the error, and the largest value that does", async () => {
   const at = (pageTokens: number): Promise<{ code: number; stderr: string }> =>
     cli("explain", "paged_indexer_logits", "cuda:sm_80", "--set", `pageTokens=${pageTokens}`, "--set", "indexerHeads=16");

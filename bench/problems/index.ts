@@ -1,0 +1,16 @@
+/** Every problem by name. */
+import type { Problem } from "./problem.ts";
+import { indexerLogitsProblem } from "./indexer_logits.ts";
+import { pagedIndexerLogitsProblem } from "./paged_indexer_logits.ts";
+import { sparseMlaProblem } from "./sparse_mla.ts";
+import { sparseMlaDecodeProblem } from "./sparse_mla_decode.ts";
+import { topKProblem } from "./topk.ts";
+
+export const problems = {
+  indexer_logits: indexerLogitsProblem,
+  paged_indexer_logits: pagedIndexerLogitsProblem,
+  topk: topKProblem,
+  sparse_mla: sparseMlaProblem,
+  sparse_mla_decode: sparseMlaDecodeProblem,
+} satisfies Readonly<Record<string, Problem>>;
+export type ProblemName = keyof typeof problems;

@@ -1,0 +1,53 @@
+/** What is timed: inputs of full size in seconds, and a check of some of the results that takes seconds too. */
+import type { KernelName } from "../../dsl/kernels/index.ts";
+import type { Dsa } from "../../dsl/kernels/spec.ts";
+import type { Arithmetic } from "../../verify/executor.ts";
+import type { Verdict } from "../../verify/verdict.ts";
+
+export type Sizes = Readonly<Record<string, number>>;
+
+export interface Problem {
+  /** Kernels that run one after another; params of one name are one buffer. */
+  readonly kernels: readonly KernelName[];
+  /** What each size means, in the order in which they are told. */
+  readonly sizes: Readonly<Record<string, string>>;
+  /** Kinds of data; the first is the default. */
+  readonly data: readonly string[];
+  /** What a chart of this problem shows over N. */
+  readonly rate: "flops" | "bytes";
+  /** Sizes that make no problem are a RangeError. */
+  prepare(spec: Dsa, sizes: Sizes, data: string): Prepared;
+}
+
+export interface Prepared {
+  /** Bytes of every param that no kernel before has written. */
+  readonly inputs: Readonly<Record<string, Uint8Array>>;
+  readonly dims: Readonly<Record<string, number>>;
+  /** FLOP of products that the result needs, whatever the kernel does in vain; undefined without products. */
+  readonly flops?: number;
+  /** Compares rows that are spread over the result with the reference. */
+  check(results: Results): Promise<Verdict>;
+}
+
+export interface Results {
+  /** `bytes` bytes of an output from byte `from` on. */
+  read(param: string, from: number, bytes: number): Promise<Uint8Array>;
+  readonly arithmetic: Arithmetic;
+  /** Tune numbers of each kernel. */
+  readonly tune: Readonly<Partial<Record<KernelName, Readonly<Record<string, number>>>>>;
+}
+
+/** Standard deviation of e4m3 codes whose scale is that of an amax of 3.5 deviations. */
+export const codeDeviation = 128;
+
+/** Rows of a result that are checked. */
+export const checkedRows = 12;
+/** Cells of each. */
+export const checkedCells = 128;
+
+/** Throws unless the sizes hold. */
+export function requireSizes(holds: boolean, sizes: Sizes, rule: string): void {
+  if (holds) return;
+  const told = Object.entries(sizes).map(([name, value]) => `${name}=${value}`).join(" ");
+  throw new RangeError(`${told}: ${rule}`);
+}

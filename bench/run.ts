@@ -1,0 +1,170 @@
+/** One case on one device: compiled, checked, held to repeat its bits, and only then timed. */
+import { addCosts, boundsOf, bytesOf, type Ceilings, type Cost, costOf, gemmFlopsOf, type Roofline, rooflineOf } from "../compiler/cost.ts";
+import type { Compiled } from "../compiler/pipeline.ts";
+import type { KernelName } from "../dsl/kernels/index.ts";
+import type { Dsa } from "../dsl/kernels/spec.ts";
+import type { CudaExecutable } from "../targets/cuda/runtime/driver.ts";
+import type { Mode } from "../targets/cuda/runtime/measure.ts";
+import type { Executable } from "../targets/device.ts";
+import { arithmeticOf } from "../verify/executor.ts";
+import { type Anchor, anchorOf, timesAsFast } from "./anchors.ts";
+import { type BenchCase, labelOf } from "./cases.ts";
+import { openMemory } from "./memory.ts";
+import { problems } from "./problems/index.ts";
+import type { Prepared } from "./problems/problem.ts";
+import type { Timed, Timer } from "./timer.ts";
+
+export interface Subject {
+  readonly of: BenchCase;
+  /** With the case's own changes. */
+  readonly spec: Dsa;
+  readonly target: string;
+  /** What WebGPU knows nothing of. */
+  readonly mode: Mode;
+}
+
+/** What a case is called in every report. */
+export interface Named {
+  readonly problem: string;
+  readonly label: string;
+  readonly spec: string;
+  readonly target: string;
+}
+
+export interface Measured extends Named {
+  readonly timed: Timed;
+  /** FLOP of products that the result needs; null without products. */
+  readonly flops: number | null;
+  /** 10^12 of them a second. */
+  readonly tflops: number | null;
+  /** 10^12 bytes a second of those that must be read or written at least once. */
+  readonly terabytes: number;
+  /** Share of the nearer ceiling of the same run. */
+  readonly ofCeiling: { readonly share: number; readonly of: Roofline["by"] } | null;
+  /** The least time under those ceilings for what the compiler counts. */
+  readonly roofline: Roofline | null;
+  readonly cost: Cost;
+  /** A figure of another day; the ratio is not one of the same run. */
+  readonly anchor: (Anchor & { readonly timesAsFast: number }) | null;
+  readonly check: { readonly cells: number; readonly worst: number; readonly equalLaunches: number };
+  /** Sets of buffers that the launches took in turn. */
+  readonly sets: number;
+  readonly kernels: readonly Usage[];
+}
+
+/** What the driver says of a kernel's code; null where it says nothing. */
+export interface Usage {
+  readonly kernel: string;
+  readonly threads: number;
+  readonly sharedBytes: number;
+  readonly registers: number | null;
+  /** Spills and local arrays of a thread. */
+  readonly localBytes: number | null;
+}
+
+/** A case without a figure, because a result is wrong or the kernel does not run here. */
+export interface Failed extends Named {
+  readonly failed: string;
+}
+export type Outcome = Measured | Failed;
+
+export const isMeasured = (outcome: Outcome): outcome is Measured => !("failed" in outcome);
+
+export interface Setting {
+  readonly timer: Timer;
+  /** Undefined where none were measured. */
+  ceilings(mode: Mode): Ceilings | undefined;
+  compile(kernel: KernelName, target: string, spec: Dsa): Promise<Compiled>;
+  /** Told what is going on. */
+  onStep?(text: string): void;
+}
+
+/** Launches that must leave the same bits. */
+const equalLaunches = 20;
+
+export const nameOf = ({ of, spec, target }: Subject): Named => ({ problem: of.problem, label: labelOf(of), spec: spec.name, target });
+
+/** Rejects when a kernel does not compile, or the device refuses it or runs out of memory. */
+export async function runCase(subject: Subject, { timer, ceilings, compile, onStep }: Setting): Promise<Outcome> {
+  const { of, spec, target, mode } = subject;
+  const { device } = timer;
+  const problem = problems[of.problem];
+  const named = nameOf(subject);
+
+  onStep?.("compiles");
+  const compiled: Compiled[] = [];
+  for (const kernel of problem.kernels) compiled.push(await compile(kernel, target, spec));
+  onStep?.("makes inputs");
+  const prepared = problem.prepare(spec, of.sizes, of.data);
+  onStep?.("counts");
+  const cost = addCosts(compiled.map(({ tile }) => costOf(tile, prepared.inputs, prepared.dims)));
+
+  const executables: Executable[] = [];
+  for (const { manifest, text } of compiled) executables.push(await device.load(manifest, text));
+  const memory = openMemory(timer, executables, prepared);
+  try {
+    onStep?.("checks");
+    const first = memory.set();
+    memory.launches(first).forEach((launch) => device.launch(launch));
+    const { worst, cells, failure } = await prepared.check({
+      read: (param, from, bytes) => device.readPart(first.get(param)!, from, bytes),
+      arithmetic: arithmeticOf(target),
+      tune: Object.fromEntries(problem.kernels.map((kernel, i) => [kernel, compiled[i]!.manifest.tune])),
+    });
+    if (failure !== undefined) return { ...named, failed: failure };
+    const unequal = await memory.differing(first, equalLaunches);
+    if (unequal !== undefined) return { ...named, failed: `${equalLaunches} launches left different bits in ${unequal}` };
+
+    onStep?.("is timed");
+    const sets = setsPast(timer, bytesOf(cost), memory.bytes);
+    const rounds = [first, ...Array.from({ length: sets - 1 }, () => memory.set())].map((set) => memory.launches(set));
+    const timed = await timer.time(rounds, mode);
+    const { median } = timed.time;
+    const flops = prepared.flops ?? null;
+    const bounds = ceilings(mode);
+    return {
+      ...named,
+      timed,
+      flops,
+      tflops: flops === null ? null : flops / median / 1e6,
+      terabytes: bytesOf(cost) / median / 1e6,
+      ofCeiling: bounds ? ceilingShare(cost, prepared, median, bounds) : null,
+      roofline: (bounds && rooflineOf(cost, bounds)) ?? null,
+      cost,
+      anchor: anchorFor(subject, timed, flops),
+      check: { cells, worst, equalLaunches },
+      sets,
+      kernels: executables.map(usageOf),
+    };
+  } finally {
+    memory.free();
+    executables.forEach((executable) => timer.unload(executable));
+  }
+}
+
+/** As many sets of buffers as pass through the cache three times before one comes again, where all of them fit into memory. */
+function setsPast({ cacheBytes, memoryBytes }: Timer, touched: number, bytes: number): number {
+  const wanted = Math.min(512, Math.ceil((3 * cacheBytes) / Math.max(touched, 1)));
+  return Math.max(1, Math.min(wanted, Math.floor(memoryBytes / (2 * bytes))));
+}
+
+/** Of products those count that the result needs, whatever the kernel does in vain. */
+function ceilingShare(cost: Cost, { flops = 0 }: Prepared, microseconds: number, ceilings: Ceilings): Measured["ofCeiling"] {
+  const bounds = boundsOf(cost, ceilings);
+  const products = (bounds.products * flops) / Math.max(gemmFlopsOf(cost), 1) / microseconds;
+  const memory = bounds.memory / microseconds;
+  if (products + memory === 0) return null;
+  return products >= memory ? { share: products, of: "products" } : { share: memory, of: "memory" };
+}
+
+function anchorFor({ of, spec }: Subject, { how, time }: Timed, flops: number | null): Measured["anchor"] {
+  const isUsual = of.data === problems[of.problem].data[0];
+  const anchor = isUsual ? anchorOf({ problem: of.problem, sizes: of.sizes, spec, mode: how }) : undefined;
+  return anchor ? { ...anchor, timesAsFast: timesAsFast(anchor, { microseconds: time.median, flops: flops ?? undefined }) } : null;
+}
+
+function usageOf(executable: Executable): Usage {
+  const { kernel, threads, sharedBytes } = executable.manifest;
+  const { registers = null, localBytes = null } = executable as Partial<CudaExecutable>;
+  return { kernel, threads, sharedBytes, registers, localBytes };
+}

@@ -1,0 +1,150 @@
+/** `bench`: device time of full-size cases, each checked in the same run before it is timed. */
+import { writeFileSync } from "node:fs";
+import { type Command, Option } from "commander";
+import { type BenchCase, chooseCases, specOf } from "../../bench/cases.ts";
+import { ceilingsFor, type MeasuredCeilings, measureCeilings } from "../../bench/ceilings.ts";
+import { drawRun } from "../../bench/svg.ts";
+import { isMeasured, nameOf, type Outcome, runCase, type Subject } from "../../bench/run.ts";
+import { type BenchReport, notesOf, tablesOf } from "../../bench/table.ts";
+import { cudaTimer, type Timer, webGpuTimer } from "../../bench/timer.ts";
+import { problems } from "../../bench/problems/index.ts";
+import { type KernelName, kernelsOf } from "../../dsl/kernels/index.ts";
+import type { Dsa } from "../../dsl/kernels/spec.ts";
+import { architectureFor } from "../../targets/cuda/runtime/compile.ts";
+import { type CudaDevice, openCuda } from "../../targets/cuda/runtime/driver.ts";
+import { type Mode, modes } from "../../targets/cuda/runtime/measure.ts";
+import { openWebGpu } from "../../targets/wgsl/runtime.ts";
+import type { Compiled } from "../pipeline.ts";
+import { describeError, Failure, UsageError } from "./failure.ts";
+import { compileJob, jobOf, textOf } from "./jobs.ts";
+import { type SpecOptions, specsOf, withKernels, withSpecs, withTargets } from "./options.ts";
+import { writeJson } from "./outcomes.ts";
+import { openProgress } from "./progress.ts";
+import { printTable } from "./table.ts";
+import { defaultTargets } from "./targets.ts";
+
+interface BenchOptions extends SpecOptions {
+  readonly kernel?: readonly KernelName[];
+  readonly case?: readonly string[];
+  readonly device: "cuda" | "webgpu" | "software";
+  readonly target?: readonly string[];
+  readonly mode?: Mode;
+  readonly json?: string;
+  readonly svg?: string;
+}
+
+export const addBench = (program: Command): Command =>
+  withTargets(withKernels(withSpecs(program.command("bench"))))
+    .description("Time kernels at full size on a device. Each case is checked against the reference first; what is wrong gets no figure.")
+    .option("--case <words>", 'only cases with these words, repeatable, for example "S=2048 N=65536"; all sizes make a case of their own', addWord)
+    .addOption(new Option("--device <kind>", "where to run").choices(["cuda", "webgpu", "software"]).default("cuda"))
+    .addOption(new Option("--mode <mode>", "how to time on CUDA, instead of what the case says").choices(modes))
+    .option("--json <file>", "write all figures as JSON, - for stdout")
+    .option("--svg <file>", "draw rates over context")
+    .action(benchCommand);
+
+const addWord = (words: string, before: readonly string[] = []): readonly string[] => [...before, words];
+
+/** An opened device, what its kernels are compiled for, and what it can do at most. */
+interface Bench extends Disposable {
+  readonly timer: Timer;
+  readonly targets: readonly string[];
+  readonly driver: string | null;
+  readonly compiler: string | null;
+  readonly ceilings: MeasuredCeilings | null;
+}
+
+async function benchCommand(options: BenchOptions): Promise<void> {
+  if (options.mode !== undefined && options.device !== "cuda") throw new UsageError("--mode is for --device cuda: WebGPU has one way to time");
+  const chosen = chooseCases({ kernels: options.kernel, patterns: options.case, set: options.set ?? {} });
+  if (chosen.length === 0) throw new UsageError("no case fits", 'npm run bench -- --kernel topk --case "R=128 N=32768"');
+  const specs = specsOf({ ...options, set: {} }, ["v3.2"]);
+  using bench = await openBench(options, chosen);
+  const subjects = specs.flatMap((base) => chosen.flatMap((of) => subjectsOf(of, base, options, bench.targets)));
+  if (subjects.length === 0) throw new UsageError(`no spec of ${specs.map((s) => s.name).join(", ")} has a kernel of these cases`);
+
+  const outcomes = await runAll(subjects, bench);
+  const { timer, driver, compiler, ceilings } = bench;
+  const report: BenchReport = { format: 1, date: new Date().toISOString(), device: timer.device.name, driver, compiler, ceilings, outcomes };
+  if (options.json !== undefined) writeJson(options.json, report);
+  if (options.svg !== undefined) writeFileSync(options.svg, drawRun(report));
+  if (options.json !== "-") printReport(report);
+  const failed = outcomes.filter((outcome) => !isMeasured(outcome)).length;
+  if (failed > 0) throw new Failure(`${failed} of ${outcomes.length} cases have no figure, because they failed`);
+}
+
+const subjectsOf = (of: BenchCase, base: Dsa, { set = {}, mode = of.mode }: BenchOptions, targets: readonly string[]): Subject[] => {
+  const spec = specOf(base, of.set, set);
+  const known = kernelsOf(spec);
+  return problems[of.problem].kernels.every((kernel) => known.includes(kernel)) ? targets.map((target) => ({ of, spec, target, mode })) : [];
+};
+
+/** Ceilings are measured once, by every method that a case is timed by. */
+async function openBench({ device: kind, target, mode }: BenchOptions, chosen: readonly BenchCase[]): Promise<Bench> {
+  const isCuda = kind === "cuda";
+  const wrong = target?.find((name) => (name === "wgsl") === isCuda);
+  if (wrong !== undefined) throw new UsageError(`target ${wrong} does not run on --device ${kind}`);
+  if (!isCuda) {
+    const device = await openWebGpu({ adapter: kind === "webgpu" ? "hardware" : "software" });
+    return { timer: webGpuTimer(device), targets: ["wgsl"], driver: null, compiler: null, ceilings: null, [Symbol.dispose]: () => device.close() };
+  }
+  const device = await openCuda();
+  const used = mode ? [mode] : modes.filter((m) => chosen.some((of) => of.mode === m));
+  return {
+    timer: await cudaTimer(device),
+    targets: target ?? [bestTarget(device)],
+    driver: device.state()?.driver ?? null,
+    compiler: device.info.compiler ?? null,
+    ceilings: await measureCeilings(device, used),
+    [Symbol.dispose]: () => device.close(),
+  };
+}
+
+/** The last of the default targets that the device runs: the one made for it, if there is one. */
+function bestTarget({ info }: CudaDevice): string {
+  const [major, minor] = info.computeCapability;
+  const runs = (target: string): boolean => {
+    try {
+      return architectureFor(target, 10 * major + minor) !== "";
+    } catch {
+      return false;
+    }
+  };
+  return defaultTargets.filter((target) => target !== "wgsl" && runs(target)).at(-1) ?? "cuda:sm_80";
+}
+
+/** One after another; what goes wrong with one does not keep the others from running. */
+async function runAll(subjects: readonly Subject[], { timer, ceilings }: Bench): Promise<Outcome[]> {
+  const progress = openProgress(subjects.length);
+  const compiled = new Map<string, Promise<Compiled>>();
+  const compile = (kernel: KernelName, target: string, spec: Dsa): Promise<Compiled> => {
+    const key = `${kernel} ${target} ${spec.name}`;
+    const job = compiled.get(key) ?? compileJob(jobOf(textOf(kernel), target, spec));
+    compiled.set(key, job);
+    return job;
+  };
+  const outcomes: Outcome[] = [];
+  for (const subject of subjects) {
+    const named = nameOf(subject);
+    const title = `${named.problem} ${named.label}, ${named.spec}, ${named.target}`;
+    progress.step(title);
+    try {
+      const bounds = (mode: Mode) => (ceilings ? ceilingsFor(ceilings, mode) : undefined);
+      outcomes.push(await runCase(subject, { timer, ceilings: bounds, compile, onStep: (step) => progress.detail(`${title} ${step}`) }));
+    } catch (error) {
+      outcomes.push({ ...named, failed: await describeError(error) });
+    }
+  }
+  progress.done();
+  return outcomes;
+}
+
+function printReport(report: BenchReport): void {
+  for (const { title, head, rows } of tablesOf(report)) {
+    console.log(`\n${title}`);
+    printTable(head, rows);
+  }
+  console.log(`\n${notesOf(report).join("\n")}`);
+  for (const outcome of report.outcomes)
+    if (!isMeasured(outcome)) console.log(`\n${outcome.problem} ${outcome.label}, ${outcome.spec}, ${outcome.target} FAILED: ${outcome.failed}`);
+}
