@@ -42,7 +42,7 @@ export function planStages(kernel: TileKernel, placement: Placement, layouts: La
         const { atom } = plan;
         for (const operand of [s.op.a, s.op.b]) {
           const { value, over } = source(operand, s.op.over);
-          if (atom === "wgmma") readers.set(value.id, [...(readers.get(value.id) ?? []), { plan, side: operand === s.op.a ? "rows" : "columns", over: over[0]! }]);
+          if (atom !== "fma") readers.set(value.id, [...(readers.get(value.id) ?? []), { plan, side: operand === s.op.a ? "rows" : "columns", over: over[0]! }]);
           needs.set(value.id, [...(needs.get(value.id) ?? []), { over, atom }]);
         }
       } else if (s.op.kind === "Gather") s.op.picks.forEach((p) => elementReads.add(p.index.id));

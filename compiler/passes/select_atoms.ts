@@ -94,7 +94,10 @@ export function warpgroupPlan(value: TileValue, op: Gemm, threads: number, parts
   const step = 32 / byteSize(op.a.dtype as DType);
   if (depth % step !== 0) throw refuse(`${depth} contracted positions are no multiple of ${step}`);
   if (m % 64 !== 0 || (m * 2) % threads !== 0) throw refuse(`${m} rows (${rows.map((a) => a.name).join(", ")}) are no multiple of 64 for each of ${threads / 128} warpgroups`);
-  if (n % (8 * parts) !== 0) throw refuse(`${n} columns (${columns.map((a) => a.name).join(", ")}) are no multiple of ${8 * parts}, eight for each part`);
+  const rowTiles = (m * 2) / threads;
+  if (rowTiles % parts !== 0 && parts % rowTiles !== 0) throw refuse(`${parts} parts do not divide the ${rowTiles} tiles of rows that each warpgroup multiplies`);
+  const granule = 8 * columnPartsOf(parts, rowTiles);
+  if (n % granule !== 0) throw refuse(`${n} columns (${columns.map((a) => a.name).join(", ")}) are no multiple of ${granule}${granule > 8 ? ", eight for each part" : ""}`);
   const rowDigits = distribute(rows, [
     { name: "row", on: "thread", size: 8, order: 1 },
     { name: "half", on: "register", size: 2, order: 1 },
@@ -127,6 +130,9 @@ function foldedFirst(axes: readonly Axis[], folded: ReadonlySet<string>): Placed
   });
   return digits;
 }
+
+/** Parts along the columns: a warpgroup that multiplies several tiles of rows divides these first. */
+export const columnPartsOf = (parts: number, rowTiles: number): number => Math.max(1, parts / rowTiles);
 
 /** Columns of one wgmma instruction: as many as one takes of a part. */
 export function instructionColumns(columns: number, parts: number): number {

@@ -7,7 +7,7 @@ import type { TileKernel, TileOp, TileValue } from "../ir/tile.ts";
 
 type Load = Extract<TileOp, { kind: "Load" }>;
 
-/** A wgmma product that reads the tile. */
+/** A product on tensor cores that reads the tile. */
 export interface Reader {
   readonly plan: GemmPlan;
   readonly side: "rows" | "columns";
@@ -23,6 +23,8 @@ export function ringStage(kernel: TileKernel, machine: Machine, value: TileValue
   const refuse = (reason: string) => diagnostic("E-SCHEDULE-02", { ...value.loc, length: value.label.length }, { label: value.label, kernel: kernel.name, target: machine.name, reason });
   if (op?.kind !== "Load") throw refuse("only loads can go there");
   if (!(op.fill.kind === "Const" && op.fill.value === 0)) throw refuse("TMA fills with zeros alone");
+  const other = readers.find((r) => r.plan.atom !== "wgmma");
+  if (other) throw refuse(`a product reads it by ${other.plan.atom}: name that product in the schedule's mma`);
   const tilings = readers.map((r) => operandTiling(value, op, r));
   const tiling = tilings[0] ?? plainTiling(value, op);
   if (!tiling) throw refuse("its rows are not whole lines of 32, 64 or 128 bytes, as wgmma reads them");

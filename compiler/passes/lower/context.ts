@@ -218,13 +218,15 @@ export class Lowering {
   namedBuffer(name: string, dtype: DType, elements: number, note: string): void {
     this.shared.push({ name, dtype, elements, offset: 0, note });
   }
-  /** Buffers that need more than the usual alignment come first. */
-  ringBuffer(wish: string, dtype: DType, elements: number, note: string): string {
+  /** Swizzled buffers need more than the usual alignment: they come first, and all of them are multiples of it. */
+  ringBuffer(wish: string, dtype: DType, elements: number, note: string, swizzled: boolean): string {
     const name = this.into({ statements: this.prologue, depth: 0 }, () => this.name(wish));
-    this.shared.splice(this.ringBuffers++, 0, { name, dtype, elements, offset: 0, note });
+    this.shared.splice(swizzled ? this.swizzledBuffers++ : this.ringBuffers, 0, { name, dtype, elements, offset: 0, note });
+    this.ringBuffers++;
     return name;
   }
   private ringBuffers = 0;
+  private swizzledBuffers = 0;
   /** One barrier a slot. */
   barrier(wish: string, slots: number, arrivals: number, note: string): string {
     const name = this.into({ statements: this.prologue, depth: 0 }, () => this.name(wish));

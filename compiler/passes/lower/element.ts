@@ -76,12 +76,14 @@ function register(ctx: Lowering, v: TileValue, at: Cursor): Expr {
 export function stageIndex(ctx: Lowering, v: TileValue, coords: ReadonlyMap<string, Expr>): Expr {
   const place = ctx.place(v);
   if (place.kind !== "Stored" || !place.stage) throw new Error(`lower: "${v.label}" is not in shared memory`);
-  if (place.stage.tiling) return tiledIndex(ctx, place.stage, ringSlot(ctx, v), coords);
-  return place.stage.axes.reduce<Expr>((index, axis) => {
-    const coord = coords.get(axis.name)!;
-    const inside = ctx.facts.of(coord).max < axis.extent ? coord : ({ kind: "Call", type: "i32", fn: "min", args: [coord, int(axis.extent - 1)] } as const);
-    return add(index, mul(inside, int(axis.stride)));
-  }, int(0));
+  const within = new Map<string, Expr>(
+    v.axes.map(({ name, extent }) => {
+      const coord = coords.get(name)!;
+      return [name, ctx.facts.of(coord).max < extent ? coord : { kind: "Call", type: "i32", fn: "min", args: [coord, int(extent - 1)] }];
+    }),
+  );
+  if (place.stage.tiling) return tiledIndex(ctx, place.stage, ringSlot(ctx, v), within);
+  return place.stage.axes.reduce<Expr>((index, axis) => add(index, mul(within.get(axis.name)!, int(axis.stride))), int(0));
 }
 
 export function staged(ctx: Lowering, v: TileValue, at: Cursor): Expr {
@@ -102,7 +104,7 @@ export function stageBuffer(ctx: Lowering, v: TileValue): string {
     if (!stage) throw new Error(`lower: "${v.label}" is not in shared memory`);
     if (stage.tiling) {
       const { depth } = pipeOf(ctx, v);
-      name = ctx.ringBuffer(`${v.label}_ring`, stage.dtype, depth * stage.elements, `${depth} x ${v.label}: ${stage.tiling.digits.map((d) => `${d.axis} ${d.size}${d.stride === 1 ? "" : ` by ${d.stride}`}`).join(", ")}${stage.tiling.swizzle > 0 ? `, swizzle ${stage.tiling.swizzle}` : ""}`);
+      name = ctx.ringBuffer(`${v.label}_ring`, stage.dtype, depth * stage.elements, `${depth} x ${v.label}: ${stage.tiling.digits.map((d) => `${d.axis} ${d.size}${d.stride === 1 ? "" : ` by ${d.stride}`}`).join(", ")}${stage.tiling.swizzle > 0 ? `, swizzle ${stage.tiling.swizzle}` : ""}`, stage.tiling.swizzle > 0);
     } else name = ctx.sharedBuffer(`${v.label}_shared`, stage.dtype, stage.elements, `${v.label}: ${stage.axes.map((a) => `${a.name} ${a.extent} by ${a.stride}`).join(", ")}`);
     known.set(v.id, name);
   }

@@ -128,7 +128,7 @@ export function headerWord(ctx: Lowering, name: string, word: number): Expr {
 }
 
 /**
- * A copy as boxes of one tensor map: a dimension a digit, and one for each single position. Where an axis of run-time size has several
+ * A copy as boxes of one tensor map: a dimension a digit, and one for each single position or axis of one. Where an axis of run-time size has several
  * digits only its fastest one can be a dimension, or the map would not end where the axis does: the others become boxes of their own.
  */
 function boxes(ctx: Lowering, { value: v, op, stage }: Copy): { readonly map: string; readonly at: number; readonly coords: readonly Expr[] }[] {
@@ -157,7 +157,7 @@ function boxes(ctx: Lowering, { value: v, op, stage }: Copy): { readonly map: st
     };
   });
   view.coords.forEach((c, i) => {
-    if (c.kind === "Index") dims.push({ size: axes[i]!.size, stride: axes[i]!.stride, box: 1, axis: undefined, coord: c.at });
+    if (c.kind === "Index" || !digits.some((d) => d.axis === c.axis.name)) dims.push({ size: axes[i]!.size, stride: axes[i]!.stride, box: 1, axis: undefined, coord: c.kind === "Index" ? c.at : c.start });
   });
   const map: TensorMap = {
     name: `${v.label}_map`,

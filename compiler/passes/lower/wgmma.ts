@@ -5,7 +5,7 @@ import { registerCount } from "../../ir/layout.ts";
 import type { Operand } from "../../ir/loop.ts";
 import type { PlanStmt, Stage, Tiling } from "../../ir/plan.ts";
 import type { TileValue } from "../../ir/tile.ts";
-import { gemmAxes, instructionColumns } from "../select_atoms.ts";
+import { columnPartsOf, gemmAxes, instructionColumns } from "../select_atoms.ts";
 import type { Lowering } from "./context.ts";
 import { ringSlot, stageBuffer } from "./element.ts";
 
@@ -22,26 +22,27 @@ export function wgmma(ctx: Lowering, s: Gemm): void {
   const { rows, columns, depth } = gemmAxes(op);
   const array = ctx.declareRegisters(value, "f32", registerCount(plan.layout));
   const parts = plan.parts ?? 1;
-  const width = instructionColumns(product(columns), parts);
-  const perPart = product(columns) / parts / width;
   const rowTiles = (product(rows) * 2) / ctx.threads;
+  const columnParts = columnPartsOf(parts, rowTiles);
+  const width = instructionColumns(product(columns), columnParts);
+  const perTile = product(columns) / width;
   const [a, b] = [operand(ctx, op.a, op.over[0]!), operand(ctx, op.b, op.over[0]!)];
   const step = STEP_BYTES / byteSize(op.a.dtype as DType);
   const group = ctx.threads === 128 ? int(0) : ctx.once("warpgroup", binary("/", { kind: "WarpIndex", type: "i32" }, int(4)));
   ctx.emit({ kind: "Call", instruction: "wgmmaFence", operands: [] });
-  for (let part = 0; part < parts; part++) {
-    for (let tile = 0; tile < rowTiles; tile++)
-      for (let j = 0; j < perPart; j++) {
-        const row = add(mul(group, int(64)), int((tile * ctx.threads) / 2));
-        const column = (part * perPart + j) * width;
-        const first = ((tile * product(columns)) / 8 + column / 8) * 4;
-        for (let k = 0; k < depth; k += step)
-          ctx.emit({
-            kind: "Call",
-            instruction: `wgmma.m64n${width}k${step}.${op.a.dtype}${k === 0 && !op.acc ? ".first" : ""}`,
-            operands: [{ kind: "Registers", array, index: int(first), count: width / 2 }, a(row, k), b(int(column), k)],
-          });
-      }
+  // in the order of the registers: each part takes as many instructions from where the last one stopped
+  for (let part = 0, i = 0; part < parts; part++) {
+    for (const end = (rowTiles * perTile * (part + 1)) / parts; i < end; i++) {
+      const [tile, column] = [Math.floor(i / perTile), (i % perTile) * width];
+      const row = add(mul(group, int(64)), int((tile * ctx.threads) / 2));
+      const first = (tile * product(columns) + column) / 2;
+      for (let k = 0; k < depth; k += step)
+        ctx.emit({
+          kind: "Call",
+          instruction: `wgmma.m64n${width}k${step}.${op.a.dtype}${k === 0 && !op.acc ? ".first" : ""}`,
+          operands: [{ kind: "Registers", array, index: int(first), count: width / 2 }, a(row, k), b(int(column), k)],
+        });
+    }
     ctx.emit({ kind: "Call", instruction: "wgmmaCommit", operands: [] });
   }
 }

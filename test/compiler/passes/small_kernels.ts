@@ -17,12 +17,29 @@ import { lower } from "../../../compiler/passes/lower/lower.ts";
 import { placeValues, type Placement } from "../../../compiler/passes/place_values.ts";
 import { planStages, type StagedTile } from "../../../compiler/passes/plan_stages.ts";
 import { shareRegisters } from "../../../compiler/passes/share_registers.ts";
-import type { Target } from "../../../compiler/target.ts";
+import type { Schedule, Target } from "../../../compiler/target.ts";
 import { cudaTarget } from "../../../targets/cuda/index.ts";
 import { wgslTarget } from "../../../targets/wgsl/index.ts";
 
 export const cuda = cudaTarget("cuda:sm_80");
 export const wgsl = wgslTarget();
+export const hopper = cudaTarget("cuda:sm_90a");
+
+/** A computing role, and a producer that brings tiles through rings of the given depths. */
+export function ringSchedule({ warps, brings, registers, ...more }: {
+  readonly warps: number;
+  readonly brings: Readonly<Record<string, number>>;
+  readonly registers?: { readonly math: number; readonly producer: number };
+} & Pick<Schedule, "mma" | "persistent">): Schedule {
+  return {
+    roles: {
+      math: { warps, ...(registers && { registers: registers.math }) },
+      producer: { warps: 1, ...(registers && { registers: registers.producer }), brings: Object.keys(brings) },
+    },
+    stage: brings,
+    ...more,
+  };
+}
 
 export const smallKernels = {
   loops: ["swap", "rotate", "mirror", "nested", "carriedScalars", "swappedScalars", "branches", "readInside"],

@@ -1,0 +1,74 @@
+/** For schedules with roles: a product whose columns are folded in parts behind it, and one that accumulates over a loop. */
+import { blocks, cast, each, full, gemm, input, kernel, load, map, max, min, output, scalar, store, sum } from "../../../../dsl/index.ts";
+
+interface Sizes {
+  readonly dtype: "e4m3" | "bf16";
+  readonly heads: number;
+  readonly depth: number;
+}
+
+/** Scores of a window of tokens for each query, summed over heads: the window decides how long a block's loop is. */
+export const windows = ({ dtype, heads, depth }: Sizes) =>
+  kernel("windows", {
+    args: {
+      q: input(dtype, { q: "Q", h: heads, d: depth }),
+      k: input(dtype, { t: "T", d: depth }),
+      w: input("f32", { q: "Q", h: heads }),
+      scale: input("f32", { t: "T" }),
+      first: input("i32", { q: "Q" }),
+      last: input("i32", { q: "Q" }),
+      y: output("f32", { q: "Q", t: "T" }, { pitch: { q: "yPitch" } }),
+    },
+    tune: { BQ: 2, BT: 64 },
+    grid: (a, { BQ }) => ({ qb: blocks("q", 0, a.q.size.q, BQ) }),
+    body(a, { BT }, { qb }) {
+      const lo = scalar(min(load(a.first.tile({ q: qb }), 0x7fffffff), "q"));
+      const hi = scalar(max(load(a.last.tile({ q: qb })), "q"));
+      const q = load(a.q.tile({ q: qb }));
+      const w = load(a.w.tile({ q: qb }));
+      const start = lo - (lo & 15);
+      for (const tb of blocks("t", start, hi, BT)) {
+        const k = load(a.k.tile({ t: tb }));
+        const scale = load(a.scale.tile({ t: tb }));
+        const dot = gemm(k, q, "d");
+        const score = sum(map([dot, w], (s, w) => Math.max(s, 0) * w), "h");
+        store(a.y.tile({ q: qb, t: tb }), map([score, scale], (s, k) => s * k));
+      }
+    },
+  });
+
+/** c = a b^T, in slices of the contracted axis. */
+export const matmul = ({ dtype }: Pick<Sizes, "dtype">) =>
+  kernel("matmul", {
+    args: { a: input(dtype, { m: "M", k: "K" }, { pitch: { m: "aPitch" } }), b: input(dtype, { n: "N", k: "K" }, { pitch: { n: "bPitch" } }), c: output("bf16", { m: "M", n: "N" }, { pitch: { m: "cPitch" } }) },
+    tune: { BM: 64, BN: 32, BK: 64 },
+    grid: (a, { BM, BN }) => ({ mb: blocks("m", 0, a.a.size.m, BM), nb: blocks("n", 0, a.b.size.n, BN) }),
+    body(a, { BM, BN, BK }, { mb, nb }) {
+      let acc = full({ m: BM, n: BN }, 0);
+      for (const kb of blocks("k", 0, a.a.size.k, BK)) {
+        const x = load(a.a.tile({ m: mb, k: kb }));
+        const y = load(a.b.tile({ n: nb, k: kb }));
+        acc = gemm(x, y, "k", acc);
+      }
+      store(a.c.tile({ m: mb, n: nb }), cast("bf16", acc));
+    },
+  });
+
+/** Element-wise work on tiles of any size, row by row. */
+export const scaledRows = ({ rows, columns }: { readonly rows: number; readonly columns: number }) =>
+  kernel("scaled_rows", {
+    args: { x: input("f32", { n: "N", m: rows, j: columns }), w: input("f32", { n: "N", j: columns }), y: output("f32", { n: "N", m: rows, j: columns }), total: output("f32", { m: rows, j: columns }) },
+    tune: {},
+    grid: () => ({ one: each(1) }),
+    body(a, {}, {}) {
+      let total = full({ m: rows, j: columns }, 0);
+      for (const n of each(a.x.size.n)) {
+        const w = load(a.w.tile({ n }));
+        const x = load(a.x.tile({ n }));
+        const scaled = map([x, w], (x, w) => x * w);
+        total = map([total, scaled], (t, s) => t + s);
+        store(a.y.tile({ n }), scaled);
+      }
+      store(a.total.tile({}), total);
+    },
+  });

@@ -1,0 +1,140 @@
+/** Kernels under schedules with roles on the simulated machine against the Tile interpreter: same values, and no fault of the machine. */
+import fc from "fast-check";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { readKernel } from "../../../compiler/front/index.ts";
+import { runLoop } from "../../../compiler/interp/loop.ts";
+import { interpretTile } from "../../../compiler/interp/tile.ts";
+import { compileTile } from "../../../compiler/pipeline.ts";
+import type { Schedule } from "../../../compiler/target.ts";
+import { fromBytes, type DType } from "../../../dsl/dtype.ts";
+import { randomBuffers } from "../kernel_cases.ts";
+import { hopper, ringSchedule } from "./small_kernels.ts";
+
+interface Case {
+  readonly kernel: "windows" | "matmul" | "scaledRows";
+  readonly spec: unknown;
+  readonly tune: Readonly<Record<string, number>>;
+  readonly schedule: Schedule;
+  readonly dims: Readonly<Record<string, number>>;
+  /** First token and end of each query's window, for "windows". */
+  readonly windows?: readonly (readonly [number, number])[];
+  readonly seed: number;
+}
+
+/** Sums run in another order, and a bf16 beside a boundary may round the other way. */
+const allowed = (dtype: DType, x: number): number => Math.max(1, Math.abs(x)) * (dtype === "bf16" ? 2 ** -8 : 2 ** -17);
+
+async function agree({ kernel, spec, tune, schedule, dims, windows, seed }: Case): Promise<void> {
+  const read = await readKernel({ file: join(import.meta.dirname, "kernels/rings.ts"), exportName: kernel, spec, tune, skipTypes: true });
+  const { tile, loop } = compileTile(read, hopper, schedule, "");
+  const want = randomBuffers(tile, dims, seed);
+  windows?.forEach((ends, q) => (["first", "last"] as const).forEach((name, i) => new DataView(want[name]!.buffer).setInt32(4 * q, ends[i]!, true)));
+  const got = structuredClone(want);
+  interpretTile(tile, want, dims);
+  runLoop(loop, [...hopper.instructions.values()], got, dims, { seed, multiprocessors: 3 });
+  for (const { name, fields } of tile.params) {
+    const { dtype } = fields[0]!;
+    const [x, y] = [want, got].map((buffers) => fromBytes(dtype, buffers[name]!));
+    const differs = [...x!].findIndex((v, i) => !Object.is(v, y![i]) && !(Math.abs(v - y![i]!) <= allowed(dtype, v)));
+    expect(differs, `${name}[${differs}] is ${y![differs]}, not ${x![differs]}`).toBe(-1);
+  }
+}
+
+const depth = fc.integer({ min: 1, max: 4 });
+const seed = fc.integer({ min: 1, max: 1000 });
+const warps = fc.constantFrom(4, 8);
+const registers = fc.constantFrom({}, { registers: { math: 224, producer: 40 } });
+/** Rows of a product that its warpgroups can divide. */
+const rowsFor = (warps: number): fc.Arbitrary<number> => (warps === 4 ? fc.constantFrom(64, 128) : fc.constant(128));
+
+const windowsCase: fc.Arbitrary<Case> = fc
+  .record({
+    dtype: fc.constantFrom("e4m3" as const, "bf16" as const),
+    lines: fc.constantFrom(1, 2, 3, 4),
+    columns: fc.constantFrom([1, 8], [1, 16], [2, 4], [2, 8], [2, 12], [3, 8], [4, 4], [6, 4]) as fc.Arbitrary<[number, number]>,
+    parts: fc.constantFrom(1, 2, 3),
+    warps,
+    registers,
+    extra: fc.subarray(["w", "scale"]),
+    depths: fc.tuple(depth, depth),
+    persistent: fc.oneof(fc.constant(undefined), fc.constant("strided" as const), fc.record({ even: fc.constant("tb"), padding: fc.nat(3), least: fc.nat(5) })),
+    tokens: fc.integer({ min: 1, max: 150 }),
+    queries: fc.integer({ min: 1, max: 6 }),
+    seed,
+  })
+  .filter(({ columns: [q, h], parts }) => (q * h) % (8 * parts) === 0)
+  .chain((c) =>
+    fc.record({
+      BT: rowsFor(c.warps),
+      windows: fc.array(fc.tuple(fc.nat(c.tokens - 1), fc.nat(100)), { minLength: c.queries, maxLength: c.queries }),
+    }).map(({ BT, windows }): Case => {
+      const { dtype, columns: [BQ, heads], parts, extra, depths, persistent, tokens, queries } = c;
+      const brings = { q: depths[0], k: depths[1], ...(extra.includes("w") && { w: depths[0] }), ...(extra.includes("scale") && { scale: depths[1] }) };
+      return {
+        kernel: "windows",
+        spec: { dtype, heads, depth: (c.lines * 32) / (dtype === "e4m3" ? 1 : 2) },
+        tune: { BQ, BT },
+        schedule: ringSchedule({ warps: c.warps, brings, mma: { dot: { parts } }, ...c.registers, ...(persistent && { persistent }) }),
+        dims: { Q: queries, T: tokens, yPitch: tokens + (c.seed % 2) },
+        windows: windows.map(([first, length]) => [first, Math.min(tokens, first + length)]),
+        seed: c.seed,
+      };
+    }),
+  );
+
+const matmulCase: fc.Arbitrary<Case> = fc
+  .record({
+    dtype: fc.constantFrom("e4m3" as const, "bf16" as const),
+    BN: fc.constantFrom(8, 16, 32, 40),
+    BK: fc.constantFrom(32, 64),
+    warps,
+    registers,
+    depth,
+    parts: fc.constantFrom(1, 2),
+    persistent: fc.constantFrom(undefined, "strided" as const),
+    m: fc.integer({ min: 1, max: 140 }),
+    n: fc.integer({ min: 1, max: 50 }),
+    slices: fc.nat(9),
+    seed,
+  })
+  .filter(({ BN, parts }) => BN % (8 * parts) === 0)
+  .chain((c) =>
+    rowsFor(c.warps).map((BM): Case => {
+      const K = 16 * c.slices;
+      return {
+        kernel: "matmul",
+        spec: { dtype: c.dtype },
+        tune: { BM, BN: c.BN, BK: c.BK },
+        schedule: ringSchedule({ warps: c.warps, brings: { x: c.depth, y: c.depth }, mma: { acc: { parts: c.parts } }, ...c.registers, ...(c.persistent && { persistent: c.persistent }) }),
+        dims: { M: c.m, N: c.n, K, aPitch: K, bPitch: K + 16, cPitch: c.n + (c.n % 2) },
+        seed: c.seed,
+      };
+    }),
+  );
+
+const rowsCase: fc.Arbitrary<Case> = fc
+  .record({ rows: fc.integer({ min: 1, max: 20 }), columns: fc.integer({ min: 1, max: 12 }), warps, depth, persistent: fc.constantFrom(undefined, "strided" as const), n: fc.nat(6), seed })
+  .map(({ rows, columns, warps, depth, persistent, n, seed }) => ({
+    kernel: "scaledRows",
+    spec: { rows, columns: 4 * columns },
+    tune: {},
+    schedule: ringSchedule({ warps, brings: { x: depth, w: depth }, ...(persistent && { persistent }) }),
+    dims: { N: n },
+    seed,
+  }));
+
+const runs = { seed: 9, endOnFailure: true };
+test("scores over windows", () => fc.assert(fc.asyncProperty(windowsCase, agree), { ...runs, numRuns: 14 }));
+test("products that accumulate", () => fc.assert(fc.asyncProperty(matmulCase, agree), { ...runs, numRuns: 8 }));
+test("element-wise work", () => fc.assert(fc.asyncProperty(rowsCase, agree), { ...runs, numRuns: 8 }));
+
+const base = { kernel: "windows", spec: { dtype: "e4m3", heads: 16, depth: 64 }, dims: { Q: 5, T: 100, yPitch: 100 }, windows: [[3, 90], [0, 0], [60, 100], [99, 100], [7, 8]], seed: 1 } as const;
+const scores = (more: Partial<Parameters<typeof ringSchedule>[0]>): Schedule => ringSchedule({ warps: 4, brings: { q: 2, k: 2, w: 2, scale: 2 }, mma: { dot: { parts: 2 } }, ...more });
+test.each<[string, Case]>([
+  ["an axis of one position, which no digit of the box has", { ...base, tune: { BQ: 1, BT: 64 }, schedule: scores({ persistent: "strided" }) }],
+  ["parts along the rows, where a warpgroup multiplies several tiles of them", { ...base, tune: { BQ: 2, BT: 128 }, schedule: scores({ persistent: { even: "tb", padding: 2, least: 3 } }) }],
+  ["parts of half a tile of rows", { ...base, tune: { BQ: 2, BT: 128 }, schedule: scores({ mma: { dot: { parts: 4 } } }) }],
+  ["swizzled rings behind others in the text", { ...base, tune: { BQ: 2, BT: 64 }, schedule: scores({ brings: { q: 1, w: 1, k: 3, scale: 3 } }) }],
+  ["windows that are all empty", { ...base, tune: { BQ: 2, BT: 64 }, windows: base.windows.map(([first]) => [first, first] as const), schedule: scores({ persistent: { even: "tb" } }) }],
+])("%s", (_, c) => agree(c));
