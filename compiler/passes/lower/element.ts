@@ -3,7 +3,7 @@ import { byteSize, type DType } from "../../../dsl/dtype.ts";
 import { add, and, binary, childrenOf, constant, convert, int, mul, sub, substitute, withChildren, type Expr } from "../../ir/expr.ts";
 import { project, renameAxes, sameLayout, type Layout } from "../../ir/layout.ts";
 import { computeType, type Pipe } from "../../ir/plan.ts";
-import type { TileOp, TileValue, TileView } from "../../ir/tile.ts";
+import type { ScalarValue, TileOp, TileValue, TileView } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
 import { hostExpr, type Hoist, type Lowering } from "./context.ts";
 import { ringAt, tiledIndex } from "./rings.ts";
@@ -33,6 +33,10 @@ export interface Vector {
 }
 
 export const isTrue: Expr = constant("bool", 1);
+
+/** The single element of a tile that becomes a scalar. */
+export const scalarElement = (ctx: Lowering, { of, scalar }: { readonly of: TileValue; readonly scalar: ScalarValue }): Expr =>
+  convert(scalar.type, element(ctx, of, { coords: new Map(), layout: { threads: [{ axis: null, size: ctx.threads, stride: 0 }], registers: [] }, digits: [] }));
 
 export function element(ctx: Lowering, v: TileValue, at: Cursor): Expr {
   const vector = at.vector;

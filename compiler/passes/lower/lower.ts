@@ -5,7 +5,7 @@ import { MULTIPROCESSORS, type HostExpr } from "../../ir/manifest.ts";
 import { computeType, type Machine, type Plan, type PlanStmt } from "../../ir/plan.ts";
 import type { Carried, ScalarValue } from "../../ir/tile.ts";
 import { Lowering, multipleOf } from "./context.ts";
-import { address, element, isTrue } from "./element.ts";
+import { address, element, isTrue, scalarElement } from "./element.ts";
 import { compute, fetch, move, stage, store } from "./elementwise.ts";
 import { gemm } from "./gemm.ts";
 import { gridOf, inTurns } from "./persistent.ts";
@@ -90,12 +90,7 @@ function statement(ctx: Lowering, s: PlanStmt, lists: Lists): void {
       return scalar(ctx, s.scalar, s.expr, "Let");
     case "ToScalar":
       ctx.source(s.scalar.loc);
-      return scalar(
-        ctx,
-        s.scalar,
-        convert(s.scalar.type, element(ctx, s.of, { coords: new Map(), layout: { threads: [{ axis: null, size: ctx.threads, stride: 0 }], registers: [] }, digits: [] })),
-        ctx.alone ? "Let" : "Uniform",
-      );
+      return scalar(ctx, s.scalar, scalarElement(ctx, s), ctx.alone ? "Let" : "Uniform");
     case "For":
       return loop(ctx, s, lists);
     case "If":
@@ -134,7 +129,7 @@ function scalar(ctx: Lowering, v: ScalarValue, value: Expr, kind: "Let" | "Unifo
 
 function loop(ctx: Lowering, s: Extract<PlanStmt, { kind: "For" }>, lists: Lists): void {
   ctx.source(s.loc);
-  if (ctx.turns?.index === s.index.name) return inTurns(ctx, ctx.turns, s.lo, s.hi, s.step, () => statements(ctx, s.body, lists));
+  if (ctx.turns?.index === s.index.name) return inTurns(ctx, ctx.turns, s, (c, list) => statements(c, list, lists));
   s.scalars.forEach((c) => carry(ctx, c));
   const lo = ctx.facts.of(s.lo);
     ctx.facts.learn(s.index.name, { min: lo.min, max: ctx.facts.of(s.hi).max - 1, multiple: Math.min(lo.multiple, multipleOf(s.step)) });

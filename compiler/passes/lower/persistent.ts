@@ -2,9 +2,10 @@
  * Blocks that stay. "even": each block finds its share of all iterations in a prologue (a sum over the work items, in which every thread
  * takes some of them); the copying role then walks the share and sends every piece, an item and a range of iterations, through a header.
  */
-import { add, binary, int, mul, select, sub, variable, type Expr } from "../../ir/expr.ts";
+import { add, binary, int, mul, select, sub, substitute, variable, type Expr } from "../../ir/expr.ts";
 import type { Persistence, Pipe, PlanStmt } from "../../ir/plan.ts";
 import { hostExpr, type Lowering, type Turns } from "./context.ts";
+import { scalarElement } from "./element.ts";
 import { fill, headerWord, placeTurn } from "./rings.ts";
 import { scanThreads } from "./scan.ts";
 
@@ -160,21 +161,33 @@ export function takeWork(ctx: Lowering, p: Even, pipe: Pipe, body: readonly Plan
   ctx.emit({ kind: "While", cond: binary("!=", working, int(0)), body: loop });
 }
 
-/** The loop's iterations that fall to this copy of the role, counted on from one run of the loop to the next. */
-export function inTurns(ctx: Lowering, { index, copies, copy, before, pipes }: Turns, lo: Expr, hi: Expr, step: number, write: () => void): void {
+/**
+ * The loop's iterations that fall to this copy of the role, counted on from one run of the loop to the next. Scalars that a copying role
+ * loads for its copies (a page's number) are loaded one turn ahead: they are then on their way while it waits for an empty slot.
+ */
+export function inTurns(ctx: Lowering, { index, copies, copy, before, pipes }: Turns, { lo, hi, step, body: statements }: Extract<PlanStmt, { kind: "For" }>, lower: Lower): void {
   const earlier = variable("i32", before);
   const turns = ctx.bind("turns", select(binary("<", lo, hi), binary("/", add(sub(hi, lo), int(step - 1)), int(step)), int(0)));
   const first = ctx.bind("first_turn", binary("%", sub(add(copy, int(copies)), binary("%", earlier, int(copies))), int(copies)));
+  const indexAt = (turn: Expr): Expr => add(lo, mul(turn, int(step)));
+  ctx.facts.learn(index, { min: ctx.facts.of(lo).min, multiple: ctx.facts.of(indexAt(variable("i32", "turn"))).multiple });
+  const ahead = ctx.alone ? statements.flatMap((s) => (s.kind === "ToScalar" ? [s] : [])) : [];
+  const loaded = ahead.map((s) => {
+    const name = ctx.name(`${s.scalar.name}_ahead`);
+    const at = (turn: Expr): Expr => substitute(scalarElement(ctx, s), new Map([[index, indexAt(turn)]]));
+    ctx.emit({ kind: "Variable", name, type: s.scalar.type, init: at(first) });
+    return { name, at, scalar: s.scalar };
+  });
   let name = "";
   const body = ctx.block(() => {
     name = ctx.name("turn");
     const turn = variable("i32", name);
     ctx.facts.learn(name, { min: 0 });
-    const value = add(lo, mul(turn, int(step)));
-    ctx.emit({ kind: "Let", name: index, value });
-    ctx.facts.learn(index, { min: ctx.facts.of(lo).min, multiple: ctx.facts.of(value).multiple });
+    ctx.emit({ kind: "Let", name: index, value: indexAt(turn) });
     placeTurn(ctx, pipes, ctx.bind("of_all", add(earlier, turn)));
-    write();
+    for (const { name: next, at, scalar } of loaded)
+      ctx.emit({ kind: "Let", name: scalar.name, value: variable(scalar.type, next) }, { kind: "Assign", name: next, value: at(add(turn, int(copies))) });
+    lower(ctx, statements.filter((s) => !ahead.includes(s as (typeof ahead)[number])));
   });
   ctx.emit({ kind: "For", name, lo: first, hi: turns, step: copies, unroll: false, body }, { kind: "Assign", name: before, value: add(earlier, turns) });
 }
