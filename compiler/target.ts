@@ -10,6 +10,8 @@ export interface Schedule {
   readonly threads?: number;
   /** Replaces tune numbers of the kernel's text. */
   readonly tune?: Readonly<Record<string, number>>;
+  /** Rewrites that keep the real-number result but round elsewhere. They run in the order of the pipeline. */
+  readonly algebra?: readonly AlgebraPass[];
   /** Warps with programs of their own, the computing role first. */
   readonly roles?: Readonly<Record<string, RoleSchedule>>;
   /** Slots of the ring in shared memory that a tile travels through; tiles of one place in the text share a ring. */
@@ -31,6 +33,8 @@ export interface RoleSchedule {
   /** Tiles that the role brings into their rings by TMA. */
   readonly brings?: readonly string[];
 }
+
+export type AlgebraPass = "hoistScales" | "hoistInvariants";
 
 export interface EmitOptions {
   readonly header: readonly string[];

@@ -15,6 +15,8 @@ export interface TensorArg<D extends DType = DType, A extends string = string> {
   readonly dims: Dims<A>;
   /** Axes whose stride is a dim, counted in elements. All others are packed. */
   readonly pitch: Readonly<Record<string, string>>;
+  /** See `InputOptions`. */
+  readonly nonNegative?: boolean;
 }
 
 /** A typed part of a record. */
@@ -23,6 +25,8 @@ export interface FieldArg<D extends DType = DType, A extends string = string> {
   readonly dims: Readonly<Record<A, number>>;
   /** Bytes from the start of the record. */
   readonly offset: number;
+  /** See `FieldOptions`. */
+  readonly nonNegative?: boolean;
 }
 
 /** An array of records of `bytes` bytes, each of which holds fields of several dtypes. */
@@ -54,6 +58,15 @@ interface TensorOptions<A extends string> {
   /** Strides that the host gives at launch, in elements: `{ t: "kvPitch" }`. */
   readonly pitch?: { readonly [K in A]?: string };
 }
+interface FieldOptions {
+  /**
+   * The caller's promise that no element is below 0, such as the scales of a quantiser. Results that a negative element enters are then
+   * unspecified: a schedule may move the factor through functions that allow it for c >= 0 alone, as max(c * x, 0) = c * max(x, 0).
+   * Nothing checks it. Values of ue8m0 need no promise.
+   */
+  readonly nonNegative?: boolean;
+}
+type InputOptions<A extends string> = TensorOptions<A> & FieldOptions;
 interface RecordOptions {
   /** Bytes of one record. */
   readonly bytes: number;
@@ -65,7 +78,7 @@ interface RecordOptions {
 export const input = <D extends DType, A extends string>(
   dtype: D,
   dims: Dims<A>,
-  options: TensorOptions<NoInfer<A>> = {},
+  options: InputOptions<NoInfer<A>> = {},
 ): TensorArg<D, A> => tensorArg("in", dtype, dims, options);
 /** A tensor that the kernel writes. What it does not write keeps its bytes. */
 export const output = <D extends DType, A extends string>(
@@ -81,21 +94,27 @@ export const outputRecord = <A extends string, F extends Fields>(dims: Dims<A>, 
   recordArg("out", dims, fields, options);
 
 /** A field of a record: dtype, extents (outermost first, packed) and the byte offset at which it starts. */
-export const field = <D extends DType, A extends string>(dtype: D, dims: Readonly<Record<A, number>>, offset: number): FieldArg<D, A> => {
+export const field = <D extends DType, A extends string>(
+  dtype: D,
+  dims: Readonly<Record<A, number>>,
+  offset: number,
+  options: FieldOptions = {},
+): FieldArg<D, A> => {
   checkDims("field", dims);
   if (!(Number.isSafeInteger(offset) && offset >= 0)) throw new RangeError(`field: byte offset ${offset} is not an integer from 0 on.`);
-  return { dtype, dims, offset };
+  return { dtype, dims, offset, ...options };
 };
 
-function tensorArg<D extends DType, A extends string>(access: Access, dtype: D, dims: Dims<A>, options: TensorOptions<A>): TensorArg<D, A> {
-  const pitch = (options.pitch ?? {}) as Readonly<Record<string, string>>;
+function tensorArg<D extends DType, A extends string>(access: Access, dtype: D, dims: Dims<A>, options: InputOptions<A>): TensorArg<D, A> {
+  const { pitch: given = {}, ...promises } = options;
+  const pitch = given as Readonly<Record<string, string>>;
   checkDims(`${access}put`, dims);
   for (const axis of Object.keys(pitch)) {
     if (!Object.hasOwn(dims, axis)) {
       throw new TypeError(`${access}put: pitch of an axis "${axis}" that is none of ${quoteAll(Object.keys(dims))}.`);
     }
   }
-  return { kind: "tensor", access, dtype, dims, pitch };
+  return { kind: "tensor", access, dtype, dims, pitch, ...promises };
 }
 
 function recordArg<A extends string, F extends Fields>(access: Access, dims: Dims<A>, fields: F, options: RecordOptions): RecordArg<A, F> {

@@ -14,7 +14,8 @@
  * budget                       Σ_h |w_h| |δy_h| + γ(H + 2, u) Σ_h |w_h| (|y_h| + |δy_h|) + flushed subnormals, then the output's rounding
  * ```
  *
- * A ReLU kernel may fold qScale into the gate and take kScale out of the sum: the same number of roundings, so the same bound.
+ * A ReLU kernel may fold qScale into the gate and take kScale out of the sum: the same number of roundings, so the same bound. What is
+ * flushed before it meets a factor counts times that factor: qScale · w times kScale |a_h|, a term or the sum times kScale.
  *
  * **Attention.** Slot j has logit z_j, weight p_j = exp(z_j − lse) and value v_j; r_j = max − z_j. A kernel walks the
  * slots in steps of `block`, B steps in all, holds a running maximum, and rescales by exp of its change. Its weight of slot j ends up as
@@ -109,13 +110,14 @@ export function logitsBudget(args: IndexerArgs, target: LogitsTarget): Float64Ar
         const scale = Math.abs(args.qScale[row]! * args.kScale[s]!);
         let a = 0;
         for (let d = 0; d < dim; d++) a += q[row * dim + d]! * k[s * dim + d]!;
+        const dot = dotError(q, row * dim, k, s * dim, dim, target.accumulator);
         const x = args.qScale[row]! * args.kScale[s]! * a;
-        const flushed = smallestNormalF32 * (scale * dim + 2);
-        const xError = scale * dotError(q, row * dim, k, s * dim, dim, target.accumulator) + 2 * f32Roundoff * Math.abs(x) + flushed;
+        const flushed = smallestNormalF32 * (scale * dim + Math.abs(args.kScale[s]!) + 1);
+        const xError = scale * dot + 2 * f32Roundoff * Math.abs(x) + flushed;
         const y = Math.abs(score(x));
         const yError = accuracy.lipschitz * xError + accuracy.relative * y + accuracy.absolute;
         const gate = Math.abs(args.w[row]!);
-        passedOn += gate * yError + smallestNormalF32;
+        passedOn += gate * yError + smallestNormalF32 * (1 + Math.abs(args.kScale[s]!) * (Math.abs(a) + dot + 2));
         magnitude += gate * (y + yError);
       }
       const at = t * tokens + s;

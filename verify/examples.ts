@@ -126,7 +126,8 @@ function fill(param: Param, field: Field, example: Example, kind: Kind, random: 
     });
     return;
   }
-  const draw = range ? rangeDraw(field.dtype, range, random, dims) : defaultDraw(field.dtype, kind, random);
+  const drawn = range ? rangeDraw(field.dtype, range, random, dims) : defaultDraw(field.dtype, kind, random);
+  const draw = field.nonNegative && !range ? () => Math.abs(drawn()) : drawn;
   forEachElement(param, field, dims, (offset) => writeElement(field.dtype, view, offset, draw()));
 }
 

@@ -56,7 +56,7 @@ function toParam(name: string, arg: TensorArg | RecordArg, dims: Map<string, Dim
   }
   const fields =
     arg.kind === "tensor"
-      ? [{ name: "", dtype: arg.dtype, offset: 0, axes: [] }]
+      ? [{ name: "", dtype: arg.dtype, offset: 0, axes: [], ...promises(arg) }]
       : Object.entries(arg.fields).map(([field, part]) => toField(field, part));
   return { name, access: arg.access, axes, fields, bytes };
 }
@@ -75,8 +75,9 @@ function toField(name: string, part: RecordArg["fields"][string]): Field {
     axes.unshift({ axis, size, stride });
     stride *= size;
   }
-  return { name, dtype: part.dtype, offset: part.offset, axes };
+  return { name, dtype: part.dtype, offset: part.offset, axes, ...promises(part) };
 }
+const promises = ({ nonNegative }: { readonly nonNegative?: boolean }): Pick<Field, "nonNegative"> => (nonNegative ? { nonNegative } : {});
 
 function globalsOf(param: Param, arg: TensorArg | RecordArg): Value {
   const global = (field: Field): GlobalRef => ({

@@ -26,6 +26,8 @@ export interface Field {
   readonly offset: number;
   /** Axes inside the record, outermost first. */
   readonly axes: readonly AxisSize[];
+  /** The caller promises that no element is below 0. */
+  readonly nonNegative?: boolean;
 }
 
 export interface Param {

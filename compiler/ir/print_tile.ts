@@ -1,6 +1,6 @@
 /** Tile IR as text: for traces, `explain` and golden tests. */
 import type { Expr, ScalarType } from "./expr.ts";
-import type { AxisSize, HostExpr, Param } from "./manifest.ts";
+import type { AxisSize, Field, HostExpr, Param } from "./manifest.ts";
 import { sharedNodes } from "./shared_nodes.ts";
 import type { Axis, GridDim, Loc, TileKernel, TileOp, TileStmt, TileValue, TileView } from "./tile.ts";
 
@@ -39,9 +39,11 @@ export const printGrid = (grid: readonly GridDim[]): readonly string[] =>
 export const printLoc = (at: Loc, file: string): string => (at.file === file ? String(at.line) : `${at.file}:${at.line}`);
 
 function printParam(p: Param): string {
-  const fields = p.fields.map((f) => (f.name === "" ? f.dtype : `${f.name} ${f.dtype}${printSizes(f.axes)} @${f.offset}`));
-  const record = p.fields[0]?.name === "" ? fields[0] : `{ ${fields.join(", ")} }`;
-  return `${p.name}: ${record}${printSizes(p.axes)}, ${printHost(p.bytes)} bytes`;
+  const promise = (f: Field): string => (f.nonNegative ? " >= 0" : "");
+  const fields = p.fields.map((f) => `${f.name} ${f.dtype}${printSizes(f.axes)}${promise(f)} @${f.offset}`);
+  const [plain] = p.fields;
+  const [record, all] = plain?.name === "" ? [plain.dtype, promise(plain)] : [`{ ${fields.join(", ")} }`, ""];
+  return `${p.name}: ${record}${printSizes(p.axes)}${all}, ${printHost(p.bytes)} bytes`;
 }
 const printSizes = (axes: readonly AxisSize[]): string => `[${axes.map((a) => `${a.axis} ${a.size} by ${printHost(a.stride)}`).join(", ")}]`;
 

@@ -1,5 +1,6 @@
 /** Traversals that several passes share. */
-import type { TileOp, TileStmt, TileValue } from "./tile.ts";
+import { visitExpr, type Expr } from "./expr.ts";
+import type { ScalarValue, TileOp, TileStmt, TileValue } from "./tile.ts";
 
 /** Tiles that an op reads. */
 export function inputsOf(op: TileOp): readonly TileValue[] {
@@ -59,4 +60,21 @@ export function* definedTiles(body: readonly TileStmt[]): Generator<TileValue> {
     if (s.kind === "For") yield* s.tiles.map((c) => c.result);
     if (s.kind === "If") yield* s.tiles.map((m) => m.result);
   }
+}
+
+/** Every scalar variable that the statements define, loop indices, loop variables and merged ones included. */
+export function* definedScalars(body: readonly TileStmt[]): Generator<ScalarValue> {
+  for (const s of statements(body)) {
+    if (s.kind === "Let" || s.kind === "ToScalar" || s.kind === "AppendCount") yield s.scalar;
+    if (s.kind === "For") yield* [s.index, ...s.scalars.flatMap((c) => [c.param, c.result])];
+    if (s.kind === "If") yield* s.scalars.map((m) => m.result);
+    if (s.kind === "HistogramFind") yield* [s.bin, s.above];
+  }
+}
+
+/** Names of the variables in an expression. */
+export function variablesOf(e: Expr): ReadonlySet<string> {
+  const names = new Set<string>();
+  visitExpr(e, (x) => x.kind === "Var" && names.add(x.name));
+  return names;
 }

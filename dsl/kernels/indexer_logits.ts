@@ -14,8 +14,8 @@ export const indexerLogits = (dsa: Dsa) =>
     args: {
       q: input(dsa.indexDtype, { q: "Q", h: dsa.indexerHeads, d: dsa.indexerDim }),
       k: input(dsa.indexDtype, { t: "T", d: dsa.indexerDim }),
-      qScale: input("f32", { q: "Q", h: dsa.indexerHeads }),
-      kScale: input("f32", { t: "T" }),
+      qScale: input("f32", { q: "Q", h: dsa.indexerHeads }, { nonNegative: true }),
+      kScale: input("f32", { t: "T" }, { nonNegative: true }),
       w: input("f32", { q: "Q", h: dsa.indexerHeads }),
       first: input("i32", { q: "Q" }),
       last: input("i32", { q: "Q" }),

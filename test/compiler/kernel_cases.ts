@@ -5,7 +5,7 @@ import { writeElement } from "../../dsl/dtype.ts";
 import type { KernelName } from "../../dsl/kernels/index.ts";
 import { relu, softplus, type Dsa } from "../../dsl/kernels/spec.ts";
 import { readKernel } from "../../compiler/front/index.ts";
-import { evaluate, type Param } from "../../compiler/ir/manifest.ts";
+import { evaluate, type Field, type Param } from "../../compiler/ir/manifest.ts";
 import type { TileKernel } from "../../compiler/ir/tile.ts";
 
 export const kernelFiles: Readonly<Record<KernelName, { readonly file: string; readonly exportName: string }>> = {
@@ -78,12 +78,13 @@ export function randomBuffers(kernel: TileKernel, dims: Readonly<Record<string, 
 
 function fillParam(p: Param, dims: Readonly<Record<string, number>>, bytes: Uint8Array, next: () => number): void {
   const view = new DataView(bytes.buffer);
+  const float = (f: Field, x: number): number => (f.nonNegative ? Math.abs(x) : x);
   for (const f of p.fields) {
     const axes = [...p.axes, ...f.axes].map((a) => ({ size: evaluate(a.size, dims), stride: evaluate(a.stride, dims) }));
     const walk = (axis: number, offset: number): void => {
       const a = axes[axis];
       if (a) for (let i = 0; i < a.size; i++) walk(axis + 1, offset + i * a.stride);
-      else writeElement(f.dtype, view, offset, f.dtype === "i32" ? Math.floor(next() * 16) - 2 : Math.round(next() * 32 - 16) / 8);
+      else writeElement(f.dtype, view, offset, f.dtype === "i32" ? Math.floor(next() * 16) - 2 : float(f, Math.round(next() * 32 - 16) / 8));
     };
     walk(0, f.offset);
   }

@@ -68,6 +68,18 @@ describe("logits", () => {
     );
   });
 
+  test("gates so small that their product with a scale is subnormal are within budget", () => {
+    fc.assert(
+      fc.property(spec, (s) => {
+        const problem = generateIndexer({ ...s, kind: "normal", score: "relu" });
+        const args = indexerArgs({ ...problem, w: problem.w.map((w) => w * 2 ** -130), kScale: problem.kScale.map((k) => k * 2 ** 90) });
+        const actual = simulateLogits(randomOf(s.seed), args, chainSum, true);
+        expect(worst(actual, indexerLogits(args), logitsBudget(args, f32Target))).toBeLessThanOrEqual(1);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
   const narrow = alignedSum(hopperFp8Accumulator);
 
   test("narrow accumulators are within their own budget", () => {

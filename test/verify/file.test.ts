@@ -50,6 +50,14 @@ describe("examples", () => {
       { numRuns: 20, seed: 1 },
     );
   });
+  test("what an argument promises not to be negative is not", async () => {
+    const tile = await readKernel({ file: join(import.meta.dirname, "../compiler/passes/kernels/scales.ts"), exportName: "reluScores", skipTypes: true });
+    const shape = { example: 0, kind: "normal", seed: 3, T: 200 } as const;
+    const { bScale, gate } = drawBuffers(tile, {}, shape, { T: 200 });
+    const least = (bytes: Uint8Array) => Math.min(...new Float32Array(bytes.buffer));
+    expect(least(bScale!)).toBeGreaterThanOrEqual(0);
+    expect(least(gate!)).toBeLessThan(0);
+  });
   test('"any" draws every code, and the same seed the same bytes', async () => {
     const { of, tile } = await loaded("formats.ts", "recode");
     const [example] = examplesFor(tile, of.exportName, of.examples);

@@ -4,7 +4,7 @@ import { byteSize, fromBytes, writeElement } from "../../../dsl/dtype.ts";
 import { indexerLogits } from "../../../dsl/kernels/indexer_logits.ts";
 import { pagedIndexerLogits } from "../../../dsl/kernels/paged_indexer_logits.ts";
 import type { Dsa } from "../../../dsl/kernels/spec.ts";
-import { data, indexSpec, integer, scoreOf, seed, uniform } from "./inputs.ts";
+import { data, indexSpec, integer, scales, scoreOf, seed, uniform } from "./inputs.ts";
 
 /** One logit in f64, and the distance at which f32 (and the logits' dtype) may land from it. */
 function expected(
@@ -42,8 +42,8 @@ test("indexer logits agree with f64 loops inside every window", () => {
         const seen = (t: number) => Array.from({ length: Q }, (_, i) => i).some((i) => first.at(i) <= t && t < last.at(i));
         const value = uniform(s + 3, 4);
         const k = data(dsa.indexDtype, [T, D], (t) => (seen(t) ? value() : NaN)); // a key that no window has must not matter
-        const qScale = data("f32", [Q, H], uniform(s + 4, 2));
-        const kScale = data("f32", [T], uniform(s + 5, 2));
+        const qScale = data("f32", [Q, H], scales(s + 4));
+        const kScale = data("f32", [T], scales(s + 5));
         const w = data("f32", [Q, H], uniform(s + 6));
         const pitch = T + gap;
         const logits = new Uint8Array(Q * pitch * byteSize(dsa.logitsDtype)).fill(0x55);
@@ -98,7 +98,7 @@ describe("paged indexer logits", () => {
           const pages = new Uint8Array(P * pageBytes).fill(0xff); // gaps hold NaN
           const view = new DataView(pages.buffer);
           const k = data(dsa.indexDtype, [P, tokens, D], uniform(s, 4));
-          const kScale = data("f32", [P, tokens], uniform(s + 1, 2));
+          const kScale = data("f32", [P, tokens], scales(s + 1));
           for (let p = 0; p < P; p++) {
             for (let t = 0; t < tokens; t++) {
               for (let d = 0; d < D; d++) writeElement(dsa.indexDtype, view, p * pageBytes + (t * D + d) * element, k.at(p, t, d));
@@ -106,7 +106,7 @@ describe("paged indexer logits", () => {
             }
           }
           const q = data(dsa.indexDtype, [B, N, H, D], uniform(s + 2, 4));
-          const qScale = data("f32", [B, N, H], uniform(s + 3, 2));
+          const qScale = data("f32", [B, N, H], scales(s + 3));
           const w = data("f32", [B, N, H], uniform(s + 4));
           const lengths = data("i32", [B, N], integer(s + 5, 0, T)); // padded query tokens see nothing
           const blockTable = data("i32", [B, I], integer(s + 6, -1, P)); // -1 and P are no pages

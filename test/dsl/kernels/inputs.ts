@@ -61,6 +61,10 @@ export const uniform = (s: number, magnitude = 1) => {
   const next = random(s);
   return () => next() * magnitude;
 };
+export const scales = (s: number) => {
+  const next = uniform(s, 2);
+  return () => Math.abs(next());
+};
 export const integer = (s: number, lo: number, hi: number) => {
   const next = random(s);
   return () => lo + Math.floor(((next() + 1) / 2) * (hi - lo + 1));
