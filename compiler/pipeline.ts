@@ -17,6 +17,8 @@ import { buildPlan } from "./passes/build_plan.ts";
 import { dropDead } from "./passes/drop_dead.ts";
 import { dropUnused } from "./passes/drop_unused.ts";
 import { fitShared } from "./passes/fit_shared.ts";
+import { hoistInvariants } from "./passes/hoist_invariants.ts";
+import { hoistScales } from "./passes/hoist_scales.ts";
 import { inferLayouts } from "./passes/infer_layouts.ts";
 import { insertBarriers } from "./passes/insert_barriers.ts";
 import { dimMultiples } from "./passes/lower/context.ts";
@@ -26,7 +28,7 @@ import { planStages } from "./passes/plan_stages.ts";
 import { reduceStrength } from "./passes/reduce_strength.ts";
 import { shareRegisters } from "./passes/share_registers.ts";
 import { splitRoles } from "./passes/split_roles.ts";
-import type { Schedule, Target } from "./target.ts";
+import type { AlgebraPass, Schedule, Target } from "./target.ts";
 import { openTrace, type Trace } from "./trace.ts";
 
 export interface Compiled {
@@ -36,6 +38,14 @@ export interface Compiled {
   readonly text: string;
   readonly manifest: Manifest;
 }
+
+/** Rewrites that a schedule asks for. */
+const algebraPasses: readonly (readonly [AlgebraPass, (kernel: TileKernel) => TileKernel])[] = [
+  // one multiplication of a sum instead of one of each of its elements
+  ["hoistScales", hoistScales],
+  // what the last pass made of values from outside a loop need not be computed in it
+  ["hoistInvariants", hoistInvariants],
+];
 
 export interface CompileOptions extends ReadOptions {
   readonly target: Target;
@@ -54,16 +64,23 @@ export async function compile(options: CompileOptions): Promise<Compiled> {
   return compileTile(read, target, chosen, options.specName ?? "", openTrace(read.name, target.name));
 }
 
-/** All passes from Tile IR on. */
+/** All passes from Tile IR on. The schedule's tune numbers are those that the kernel was read with. */
 export function compileTile(read: TileKernel, target: Target, schedule: Schedule, specName: string, trace?: Trace): Compiled {
   const { machine } = target;
+  const { algebra = [] } = schedule;
   verifyTile(read, "readKernel");
   trace?.write("readKernel", printTile(read));
 
   // what nothing depends on would cost registers
-  const tile = dropDead(read);
+  let tile = dropDead(read);
   verifyTile(tile, "dropDead");
   trace?.write("dropDead", printTile(tile));
+  for (const [name, rewrite] of algebraPasses) {
+    if (!algebra.includes(name)) continue;
+    tile = rewrite(tile);
+    verifyTile(tile, name);
+    trace?.write(name, printTile(tile));
+  }
 
   // from here on the schedule speaks of tiles, not of labels
   const bound = bindSchedule(tile, schedule, target.name);

@@ -2,7 +2,9 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { compileJob, textOf } from "../../compiler/cli/jobs.ts";
 import { targetNamed } from "../../compiler/cli/targets.ts";
+import { printTile } from "../../compiler/ir/print_tile.ts";
 import { compile } from "../../compiler/pipeline.ts";
+import type { Target } from "../../compiler/target.ts";
 import { fromBytes } from "../../dsl/dtype.ts";
 import type { Kernel } from "../../dsl/index.ts";
 import { kernels } from "../../dsl/kernels/index.ts";
@@ -73,6 +75,17 @@ describe("Loop IR in chunks smaller than the context", () => {
     const tune = tunes[subject.kernel as keyof typeof tunes];
     const target = targetNamed("cuda:sm_80");
     const { loop, tile } = await compile({ ...textOf(subject.kernel), spec: subject.spec, target, tune });
+    await expectRight(subject, loopExecutor(loop, target, tile.tune), 2);
+  });
+});
+
+describe.each(["wgsl", "cuda:sm_80"])("Loop IR for %s with scales moved", (name) => {
+  const target = targetNamed(name);
+  const moved: Target = { ...target, scheduleOf: (...of) => ({ ...target.scheduleOf(...of), algebra: ["hoistScales", "hoistInvariants"] }) };
+  test.each(titled(tinySubjects.filter(({ kernel }) => kernel.endsWith("indexer_logits"))))("%s", async (_, subject) => {
+    const { kernel, spec } = subject;
+    const { loop, tile } = await compile({ ...textOf(kernel), spec, target: moved });
+    expect(printTile(tile).includes(".unscaled")).toBe(spec.score.name === "relu");
     await expectRight(subject, loopExecutor(loop, target, tile.tune), 2);
   });
 });

@@ -3,16 +3,21 @@ import { expect, test } from "vitest";
 import { runLoop } from "../../../compiler/interp/loop.ts";
 import { interpretTile } from "../../../compiler/interp/tile.ts";
 import { fromBytes, type DType } from "../../../dsl/dtype.ts";
+import type { TileKernel } from "../../../compiler/ir/tile.ts";
+import { hoistInvariants } from "../../../compiler/passes/hoist_invariants.ts";
+import { hoistScales } from "../../../compiler/passes/hoist_scales.ts";
 import { randomBuffers, randomDims } from "../kernel_cases.ts";
-import { cuda, readSmall, runPasses, smallKernelNames, wgsl } from "./small_kernels.ts";
+import { cuda, readSmall, runPasses, smallKernelNames, smallKernels, wgsl } from "./small_kernels.ts";
 
 /** Sums run in another order, and a bf16 beside a boundary may round the other way. */
 const allowed = (dtype: DType, x: number): number => Math.max(1, Math.abs(x)) * (dtype === "bf16" ? 2 ** -8 : 2 ** -18);
 
-test.each(smallKernelNames)("%s", async (name) => {
-  const tile = await readSmall(name);
+test.each(smallKernelNames)("%s", async (name) => agrees(await readSmall(name)));
+test.each(smallKernels.scales)("%s with its scales moved", async (name) => agrees(await readSmall(name), (tile) => hoistInvariants(hoistScales(tile))));
+
+function agrees(tile: TileKernel, rewrite = (kernel: TileKernel) => kernel): void {
   for (const { target, threads, seed } of [{ target: cuda, threads: 64, seed: 1 }, { target: cuda, threads: 128, seed: 2 }, { target: wgsl, threads: 32, seed: 3 }, { target: wgsl, threads: 256, seed: 4 }]) {
-    const { loop } = runPasses(tile, target, threads);
+    const { loop } = runPasses(rewrite(tile), target, threads);
     const dims = randomDims(tile, seed);
     const want = randomBuffers(tile, dims, seed);
     const got = structuredClone(want);
@@ -25,4 +30,4 @@ test.each(smallKernelNames)("%s", async (name) => {
       expect(differs, `${param}[${differs}] is ${y![differs]}, not ${x![differs]}, on ${target.name} with ${threads} threads and seed ${seed}`).toBe(-1);
     }
   }
-});
+}

@@ -6,8 +6,10 @@ import { printTile } from "../../../compiler/ir/print_tile.ts";
 import { verifyLoop } from "../../../compiler/ir/verify_loop.ts";
 import { verifyPlan } from "../../../compiler/ir/verify_plan.ts";
 import { fitShared } from "../../../compiler/passes/fit_shared.ts";
+import { hoistInvariants } from "../../../compiler/passes/hoist_invariants.ts";
+import { hoistScales } from "../../../compiler/passes/hoist_scales.ts";
 import type { Target } from "../../../compiler/target.ts";
-import { beforeAfter, cuda, passesOf, printLayouts, printPlacement, printStages, smallKernelNames, smallKernels, wgsl, type Passes, type SmallKernel } from "./small_kernels.ts";
+import { beforeAfter, cuda, passesOf, printLayouts, printPlacement, printStages, readSmall, smallKernelNames, smallKernels, wgsl, type Passes, type SmallKernel } from "./small_kernels.ts";
 
 const folderOf = (target: Target): string => target.name.replace(":", "-");
 const golden = (pass: string, name: string, text: string): Promise<void> => expect(text).toMatchFileSnapshot(`golden/${pass}/${name}.txt`);
@@ -15,6 +17,20 @@ const golden = (pass: string, name: string, text: string): Promise<void> => expe
 test.each(["deadCode", "readInside"] as const)("dropDead: %s", async (name) => {
   const { read, tile } = await passesOf(name, cuda, 64);
   await golden("drop_dead", name, beforeAfter(printTile(read), printTile(tile)));
+});
+
+test.each(["reluScores", "leakyScores", "gatedInside", "nestedLoops"] as const)("hoistScales: %s", async (name) => {
+  const read = await readSmall(name);
+  await golden("hoist_scales", name, beforeAfter(printTile(read), printTile(hoistScales(read))));
+});
+test.each(["clippedScores", "softScores", "readTwice"] as const)("hoistScales leaves %s alone", async (name) => {
+  const read = await readSmall(name);
+  expect(hoistScales(read)).toBe(read);
+});
+
+test("hoistInvariants: nestedLoops", async () => {
+  const scaled = hoistScales(await readSmall("nestedLoops"));
+  await golden("hoist_invariants", "nestedLoops", beforeAfter(printTile(scaled), printTile(hoistInvariants(scaled))));
 });
 
 test.each(["attention", "softmaxRows", "countsThenAdd", "mirror", "readInside"] as const)("placeValues: %s", async (name) => {

@@ -1,0 +1,33 @@
+import type { TileKernel, TileStmt } from "../ir/tile.ts";
+import { definedScalars, definedTiles, inputsOf, variablesOf } from "../ir/walk.ts";
+
+/** Moves element-wise values in front of the loops in which nothing that they read changes. */
+export function hoistInvariants(kernel: TileKernel): TileKernel {
+  return { ...kernel, body: hoisted(kernel.body) };
+}
+
+/** Inner loops first: what leaves one may leave the next. */
+const hoisted = (body: readonly TileStmt[]): readonly TileStmt[] =>
+  body.flatMap((s): readonly TileStmt[] => {
+    if (s.kind === "If") return [{ ...s, then: hoisted(s.then), otherwise: hoisted(s.otherwise) }];
+    if (s.kind !== "For") return [s];
+    const inner = hoisted(s.body);
+    const changing = new Set<number | string>([s.index.name, ...s.tiles.map((c) => c.param.id), ...s.scalars.map((c) => c.param.name)]);
+    for (const tile of definedTiles(inner)) changing.add(tile.id);
+    for (const { name } of definedScalars(inner)) changing.add(name);
+    const before = inner.filter((d) => {
+      const leaves = isElementwise(d) && inputsOf(d.op).every((t) => !changing.has(t.id)) && scalarsOf(d).every((name) => !changing.has(name));
+      if (leaves) changing.delete(d.value.id);
+      return leaves;
+    });
+    return [...before, { ...s, body: inner.filter((d) => !before.includes(d)) }];
+  });
+
+type Define = Extract<TileStmt, { kind: "Define" }>;
+const isElementwise = (s: TileStmt): s is Define => s.kind === "Define" && (s.op.kind === "Map" || s.op.kind === "Cast");
+
+/** The uniform scalars that a value depends on. */
+function scalarsOf({ op }: Define): readonly string[] {
+  if (op.kind !== "Map") return [];
+  return [...variablesOf(op.body)].filter((name) => !op.params.includes(name));
+}

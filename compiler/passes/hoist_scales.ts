@@ -1,0 +1,103 @@
+import { variable, type Expr } from "../ir/expr.ts";
+import type { Axis, TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
+import { axisNames, statements, variablesOf } from "../ir/walk.ts";
+import { factorsWhere, product } from "./factors.ts";
+import { survey, unlike, type Survey } from "./survey.ts";
+
+type MapOp = Extract<TileOp, { kind: "Map" }>;
+type Define = Extract<TileStmt, { kind: "Define" }>;
+
+/**
+ * Multiplies once where a sum of products multiplies every element: sum over h of max(x * qs * ks, 0) * w becomes ks times the sum of
+ * max(x, 0) * (qs * w), if qs and ks have no negative elements and ks has no axis h.
+ *
+ * 1. The summed map is taken apart into factors (`factors.ts`).
+ * 2. Those without a summed axis move behind the sum.
+ * 3. Those of fewer axes than the map are multiplied in a tile of their own, apart by the loops in which they change, so that `hoistInvariants`
+ *    can move it.
+ *
+ * Results differ by roundings: each product of factors is rounded as often as before. They differ by more where a product of factors leaves
+ * the range of f32, and a NaN that infinity times 0 gave in the score may be 0. A result that is 0 stays 0; its sign is not kept.
+ */
+export function hoistScales(kernel: TileKernel): TileKernel {
+  const facts = survey(kernel);
+  const instead = new Map<number, readonly Define[]>(); // by the id of the value
+  for (const s of statements(kernel.body)) {
+    if (s.kind !== "Define" || s.op.kind !== "Reduce" || s.op.fn !== "sum" || s.value.dtype !== "f32") continue;
+    const map = facts.definitions.get(s.op.of.id);
+    if (map?.kind !== "Map" || s.op.of.dtype !== "f32" || facts.readers.get(s.op.of.id) !== 1) continue;
+    const parts = partsOf(s.op.of, map, s.op.over, facts);
+    if (!parts) continue;
+    instead.set(s.op.of.id, [...parts.groups, { kind: "Define", value: s.op.of, op: parts.inner }]);
+    if (parts.behind.length === 0) continue;
+    const sum = facts.fresh(`${s.value.label}.unscaled`, s.value, s.value.axes);
+    const name = unlike("sum", parts.behind.flatMap((f) => [...variablesOf(f)]));
+    const behind = mapOf(product([variable("f32", name), ...parts.behind]), [[name, sum], ...sources(map)]);
+    instead.set(s.value.id, [{ kind: "Define", value: sum, op: s.op }, { kind: "Define", value: s.value, op: behind }]);
+  }
+  const rewrite = (body: readonly TileStmt[]): readonly TileStmt[] =>
+    body.flatMap((s): readonly TileStmt[] => {
+      if (s.kind === "Define") return instead.get(s.value.id) ?? [s];
+      if (s.kind === "For") return [{ ...s, body: rewrite(s.body) }];
+      return s.kind === "If" ? [{ ...s, then: rewrite(s.then), otherwise: rewrite(s.otherwise) }] : [s];
+    });
+  return instead.size === 0 ? kernel : { ...kernel, body: rewrite(kernel.body) };
+}
+
+/** What becomes of a summed map; undefined if it stays as it is. */
+interface Parts {
+  /** Products of factors, as tiles. */
+  readonly groups: readonly Define[];
+  /** The map that is summed now. */
+  readonly inner: MapOp;
+  /** Factors of the sum. */
+  readonly behind: readonly Expr[];
+}
+
+function partsOf(value: TileValue, map: MapOp, over: readonly string[], facts: Survey): Parts | undefined {
+  const factors = factorsWhere((name) => facts.nonNegative.has(map.inputs[map.params.indexOf(name)]?.id ?? -1));
+  const uses = (f: Expr): readonly TileValue[] => [...variablesOf(f)].flatMap((name) => map.inputs[map.params.indexOf(name)] ?? []);
+  const all = factors.of(map.body);
+  const behind = all.filter((f) => !uses(f).some((t) => axisNames(t).some((a) => over.includes(a))));
+  const inside = all.filter((f) => !behind.includes(f));
+
+  const groups: { readonly cover: readonly Axis[]; readonly depth: number; readonly factors: Expr[] }[] = [];
+  for (const f of [...inside].sort((a, b) => coverOf(uses(b)).length - coverOf(uses(a)).length)) {
+    const cover = coverOf(uses(f));
+    const depth = Math.max(...[...variablesOf(f)].map((name) => facts.depths.get(map.inputs[map.params.indexOf(name)]?.id ?? name) ?? 0));
+    const group = groups.find((g) => g.depth === depth && within(cover, g.cover));
+    if (cover.length === 0 || cover.length === value.axes.length) continue; // no tile could hold it, or nothing is saved
+    if (group) group.factors.push(f);
+    else groups.push({ cover, depth, factors: [f] });
+  }
+  const products = groups.filter((g) => g.factors.some((f) => f.kind !== "Var") || g.factors.length > 1);
+  if (behind.length === 0 && products.length === 0) return undefined;
+
+  const inOrder = (list: readonly Expr[]): readonly Expr[] => inside.filter((f) => list.includes(f));
+  const tiles = products.map((g) => {
+    const body = product(inOrder(g.factors));
+    const of = mapOf(body, sources(map));
+    return { g, value: facts.fresh(of.inputs.map((t) => t.label).join("_"), value, g.cover), op: of };
+  });
+  const taken = [...variablesOf(map.body), ...map.params];
+  const named = tiles.map((t) => [unlike(t.op.params.join("_"), taken), t.value] as const);
+  const rest = inOrder(inside.filter((f) => !products.some((g) => g.factors.includes(f))));
+  const inner = mapOf(product([...rest, ...named.map(([name]) => variable("f32", name))]), [...sources(map), ...named]);
+  if (rest.length === 0 || coverOf(inner.inputs).length !== value.axes.length) return undefined;
+  return { groups: tiles.map(({ value, op }) => ({ kind: "Define", value, op })), inner, behind };
+}
+
+/** The axes of the tile that has those of all the others; none if there is no such tile. */
+function coverOf(tiles: readonly TileValue[]): readonly Axis[] {
+  return tiles.find((t) => tiles.every((other) => within(other.axes, t.axes)))?.axes ?? [];
+}
+const within = (some: readonly Axis[], all: readonly Axis[]): boolean => some.every((a) => all.some((b) => a.name === b.name));
+
+type Source = readonly [param: string, input: TileValue];
+const sources = (map: MapOp): readonly Source[] => map.params.map((param, i) => [param, map.inputs[i]!]);
+/** A map of those inputs alone that its body reads. */
+function mapOf(body: Expr, from: readonly Source[]): MapOp {
+  const read = variablesOf(body);
+  const used = from.filter(([param]) => read.has(param));
+  return { kind: "Map", inputs: used.map(([, input]) => input), params: used.map(([param]) => param), body };
+}
