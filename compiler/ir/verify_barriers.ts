@@ -1,12 +1,14 @@
 /**
  * No two threads meet in memory unordered: an independent, conservative check of what insertBarriers did. The program becomes a graph of
- * accesses; along its edges flows what other threads may still be doing since the last barrier.
+ * accesses; along its edges flows what other threads of the block or role may still be doing since their last barrier.
  */
 import { childrenOf, type Expr } from "./expr.ts";
 import type { Instruction } from "./instruction.ts";
 import { expressionsOf, type LoopKernel, type LoopStmt } from "./loop.ts";
 import type { Fail } from "./verify_loop.ts";
 
+/** Who may be at it: all threads, before they part, or one role. */
+type Actors = "block" | `role ${string}`;
 /** `copy`: an asynchronous write that its own thread has not waited for. */
 const modes = ["read", "write", "atomic", "copy"] as const;
 type Mode = (typeof modes)[number];
@@ -19,10 +21,11 @@ interface Access {
 interface Node {
   readonly statement: LoopStmt;
   readonly accesses: readonly Access[];
-  /** What it orders: "barrier" all threads, "wait" a thread's own copies. */
+  readonly actors: Actors;
+  /** What it orders: "barrier" all its actors, "wait" a thread's own copies. */
   readonly orders?: "barrier" | "wait";
   readonly next: Node[];
-  /** What may be under way before it, as "mode memory". */
+  /** What may be under way before it, as keys. */
   readonly pending: Set<string>;
 }
 
@@ -32,17 +35,21 @@ const harmless = new Set(["read read", "write write", "atomic atomic", "copy cop
 export function verifyBarriers(kernel: LoopKernel, instructions: ReadonlyMap<string, Instruction>, fail: Fail): void {
   const nodes: Node[] = [];
   const outputs = new Set(kernel.params.filter((p) => p.access !== "in").map((p) => p.name));
-  const exits = build(kernel.body, []);
+  // the hardware barriers of a ring order its slots between roles; the simulated machine judges them
+  const rings = new Set(kernel.pipes.flatMap((p) => p.buffers.map((b) => b.buffer)));
+  const exits = build(kernel.body, [], "block");
 
   /** Appends a list behind `before`; returns what the next statement stands behind. */
-  function build(list: readonly LoopStmt[], before: readonly Node[]): readonly Node[] {
+  function build(list: readonly LoopStmt[], before: readonly Node[], actors: Actors): readonly Node[] {
     return list.reduce<readonly Node[]>((last, s) => {
-      const node: Node = { statement: s, accesses: accessesOf(s), ...ordersOf(s), next: [], pending: new Set() };
+      const accesses = accessesOf(s).filter((a) => actors === "block" || !rings.has(a.memory));
+      const node: Node = { statement: s, actors, accesses, ...ordersOf(s), next: [], pending: new Set() };
       nodes.push(node);
       for (const n of last) n.next.push(node);
-      if (s.kind === "If") return [...build(s.then, [node]), ...build(s.otherwise, [node])];
-      if (s.kind !== "For") return [node];
-      for (const n of build(s.body, [node])) n.next.push(node);
+      if (s.kind === "If") return [...build(s.then, [node], actors), ...build(s.otherwise, [node], actors)];
+      if (s.kind === "Roles") return [node, ...s.roles.flatMap((r) => build(r.body, [node], `role ${r.name}`))];
+      if (s.kind !== "For" && s.kind !== "While") return [node];
+      for (const n of build(s.body, [node], actors)) n.next.push(node);
       return [node];
     }, before);
   }
@@ -69,17 +76,18 @@ export function verifyBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
     if (s.kind === "Call") {
       const record = instructions.get(s.instruction)!;
       s.operands.forEach((o, i) => {
+        if (o.kind === "Matrix") found.push({ memory: o.buffer, mode: "read" });
         if (o.kind === "SharedAddress") found.push({ memory: o.buffer, mode: !record.writes.includes(i) ? "read" : record.timeline === "cpAsync" ? "copy" : "write" });
       });
     }
     return found;
   }
 
-  const key = ({ mode, memory }: Access): string => `${mode} ${memory}`;
-  const after = ({ orders, pending, accesses }: Node): string[] => {
-    const all = [...pending, ...accesses.map(key)];
-    if (orders === "barrier") return all.filter((k) => k.startsWith("copy "));
-    return orders === "wait" ? all.map((k) => k.replace(/^copy /, "write ")) : all;
+  const keyOf = (mode: Mode, actors: Actors, memory: string): string => `${mode}/${actors}/${memory}`;
+  const after = ({ actors, orders, pending, accesses }: Node): string[] => {
+    const all = [...pending, ...accesses.map((a) => keyOf(a.mode, actors, a.memory))];
+    if (orders === "barrier") return all.filter((k) => k.startsWith("copy/") || (actors !== "block" && k.split("/")[1] !== actors));
+    return orders === "wait" ? all.map((k) => k.replace(/^copy/, "write")) : all;
   };
   const work = new Set(nodes);
   for (const node of work) {
@@ -93,9 +101,10 @@ export function verifyBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
 
   for (const node of nodes)
     for (const access of node.accesses) {
-      const earlier = modes.filter((mode) => node.pending.has(`${mode} ${access.memory}`) || node.accesses.some((a) => a !== access && a.memory === access.memory && a.mode === mode));
+      const underWay = (mode: Mode): boolean => (["block", node.actors] as const).some((actors) => node.pending.has(keyOf(mode, actors, access.memory)));
+      const earlier = modes.filter((mode) => underWay(mode) || node.accesses.some((a) => a !== access && a.memory === access.memory && a.mode === mode));
       const clash = earlier.find((mode) => !harmless.has(`${mode} ${access.mode}`));
       if (clash) fail(node.statement, `it may ${access.mode} ${access.memory} while another thread's ${clash} of it is under way`);
     }
-  for (const node of exits) if (after(node).some((k) => k.startsWith("copy "))) fail(node.statement, "the program may end before its copies have arrived");
+  for (const node of exits) if (after(node).some((k) => k.startsWith("copy/"))) fail(node.statement, "the program may end before its copies have arrived");
 }

@@ -1,6 +1,6 @@
 /**
- * What must hold of a program of one thread: one rule a node kind for names, types and memory; control flow, ranges and barriers have
- * files of their own.
+ * What must hold of a program of one thread: one rule a node kind for names, types and memory; control flow, ranges, barriers
+ * and hardware have files of their own.
  */
 import { byteSize, type DType } from "../../dsl/dtype.ts";
 import type { Target } from "../target.ts";
@@ -12,6 +12,7 @@ import type { Loc } from "./tile.ts";
 import { verifyBarriers } from "./verify_barriers.ts";
 import { VerifyError } from "./verify_error.ts";
 import { complaintOf } from "./verify_expr.ts";
+import { complaintOfHardware, verifyHardware } from "./verify_hardware.ts";
 import { verifyRanges } from "./verify_ranges.ts";
 import { verifyUniformity } from "./verify_uniformity.ts";
 
@@ -45,7 +46,7 @@ export function verifyLoop(kernel: LoopKernel, target: Target, pass: string): vo
     const loc = places.get(at) ?? kernel.loc;
     throw new VerifyError(pass, `${loc.file}:${loc.line} "${printLoopStmt(at)}"`, complaint);
   };
-  const memory = memoryRule(kernel, target);
+  const memory = all(memoryRule(kernel, target), complaintOfHardware(kernel));
   if (memory !== undefined) throw new VerifyError(pass, kernel.name, memory);
 
   function check(list: readonly LoopStmt[], outer: ReadonlyMap<string, Name>): void {
@@ -61,6 +62,7 @@ export function verifyLoop(kernel: LoopKernel, target: Target, pass: string): vo
     }
   }
   check(kernel.body, new Map(kernel.dims.map((d) => [d.name, { kind: "immutable", type: "i32" }])));
+  verifyHardware(kernel, target.instructions, fail);
   verifyUniformity(kernel, target.instructions, fail);
   verifyRanges(kernel, fail);
   verifyBarriers(kernel, target.instructions, fail);

@@ -2,9 +2,10 @@
  * Indices of registers are constants once loops are unrolled, and inside their array. Indices of shared memory, and unguarded ones of
  * params of fixed size, are inside wherever their bounds are known: for all threads at once or, where that is too coarse, for each one.
  */
+import { byteSize } from "../../dsl/dtype.ts";
 import { childrenOf, type BinaryOp, type Expr } from "./expr.ts";
 import { anything, intervalOf, isBounded, isEmpty, meet, type Interval } from "./interval.ts";
-import { expressionsOf, type LoopKernel, type LoopStmt } from "./loop.ts";
+import { bodiesOf, expressionsOf, type LoopKernel, type LoopStmt } from "./loop.ts";
 import type { Fail } from "./verify_loop.ts";
 
 /** What is known of a scalar: its bounds, by value or by loop, and those that the conditions around give it. */
@@ -13,6 +14,8 @@ interface Binding {
   readonly within: Interval;
   /** A constant once loops are unrolled. */
   readonly constant: boolean;
+  /** Of a loop's index: its largest known divisor. */
+  readonly multiple?: number;
   /** The indices of an unrolled loop. */
   readonly each?: readonly number[];
 }
@@ -27,6 +30,11 @@ interface Scope {
 
 export function verifyRanges(kernel: LoopKernel, fail: Fail): void {
   const elements = new Map(kernel.shared.map((b) => [b.name, b.elements]));
+  const bytesOf = new Map(kernel.shared.map((b) => [b.name, byteSize(b.dtype)]));
+  const assigned = assignments(kernel.body);
+  /** Elements that a call fills or reads from a shared address on, as far as the operands say. */
+  const span = (s: Extract<LoopStmt, { kind: "Call" }>): number =>
+    Math.max(1, ...s.operands.map((o) => (o.kind === "TensorMap" ? kernel.tensorMaps.find((m) => m.name === o.map)!.box.reduce((n, b) => n * b, 1) : 1)));
 
   function walk(list: readonly LoopStmt[], outer: Scope): void {
     let scope = outer;
@@ -37,17 +45,19 @@ export function verifyRanges(kernel: LoopKernel, fail: Fail): void {
       check(s, scope);
       if (s.kind === "Array") scope = { ...scope, sizes: new Map(scope.sizes).set(s.name, s.size) };
       if (s.kind === "Let" || s.kind === "Uniform") bind(s.name, s.value, isConstant(s.value, scope));
-      if (s.kind === "Variable") bind(s.name, anything, false);
+      if (s.kind === "Variable") bind(s.name, staysPositive(s, assigned.get(s.name) ?? []) ? { lo: 0, hi: Infinity } : anything, false);
       if (s.kind === "Atomic" && s.old !== undefined) bind(s.old, anything, false);
       if (s.kind === "If") {
         walk(s.then, under(s.cond, scope));
         walk(s.otherwise, scope);
       }
+      if (s.kind === "While") walk(s.body, scope); // the body may change what the condition says
+      if (s.kind === "Roles") for (const r of s.roles) walk(r.body, { ...scope, thread: { lo: r.firstWarp * 32, hi: (r.firstWarp + r.warps) * 32 - 1 } });
       if (s.kind === "For") {
         const [lo, hi] = [bounds(s.lo, scope), bounds(s.hi, scope)];
         const last = s.unroll ? lo.lo + Math.floor((hi.hi - 1 - lo.lo) / s.step) * s.step : hi.hi - 1;
         const each = s.unroll ? Array.from({ length: (last - lo.lo) / s.step + 1 }, (_, i) => lo.lo + i * s.step) : undefined;
-        const index = { value: { lo: lo.lo, hi: last }, within: anything, constant: s.unroll, ...(each && { each }) };
+        const index = { value: { lo: lo.lo, hi: last }, within: anything, constant: s.unroll, ...(each && { each }), multiple: gcd(multipleOf(s.lo, scope), s.step) };
         walk(s.body, { ...scope, bindings: new Map(scope.bindings).set(s.name, index) });
       }
     }
@@ -71,6 +81,10 @@ export function verifyRanges(kernel: LoopKernel, fail: Fail): void {
         if (typeof size === "number" && escapes(c, { lo: 0, hi: size - 1 }, scope)) fail(s, `it leaves the ${size} positions of ${param} along ${axis}`);
       });
     };
+    const slot = (barrier: string, index: Expr): void => {
+      const { slots } = kernel.barriers.find((b) => b.name === barrier)!;
+      if (escapes(index, { lo: 0, hi: slots - 1 }, scope)) fail(s, `it leaves the ${slots} slots of ${barrier}`);
+    };
     const visit = (e: Expr): void => {
       if (e.kind === "Reg") registers(e.array, e.index);
       if (e.kind === "Shared") shared(e.buffer, e.index);
@@ -86,7 +100,12 @@ export function verifyRanges(kernel: LoopKernel, fail: Fail): void {
     if (s.kind !== "Call") return;
     for (const o of s.operands) {
       if (o.kind === "Registers") registers(o.array, o.index, o.count);
-      if (o.kind === "SharedAddress") shared(o.buffer, o.index);
+      if (o.kind === "SharedAddress") shared(o.buffer, o.index, span(s));
+      if (o.kind === "Matrix") {
+        shared(o.buffer, o.index);
+        if ((multipleOf(o.index, scope) * bytesOf.get(o.buffer)!) % 16 !== 0) fail(s, `a matrix in ${o.buffer} may start off a multiple of 16 bytes`);
+      }
+      if (o.kind === "Barrier") slot(o.barrier, o.slot);
     }
   }
 
@@ -95,7 +114,8 @@ export function verifyRanges(kernel: LoopKernel, fail: Fail): void {
     const outside = ({ lo, hi }: Interval): boolean => lo < inside.lo || hi > inside.hi;
     const whole = bounds(index, scope);
     if (!outside(whole) || !isBounded(whole)) return false;
-    const threads = Array.from({ length: kernel.threads }, (_, t) => ({ ...scope, thread: { lo: t, hi: t } }));
+    const { lo: first, hi: last } = scope.thread;
+    const threads = Array.from({ length: last - first + 1 }, (_, t) => ({ ...scope, thread: { lo: first + t, hi: first + t } }));
     return turnsOf(scope, [index, ...scope.conditions]).some((bindings) =>
       threads.some((thread) => {
         const one = { ...thread, bindings };
@@ -104,8 +124,23 @@ export function verifyRanges(kernel: LoopKernel, fail: Fail): void {
     );
   }
 
-  const size: Binding = { value: { lo: 0, hi: Infinity }, within: anything, constant: false };
+  const size: Binding = { value: { lo: 0, hi: Infinity }, within: anything, constant: false, multiple: 1 };
   walk(kernel.body, { bindings: new Map(kernel.dims.map((d) => [d.name, size])), sizes: new Map(), thread: { lo: 0, hi: kernel.threads - 1 }, conditions: [] });
+}
+
+/** What is assigned to each variable, by name. */
+function assignments(list: readonly LoopStmt[], found = new Map<string, Expr[]>()): ReadonlyMap<string, readonly Expr[]> {
+  for (const s of list) {
+    if (s.kind === "Assign") found.set(s.name, [...(found.get(s.name) ?? []), s.value]);
+    for (const body of bodiesOf(s)) assignments(body, found);
+  }
+  return found;
+}
+
+/** Whether a variable starts at 0 or above and every assignment keeps it there, whatever other variables hold. */
+function staysPositive({ name, init }: Extract<LoopStmt, { kind: "Variable" }>, values: readonly Expr[]): boolean {
+  const leaf = (e: Expr): Interval => ((e.kind === "Var" && e.name === name) || e.kind === "ThreadIndex" || e.kind === "BlockIndex" || e.kind === "BlockCount" ? { lo: 0, hi: Infinity } : anything);
+  return [init, ...values].every((v) => intervalOf(v, leaf).lo >= 0);
 }
 
 /** The bindings in each turn of the unrolled loops whose indices the expressions name. */
@@ -132,8 +167,9 @@ function bounds(e: Expr, scope: Scope): Interval {
   const known = new Map<string, Interval>();
   const leaf = (x: Expr): Interval => {
     if (x.kind === "ThreadIndex") return scope.thread;
-    if (x.kind === "WarpIndex") return { lo: 0, hi: Math.floor(scope.thread.hi / 32) };
+    if (x.kind === "WarpIndex") return { lo: Math.floor(scope.thread.lo / 32), hi: Math.floor(scope.thread.hi / 32) };
     if (x.kind === "BlockIndex") return { lo: 0, hi: Infinity };
+    if (x.kind === "BlockCount") return { lo: 1, hi: Infinity };
     const binding = x.kind === "Var" ? scope.bindings.get(x.name) : undefined;
     if (x.kind !== "Var" || !binding) return anything;
     const value = known.get(x.name) ?? ("kind" in binding.value ? intervalOf(binding.value, leaf) : binding.value);
@@ -142,6 +178,32 @@ function bounds(e: Expr, scope: Scope): Interval {
     return isEmpty(narrowed) ? value : narrowed;
   };
   return intervalOf(e, leaf);
+}
+
+const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+
+/** The largest known divisor of an integer; 0 for 0, and for variables, which are not followed. */
+function multipleOf(e: Expr, scope: Scope): number {
+  const go = (x: Expr): number => multipleOf(x, scope);
+  switch (e.kind) {
+    case "Const":
+      return Math.abs(e.value);
+    case "Var": {
+      const binding = scope.bindings.get(e.name);
+      if (!binding) return 1;
+      return binding.multiple ?? ("kind" in binding.value ? go(binding.value) : 0);
+    }
+    case "Binary":
+      if (e.op === "+" || e.op === "-" || e.op === "%") return gcd(go(e.a), go(e.b));
+      if (e.op === "*") return go(e.a) * go(e.b);
+      return e.op === "<<" && e.b.kind === "Const" ? go(e.a) * 2 ** e.b.value : 1;
+    case "Select":
+      return gcd(go(e.then), go(e.otherwise));
+    case "Convert":
+      return go(e.a);
+    default:
+      return 1;
+  }
 }
 
 const isConstant = (e: Expr, scope: Scope): boolean =>
