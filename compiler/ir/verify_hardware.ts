@@ -132,7 +132,7 @@ function matrixRules(m: OperandOf<"Matrix">, { shared }: LoopKernel, filled: Rea
   ];
 }
 
-/** A copy brings elements as its buffer holds them, to whole parts of a slot. */
+/** A copy brings elements as its buffer holds them, and no more than a slot takes. */
 function copyRules(call: Call, { shared, pipes, tensorMaps }: LoopKernel): readonly Rule[] {
   const [operand] = operandsOf(call, "TensorMap");
   if (!operand) return [];
@@ -146,7 +146,7 @@ function copyRules(call: Call, { shared, pipes, tensorMaps }: LoopKernel): reado
   return [
     [operandsOf(call, "Value").length === box.length, `${map} has ${box.length} dimensions and gets ${operandsOf(call, "Value").length} coordinates`],
     [dtype === buffer.dtype, `${map} brings ${dtype} to a buffer of ${buffer.dtype}`],
-    [slot % elements === 0, `boxes of ${elements} elements do not fill a slot of ${slot} in ${to}`],
+    [elements <= slot, `a box of ${elements} elements does not fit a slot of ${slot} in ${to}`],
     [buffer.offset % multiple === 0 && (slot === buffer.elements || (slot * byteSize(dtype)) % multiple === 0), `slots of ${to} do not all start at multiples of ${multiple} bytes, as copies of ${map} need`],
   ];
 }

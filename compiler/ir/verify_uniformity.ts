@@ -19,10 +19,13 @@ const WARPGROUP = 128;
 const needs: Readonly<Record<Instruction["scope"], Agreement>> = { thread: alone, warp, warpgroup, block: all };
 const whom = ["", "lanes of a warp", "threads of a warpgroup", "threads of the block or role"] as const;
 
-/** Declarations by name, and the first thread of the block or role. */
 interface Scope {
+  /** Declarations by name. */
   readonly names: ReadonlyMap<string, LoopStmt>;
+  /** The first thread of the block or role. */
   readonly first: number;
+  /** Whether one thread at most comes here. */
+  readonly single: boolean;
 }
 const declare = (scope: Scope, name: string, s: LoopStmt): Scope => ({ ...scope, names: new Map(scope.names).set(name, s) });
 type Visit = (s: LoopStmt, together: Agreement, own: Agreement, scope: Scope) => void;
@@ -63,11 +66,14 @@ export function verifyUniformity(kernel: LoopKernel, instructions: ReadonlyMap<s
         walk(s.body, inside, declare(scope, s.name, s), visit);
       }
       if (s.kind === "While") walk(s.body, inside, scope, visit);
-      if (s.kind === "If") [s.then, s.otherwise].forEach((branch) => walk(branch, inside, scope, visit));
+      if (s.kind === "If") {
+        walk(s.then, inside, { ...scope, single: scope.single || picksOne(s.cond) }, visit);
+        walk(s.otherwise, inside, scope, visit);
+      }
       if (s.kind === "Roles") s.roles.forEach((r) => walk(r.body, all, { ...scope, first: r.firstWarp * WARP }, visit));
     }
   }
-  const block: Scope = { names: new Map(), first: 0 };
+  const block: Scope = { names: new Map(), first: 0, single: false };
   while (changed) {
     changed = false;
     walk(kernel.body, all, block, () => {});
@@ -76,12 +82,15 @@ export function verifyUniformity(kernel: LoopKernel, instructions: ReadonlyMap<s
     const record = s.kind === "Call" ? instructions.get(s.instruction) : undefined;
     const needed = s.kind === "Barrier" || s.kind === "Uniform" ? all : record ? needs[record.scope] : alone;
     if (together < needed) fail(s, `some ${whom[needed]} may not come here`);
-    if (s.kind === "If" && s.uniform && least(together, own) < all) fail(s, "its condition may differ between threads");
+    if (s.kind === "If" && s.uniform && !scope.single && least(together, own) < all) fail(s, "its condition may differ between threads");
     if (s.kind !== "Call") return;
     for (const o of s.operands)
       if (o.kind === "Matrix" && agreement(o.index, scope) < warpgroup) fail(s, `the threads of a warpgroup may name different matrices in ${o.buffer}`);
   });
 }
+
+/** Whether a condition holds in one thread alone. */
+const picksOne = (cond: Expr): boolean => cond.kind === "Binary" && ((cond.op === "==" && cond.a.kind === "ThreadIndex" && cond.b.kind === "Const") || (cond.op === "&&" && (picksOne(cond.a) || picksOne(cond.b))));
 
 /** The agreement on a quotient of the thread or warp index, or on its comparison, if these split the block into whole warps or warpgroups. */
 function wholeWarps(e: Expr, scope: Scope): Agreement {

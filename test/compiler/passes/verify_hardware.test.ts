@@ -67,7 +67,7 @@ describe("uses", () => {
     ["a slot that a ring has not", { awaitFull: [invoke("mbarrierWait", onBarrier("full", int(2)), value(int(0)))] }, /leaves the 2 slots of full/],
     ["a copy of another dtype", {}, /keys_map brings bf16 to a buffer of f16/, { shared: first(ringKernel().shared, "keys", { dtype: "f16" }) }],
     ["a copy past its buffer", { copy: fill(sharedAt("keys", int(4097)), int(0), int(0)) }, /leaves the 8192 elements of keys/],
-    ["a copy that is no part of a slot", {}, /boxes of 3072 elements do not fill a slot of 4096 in keys/, { tensorMaps: [{ ...ringKernel().tensorMaps[0]!, box: [64, 48] }] }],
+    ["a copy that is larger than a slot", {}, /a box of 4160 elements does not fit a slot of 4096 in keys/, { tensorMaps: [{ ...ringKernel().tensorMaps[0]!, box: [64, 65] }] }],
     ["slots off the alignment of a copy", { products: [] }, /slots of keys do not all start at multiples of 1024 bytes/, { shared: first(ringKernel().shared, "keys", { offset: 20992 }), sharedBytes: 40960 }],
     ["a matrix off the alignment of its swizzle", {}, /q lies at byte 17536; swizzle 128 needs a multiple of 1024/, { shared: first(ringKernel().shared, "q", { offset: 17536 }), sharedBytes: 20480, barriers: ringKernel().barriers.map((b, i) => ({ ...b, offset: 20000 + 16 * i })) }],
     ["a matrix whose stride breaks the swizzle", { products: product({ ...keys, stride: 512 }) }, /a stride of 512 bytes breaks/],
@@ -88,6 +88,11 @@ describe("uses", () => {
     expect(() => verify(ringKernel(inWarps(binary("==", binary("/", add(thread, int(16)), int(32)), int(1)))))).toThrow(/lanes of a warp/);
     const perWarpgroup = into(multiply, define("group", binary("/", warpIndex, int(4))), ...multiply.body, ifThen(binary("==", i32("group"), int(0)), [invoke("wgmmaFence")]));
     verify(withRoles([perWarpgroup, fetch]));
+  });
+  it("a branch that one thread takes may call its conditions uniform, but holds no barrier", () => {
+    const turn = (...then: readonly LoopStmt[]): LoopKernel => withRoles([multiply, into(fetch, ifThen(binary("==", thread, int(128)), [{ kind: "Variable", name: "at", type: "i32", init: int(0) }, { kind: "Assign", name: "at", value: add(i32("at"), int(1)) }, ifThen(binary("==", i32("at"), int(2)), then, true)]))]);
+    verify(turn());
+    expect(() => verify(turn(barrier))).toThrow(/may not come here/);
   });
   it("loops over a different number of turns in each thread keep barriers out", () => {
     const body = { kind: "While", cond: binary("<", thread, i32("T")), body: [barrier] } as const;
