@@ -41,7 +41,7 @@ export class Lowering {
   /** Where the role that is being written stands in its rings. */
   readonly rings = new Map<string, RingPlace>();
   turns: Turns | undefined;
-  /** One thread runs the role that is being written. */
+  /** What is being written runs in one thread, or in each by itself. */
   alone = false;
   readonly barriers: LoopBarrier[] = [];
   readonly tensorMaps: TensorMap[] = [];

@@ -4,9 +4,9 @@
  */
 import { add, binary, int, mul, select, sub, substitute, variable, type Expr } from "../../ir/expr.ts";
 import type { Persistence, Pipe, PlanStmt } from "../../ir/plan.ts";
-import { hostExpr, type Lowering, type Turns } from "./context.ts";
+import { hostExpr, multipleOf, type Lowering, type Turns } from "./context.ts";
 import { scalarElement } from "./element.ts";
-import { fill, headerWord, placeTurn } from "./rings.ts";
+import { fill, headerScalar, headerWord, placeTurn } from "./rings.ts";
 import { scanThreads } from "./scan.ts";
 
 type Even = Extract<Persistence, { kind: "even" }>;
@@ -66,11 +66,13 @@ export function findShare(ctx: Lowering, p: Even, threads: number, lower: Lower)
   };
   const loop = (write: (item: Expr) => void): void => {
     let name = "";
+    ctx.alone = true; // every thread finds the scalars of items of its own
     const body = ctx.block(() => {
       name = ctx.name("item");
       ctx.facts.learn(name, { min: 0 });
       write(variable("i32", name));
     });
+    ctx.alone = false;
     ctx.emit({ kind: "For", name, lo: first, hi: end, step: 1, unroll: false, together: 4, body });
   };
   const mine = counter("own_units");
@@ -125,7 +127,7 @@ export function sendWork(ctx: Lowering, p: Even, share: Share, body: readonly Pl
       const ends = [add(work.lo, mul(skip, int(p.step))), call("min", work.hi, add(work.lo, mul(stop, int(p.step))))];
       ["from", "to"].forEach((end, i) => {
         ctx.emit({ kind: "Let", name: `${p.index}_${end}`, value: ends[i]! });
-        ctx.facts.learn(`${p.index}_${end}`, { min: 0, multiple: ctx.facts.of(ends[i]!).multiple });
+        ctx.facts.learn(`${p.index}_${end}`, ctx.facts.of(ends[i]!));
       });
       lower(ctx, body);
     });
@@ -147,11 +149,12 @@ export function takeWork(ctx: Lowering, p: Even, pipe: Pipe, body: readonly Plan
     ctx.when(
       binary("!=", working, int(0)),
       () => {
+        const { min, multiple } = ctx.facts.of(p.lo);
         pipe.header.forEach((v, i) => {
-          ctx.emit({ kind: "Let", name: v.name, value: headerWord(ctx, p.pipe, 1 + i) });
+          ctx.emit({ kind: "Let", name: v.name, value: headerScalar(ctx, p.pipe, i, v.type) });
           const grid = ctx.plan.kernel.grid.find((d) => d.index.name === v.name);
           if (grid) ctx.learnGrid(grid);
-          else ctx.facts.learn(v.name, { min: 0, multiple: 1 });
+          else if (v.name === `${p.index}_from`) ctx.facts.learn(v.name, { min, multiple: Math.min(multiple, multipleOf(p.step)) });
         });
         lower(ctx, rest);
       },

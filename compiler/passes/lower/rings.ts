@@ -1,10 +1,10 @@
 /** Rings between roles: the copying role fills slots by TMA, the computing one awaits and releases them. */
 import { byteSize } from "../../../dsl/dtype.ts";
-import { add, binary, convert, int, mul, sub, variable, type Expr } from "../../ir/expr.ts";
+import { add, binary, convert, int, mul, sub, variable, type Expr, type ScalarType } from "../../ir/expr.ts";
 import type { LoopPipe, Operand } from "../../ir/loop.ts";
 import type { HostExpr, TensorMap } from "../../ir/manifest.ts";
 import type { Pipe, PlanStmt, Stage } from "../../ir/plan.ts";
-import type { TileView } from "../../ir/tile.ts";
+import type { ScalarValue, TileView } from "../../ir/tile.ts";
 import type { Lowering, RingPlace } from "./context.ts";
 import { stageBuffer } from "./element.ts";
 
@@ -91,7 +91,7 @@ export function fill(ctx: Lowering, name: string, copies: readonly Copy[], work 
     const words = headerWords(pipe);
     const write = (word: number, v: Expr) => ctx.emit({ kind: "StoreShared", buffer: headerOf(name), index: add(mul(slot, int(words)), int(word)), values: [v] });
     write(0, int(work ? 1 : 0));
-    if (work) pipe.header.forEach((v, i) => write(1 + i, convert("i32", variable(v.type, v.name))));
+    if (work) pipe.header.forEach((v, i) => write(1 + i, toWord(v)));
   }
   const full = barrier(fullOf(name), slot);
   const bytes = copies.reduce((n, c) => n + boxBytes(c.stage), 0);
@@ -121,10 +121,20 @@ export function release(ctx: Lowering, name: string): void {
   advance(ctx, ring);
 }
 
-/** Word `i` of the header in the slot where the role stands; 0 says whether there is work. */
+/** A word of the header in the slot where the role stands; word 0 says whether there is work. */
 export function headerWord(ctx: Lowering, name: string, word: number): Expr {
   const { pipe, slot } = ringAt(ctx, name);
   return { kind: "Shared", type: "i32", buffer: headerOf(name), index: add(mul(slot, int(headerWords(pipe))), int(word)) };
+}
+
+/** Scalars travel as bits. */
+const toWord = ({ name, type }: ScalarValue): Expr => {
+  const v = variable(type, name);
+  return convert("i32", type === "f32" ? { kind: "Call", type: "u32", fn: "bitsOf", args: [v] } : v);
+};
+export function headerScalar(ctx: Lowering, name: string, i: number, type: ScalarType): Expr {
+  const word = headerWord(ctx, name, 1 + i);
+  return type === "f32" ? { kind: "Call", type, fn: "floatOf", args: [convert("u32", word)] } : convert(type, word);
 }
 
 /**

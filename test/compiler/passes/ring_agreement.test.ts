@@ -12,12 +12,12 @@ import { randomBuffers } from "../kernel_cases.ts";
 import { hopper, ringSchedule } from "./small_kernels.ts";
 
 interface Case {
-  readonly kernel: "windows" | "matmul" | "scaledRows";
+  readonly kernel: "windows" | "matmul" | "scaledRows" | "steered";
   readonly spec: unknown;
   readonly tune: Readonly<Record<string, number>>;
   readonly schedule: Schedule;
   readonly dims: Readonly<Record<string, number>>;
-  /** First token and end of each query's window, for "windows". */
+  /** First token and end of each query's window. */
   readonly windows?: readonly (readonly [number, number])[];
   readonly seed: number;
 }
@@ -67,7 +67,7 @@ const windowsCase: fc.Arbitrary<Case> = fc
   .chain((c) =>
     fc.record({
       BT: rowsFor(c.warps),
-      windows: fc.array(fc.tuple(fc.nat(c.tokens - 1), fc.nat(100)), { minLength: c.queries, maxLength: c.queries }),
+      windows: fc.array(fc.tuple(fc.integer({ min: -20, max: c.tokens - 1 }), fc.nat(100)), { minLength: c.queries, maxLength: c.queries }),
     }).map(({ BT, windows }): Case => {
       const { dtype, columns: [BQ, heads], parts, extra, depths, persistent, tokens, queries } = c;
       const brings = { q: depths[0], k: depths[1], ...(extra.includes("w") && { w: depths[0] }), ...(extra.includes("scale") && { scale: depths[1] }) };
@@ -137,4 +137,5 @@ test.each<[string, Case]>([
   ["parts of half a tile of rows", { ...base, tune: { BQ: 2, BT: 128 }, schedule: scores({ mma: { dot: { parts: 4 } } }) }],
   ["swizzled rings behind others in the text", { ...base, tune: { BQ: 2, BT: 64 }, schedule: scores({ brings: { q: 1, w: 1, k: 3, scale: 3 } }) }],
   ["windows that are all empty", { ...base, tune: { BQ: 2, BT: 64 }, windows: base.windows.map(([first]) => [first, first] as const), schedule: scores({ persistent: { even: "tb" } }) }],
+  ["scalars of all types in a header, and windows that start before the first token", { kernel: "steered", spec: undefined, tune: {}, schedule: ringSchedule({ warps: 4, brings: { x: 2, w: 2 }, persistent: { even: "tb" } }), dims: { Q: 5, T: 90 }, windows: [[-40, 80], [-3, -1], [7, 90], [5, 5], [80, 85]], seed: 1 }],
 ])("%s", (_, c) => agree(c));

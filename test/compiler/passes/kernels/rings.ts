@@ -72,3 +72,50 @@ export const scaledRows = ({ rows, columns }: { readonly rows: number; readonly 
       store(a.total.tile({}), total);
     },
   });
+
+/** Scalars of all types on their way to a loop whose iterations are dealt out, in windows that may start before the first token. */
+export const steered = kernel("steered", {
+  args: {
+    x: input("f32", { t: "T" }),
+    w: input("f32", { q: "Q", h: 4 }),
+    first: input("i32", { q: "Q" }),
+    last: input("i32", { q: "Q" }),
+    y: output("f32", { q: "Q", t: "T" }),
+  },
+  tune: {},
+  grid: (a) => ({ q: each(a.w.size.q) }),
+  body(a, {}, { q }) {
+    const lo = scalar(load(a.first.tile({ q })));
+    const hi = scalar(load(a.last.tile({ q })));
+    const peak = scalar(max(load(a.w.tile({ q })), "h"));
+    const w = load(a.w.tile({ q }));
+    const flip = lo < 0;
+    for (const tb of blocks("t", lo, hi, 32)) {
+      const x = load(a.x.tile({ t: tb }));
+      store(a.y.tile({ q, t: tb }), map([x, sum(w, "h")], (x, w) => (flip ? -x : x) * peak + w));
+    }
+  },
+});
+
+/** Loops that carry scalars: one steers copies, one does not; a branch decides whether a tile is brought at all. */
+export const carried = kernel("carried", {
+  args: { x: input("f32", { t: "T" }), skip: input("i32", { n: "N" }), y: output("f32", { n: "N", t: 64 }), count: output("f32", { n: "N" }) },
+  tune: {},
+  grid: (a) => ({ n: each(a.skip.size.n) }),
+  body(a, {}, { n }) {
+    const skip = scalar(load(a.skip.tile({ n })));
+    let at = 0;
+    let brought = 0;
+    let total = full({ t: 64 }, 0);
+    for (const i of each(6)) {
+      if ((i & 3) !== skip) {
+        const x = load(a.x.tile({ t: { axis: "t", start: at, size: 64 } }));
+        total = map([total, x], (t, x) => t + x);
+        brought = brought + 1;
+      }
+      at = at + 8 + (skip & 1);
+    }
+    store(a.y.tile({ n }), total);
+    store(a.count.tile({ n }), full({}, brought));
+  },
+});
