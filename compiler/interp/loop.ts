@@ -1,14 +1,17 @@
 /**
  * A simulated machine that runs Loop IR: what a generated kernel does, without a GPU and with every mistake called out.
  *
- * Blocks run one after another. The threads of a block run in a random order from one meeting point to the next: a barrier, or an
- * instruction of a warp or block. f32 operations round each result, integers wrap. The machine raises a MachineFault for
- *   - reads of shared memory, registers or outputs that nothing has written,
- *   - two threads on one shared element without a barrier between, one of them writing (atomic additions among themselves are fine),
+ * Blocks run one after another. The threads of a block run in a random order from one meeting point to the next: a barrier, a wait, or an
+ * instruction of a warp, warpgroup or block. Copies and matrix products that the hardware makes on its own time land at random moments in
+ * between. f32 operations round each result, integers wrap. The machine raises a MachineFault for
+ *   - reads of shared memory, registers or outputs that nothing has written, or of slots that were handed back,
+ *   - two actors on one shared element with nothing to order them, one of them writing (atomic additions among themselves are fine),
  *   - two blocks or unordered threads that leave different values in one element of a param, or exchange data through one,
  *   - accesses out of range, or less aligned than they claim,
- *   - barriers and warp instructions that some of their threads do not reach, and uniform values that differ,
- *   - asynchronous copies that are read before their wait (by others: before the barrier after it) or never waited for.
+ *   - barriers and joint instructions that some of their threads do not reach, and uniform values that differ,
+ *   - hardware barriers that get arrivals or bytes that they do not count, and waits that nobody ends,
+ *   - asynchronous copies and products that are used before their wait, or never waited for; registers that products still use,
+ *   - copies and products that meet what ordinary instructions wrote, with no proxy fence between.
  */
 import { round } from "../../dsl/dtype.ts";
 import type { Instruction, LaneOperand } from "../ir/instruction.ts";

@@ -25,6 +25,9 @@ export function compileThread(kernel: LoopKernel, instructions: ReadonlyMap<stri
   return new Compiler(kernel, instructions).compile();
 }
 
+/** Of a loop without a count: more are a mistake. */
+const mostTurns = 1_000_000;
+
 type CallStmt = Extract<LoopStmt, { kind: "Call" }>;
 
 /** Every call, also those in nested statements. */
@@ -115,7 +118,7 @@ class Compiler {
         return;
       }
       case "While":
-        out.push(`while (${this.#expr(s.cond)}) {`);
+        out.push(`for (let turns = 0; ${this.#expr(s.cond)}; turns++) { if (turns === ${mostTurns}) machine.fault("deadlock", ${this.#site()}, "a loop has taken ${mostTurns} turns and does not end");`);
         this.#body(s.body);
         out.push("}");
         return;

@@ -7,7 +7,8 @@ import type { Operand } from "./loop.ts";
 
 /**
  * Order class of an instruction's effects. What a `cpAsync` record writes to shared memory arrives when the thread executes a
- * `cpAsync` record that writes nothing, and other threads see it after the next barrier.
+ * `cpAsync` record that writes nothing, and other threads see it after the next barrier. `tma` and `wgmma` records run on their own time until
+ * a wait; compiler/interp/loop_instructions.ts lists the names whose meaning is the machine's own.
  */
 export type Timeline = "inOrder" | "cpAsync" | "tma" | "wgmma";
 

@@ -206,5 +206,7 @@ describe("roles", () => {
     ];
     const kernel = roles([], [], { body, blocks: { op: "min", args: ["multiprocessors", 100] } });
     expect(outcome(kernel)).toEqual({ y: sequence(128, (i) => (i < 7 ? i % 3 : -1)) });
+    const endless = { kind: "While", cond: binary("<", thread, int(1)), body: [] } as const;
+    expect(outcome(roles([], [], { body: [endless] }))).toMatch(/^\[deadlock\] ring: a loop has taken 1000000 turns/);
   });
 });
