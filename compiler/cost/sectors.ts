@@ -30,26 +30,32 @@ export interface Interval {
 /** Marks the elements of `elementBytes` in a box of a field, cut at the borders of its axes. */
 export function touch(sectors: Uint8Array, { axes, offset }: FieldMemory, box: readonly Interval[], elementBytes: number): void {
   // the innermost axes that are one run of bytes
-  let [run, first, outer] = [elementBytes, offset, axes.length];
+  let run = elementBytes;
+  let first = offset;
+  let outer = axes.length;
   while (outer > 0) {
     const { size, stride } = axes[outer - 1]!;
     if (stride !== run) break;
     const { start, count } = box[outer - 1]!;
-    const [lo, hi] = [Math.max(0, start), Math.min(size, start + count)];
+    const lo = Math.max(0, start);
+    const hi = Math.min(size, start + count);
     if (hi <= lo) return;
     outer--;
     first += lo * stride;
     run = (hi - lo) * stride;
     if (hi - lo < size) break;
   }
-  const mark = (axis: number, byte: number): void => {
-    if (axis === outer) {
-      sectors.fill(1, Math.floor(byte / sectorBytes), Math.ceil((byte + run) / sectorBytes));
-      return;
-    }
-    const { size, stride } = axes[axis]!;
-    const { start, count } = box[axis]!;
-    for (let i = Math.max(0, start); i < Math.min(size, start + count); i++) mark(axis + 1, byte + i * stride);
-  };
-  mark(0, first);
+  mark(sectors, axes, box, 0, outer, first, run);
+}
+
+/** Marks `run` bytes at every place of the axes from `axis` to `outer`; a plain function, for gathers call it for millions of rows. */
+function mark(sectors: Uint8Array, axes: FieldMemory["axes"], box: readonly Interval[], axis: number, outer: number, byte: number, run: number): void {
+  if (axis === outer) {
+    sectors.fill(1, Math.floor(byte / sectorBytes), Math.ceil((byte + run) / sectorBytes));
+    return;
+  }
+  const { size, stride } = axes[axis]!;
+  const { start, count } = box[axis]!;
+  const end = Math.min(size, start + count);
+  for (let i = Math.max(0, start); i < end; i++) mark(sectors, axes, box, axis + 1, outer, byte + i * stride, run);
 }

@@ -279,11 +279,14 @@ function gather(op: Extract<TileOp, { kind: "Gather" }>, cx: Walk): Step {
   const orders = picks.map((p) => positionsOf(p.index.axes, picks[0]!.index.axes));
   return (state) => {
     const placed = box(state);
-    for (let j = 0; j < orders[0]!.length; j++) {
-      picks.forEach((p, i) => {
-        placed[p.coord]!.start = state.tiles[p.index.id]![orders[i]![j]!]!;
-        placed[p.coord]!.count = 1;
-      });
+    const picked = picks.map((p, i) => ({ interval: placed[p.coord]!, values: state.tiles[p.index.id]!, order: orders[i]! }));
+    for (const { interval } of picked) interval.count = 1;
+    const rows = orders[0]!.length;
+    for (let j = 0; j < rows; j++) {
+      for (let i = 0; i < picked.length; i++) {
+        const { interval, values, order } = picked[i]!;
+        interval.start = values[order[j]!]!;
+      }
       touch(sectors, memory, placed, bytes);
     }
   };
