@@ -42,8 +42,7 @@ export function touch(sectors: Uint8Array, { axes, offset }: FieldMemory, box: r
     if (hi <= lo) return;
     outer--;
     first += lo * stride;
-    run = (hi - lo) * stride;
-    if (hi - lo < size) break;
+    run = (hi - lo) * stride; // shorter than the next stride where the axis is not covered whole
   }
   mark(sectors, axes, box, 0, outer, first, run);
 }

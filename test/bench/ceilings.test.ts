@@ -27,6 +27,7 @@ describe("on a fake device", () => {
     expect(launches.findIndex((l) => l.includes("scramble"))).toBeLessThan(launches.findIndex((l) => l.includes("read")));
     for (const rate of [read, copy, tensor.e4m3!.queued, tensor.e4m3!.sustained, tensor.bf16!.queued]) expect(rate).toBeGreaterThan(0);
     expect(tensor.e4m3!.single).toBeUndefined();
+    expect(copy / read).toBeCloseTo(2); // as many launches, and each byte is read and written
     // the same launches as those of e4m3, and half as deep: a fake launch takes its number of microseconds
     expect(tensor.bf16!.queued! / tensor.e4m3!.queued!).toBeCloseTo(0.5);
     device.close();

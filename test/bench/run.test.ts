@@ -85,6 +85,12 @@ describe.each(names)("%s", (problem) => {
   });
 });
 
+test("each request of decode reads records of its own", () => {
+  const { inputs } = problems.sparse_mla_decode.prepare(tiny, { B: 3, N: 24 }, "normal");
+  const idx = new Int32Array(inputs.idx!.buffer);
+  idx.forEach((slot, i) => expect(Math.floor(slot / 24)).toBe(Math.floor(i / (tiny.topK * tiny.nextN))));
+});
+
 describe("figures", () => {
   test("rates are those of what the result needs, and of the bytes that are touched", async () => {
     const { flops, tflops, terabytes, cost, roofline, ofCeiling, sets } = figuresOf(await run(caseOf("indexer_logits"), eagerDevice(tiny, { median: 50 })));

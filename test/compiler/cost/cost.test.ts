@@ -68,7 +68,7 @@ describe("bytes are those that the interpreter touches", { timeout: 60_000 }, ()
   });
 
   const file = join(import.meta.dirname, "kernels.ts");
-  test.each(["backwards", "gaps", "band", "ragged"])("%s", async (exportName) => {
+  test.each(["backwards", "gaps", "band", "sometimes", "ragged"])("%s", async (exportName) => {
     const kernel = await readKernel({ file, exportName, skipTypes: true });
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 200 }), fc.integer({ min: 0, max: 9 }), fc.nat(), (R, C, gap, seed) =>
@@ -98,6 +98,12 @@ describe("by hand", () => {
     expect(cost).toMatchObject({ gemmFlops: { f32: trips * 2 * 8 * 16 }, otherFlops: trips * (8 + 2 * 8), assumed: [] });
     expect(cost.readBytes).toEqual({ n: 32, w: 8 * 80, x: 64 + 64 + 128 + 160 }); // 80 bytes of a row at most
     expect([gemmFlopsOf(cost), bytesOf(cost)]).toEqual([trips * 256, 32 + 640 + 416 + 4 * 32]);
+  });
+
+  test("a branch counts where it is taken", async () => {
+    const kernel = await readKernel({ file: join(import.meta.dirname, "kernels.ts"), exportName: "sometimes", skipTypes: true });
+    const cost = costOf(kernel, { n: words(0, 4, 3, 9) }, { R: 4, C: 16, xPitch: 16 });
+    expect(cost).toMatchObject({ gemmFlops: { f32: 2 * 2 * 8 * 16 }, readBytes: { n: 32, x: 2 * 64, w: 256 }, writtenBytes: { y: 2 * 32 } });
   });
 
   test("logits of a causal window: whole tiles of products, each byte of the keys once", async () => {

@@ -37,6 +37,19 @@ export const band = kernel("band", {
   },
 });
 
+/** Products of the rows that say so: the branch moves no tile. */
+export const sometimes = kernel("sometimes", {
+  args: { ...args, w: input("bf16", { o: 8, c: "C" }) },
+  tune: {},
+  grid: (a) => ({ r: each(a.x.size.r) }),
+  body(a, _tune, { r }) {
+    if (scalar(load(a.n.tile({ r }))) > 3) {
+      const c = { axis: "c", start: 0, size: 16 } as const;
+      store(a.y.tile({ r }), rename(gemm(load(a.w.tile({ c })), load(a.x.tile({ r, c })), "c"), { o: "c" }));
+    }
+  },
+});
+
 /** As many columns as each row says, in a product whose other side every row reads anew. */
 export const ragged = kernel("ragged", {
   args: { ...args, w: input("bf16", { o: 8, c: "C" }) },
