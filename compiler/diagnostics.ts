@@ -72,6 +72,7 @@ export const templates = {
   },
   "E-SUBSET-11": { message: "{fn} returns {what}, not a number" },
   "E-SUBSET-12": { message: "\"{name}\" cannot be assigned", hint: "declare it with let" },
+  "E-SUBSET-13": { message: "items are added to the bag \"{name}\" after it was looked at", hint: "make another bag" },
 
   "E-AXIS-01": { message: "{op}: the tile has no axis \"{axis}\", its axes are {axes}" },
   "E-AXIS-02": { message: "{op}: axis \"{axis}\" has {a} positions in one operand and {b} in another" },
@@ -89,6 +90,12 @@ export const templates = {
     hint: "a variable keeps its axes",
   },
   "E-AXIS-13": { message: "gather: axis \"{axis}\" is picked and selected", hint: "leave \"{axis}\" out of tile({ … })" },
+
+  "E-AXIS-14": {
+    message: "{op}: axis \"{axis}\" has no order, so the result would differ from run to run",
+    hint: "items of a bag can be mapped, counted, marked in a bitmap, added to a bag, or reduced by max, min and sums of integers",
+  },
+  "E-AXIS-15": { message: "gatherRuns: axis \"{axis}\" is not cut to a range", hint: "tile({ {axis}: { axis: \"{axis}\", start: 0, size: 4 } }) makes runs of four" },
 
   "E-DTYPE-01": { message: "{op} mixes i32 and u32", hint: "`x >>> 0` makes a u32, `x | 0` an i32" },
   "E-DTYPE-02": { message: "/ on integers ({type})", hint: "use div(a, b), which truncates" },

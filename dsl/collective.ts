@@ -1,15 +1,20 @@
 /** Operations in which all elements of a block take part in turn: counting and ordered appending. They are what selection is made of. */
+import { markedIn, requireMask, type Bitmap } from "./bitmap.ts";
 import { writeElement, type DType } from "./dtype.ts";
-import { arrange, describe, describeBlock, isBlock, makeTile } from "./tile.ts";
-import type { AnyTile, Tile, View } from "./types.ts";
+import { arrange, describe, makeTile } from "./tile.ts";
+import type { Tile, View } from "./types.ts";
+import { requireOrder } from "./unordered.ts";
 import { insideBox, shapeOf, writable, type Storable } from "./view.ts";
 
 /** Counters of a block, all zero at first. */
 export interface Histogram {
   /** Adds one to the counter of each element's bin wherever `keep` holds. A bin outside [0, bins) is a RangeError. */
   add<A extends string>(bin: Tile<"u32" | "i32", A>, keep: Tile<"bool", NoInfer<A>>): void;
-  /** The largest bin such that it and those above count at least `want` elements (0 if there is none), and the count strictly above it. */
-  find(want: number): { readonly bin: number; readonly above: number };
+  /**
+   * The largest bin such that it and those above count at least `want` elements (0 if there is none), the count strictly above it, and
+   * the count of the bin itself.
+   */
+  find(want: number): { readonly bin: number; readonly above: number; readonly inBin: number };
   /** The counters as a tile of one axis. */
   counts<N extends string>(axis: N): Tile<"u32", N>;
 }
@@ -33,10 +38,10 @@ export function histogram(bins: number): Histogram {
       let above = 0;
       for (let bin = bins - 1; bin > 0; bin--) {
         const reached = above + counters[bin]!;
-        if (reached >= want) return { bin, above };
+        if (reached >= want) return { bin, above, inBin: counters[bin]! };
         above = reached;
       }
-      return { bin: 0, above };
+      return { bin: 0, above, inBin: counters[0]! };
     },
     counts: (axis) => makeTile("u32", [axis], { [axis]: bins }, counters.slice()),
   };
@@ -46,6 +51,8 @@ export function histogram(bins: number): Histogram {
 export interface Append<D extends DType> {
   /** Appends the kept elements of a tile of one axis in the order of that axis. What does not fit the view is dropped. */
   push<J extends string>(tile: Tile<Storable<D>, J>, keep: Tile<"bool", NoInfer<J>>): void;
+  /** Appends `start + p` for every marked position p, ascending, of a bitmap whose marks all lie below `limit` (default: its size). */
+  pushMarked(marks: Bitmap, start: number, limit?: number): void;
   /** Writes `value` to every position behind the elements appended so far. */
   fill(value: number): void;
   /** Elements appended so far, at most the view's extent. */
@@ -71,9 +78,17 @@ export function append<D extends DType, A extends string>(view: View<D, A>): App
       if (tile.axes.length !== 1) throw new TypeError(`append.push: ${describe(tile)} has no single order. Push tiles of one axis.`);
       writable("append.push", view, tile.dtype);
       requireMask("append.push", tile, keep);
+      requireOrder("append.push", tile, tile.axes);
       tile.data.forEach((value, i) => {
         if (keep.data[i] !== 0 && count < capacity) write(count++, value);
       });
+    },
+    pushMarked(marks, start, limit = Infinity) {
+      if (view.dtype !== "i32") throw new TypeError(`append.pushMarked: positions are i32 and do not go into ${view.dtype} elements.`);
+      for (const p of markedIn(marks)) {
+        if (p >= limit) throw new RangeError(`append.pushMarked: position ${p} is marked, which is not below the limit ${limit}.`);
+        if (count < capacity) write(count++, start + p);
+      }
     },
     fill(value) {
       for (let position = count; position < capacity; position++) write(position, value);
@@ -82,11 +97,4 @@ export function append<D extends DType, A extends string>(view: View<D, A>): App
       return count;
     },
   };
-}
-
-function requireMask(operation: string, tile: AnyTile, keep: AnyTile): void {
-  if (keep.dtype === "bool" && isBlock(keep, tile.axes, tile.shape)) return;
-  throw new TypeError(
-    `${operation}: keep is ${describe(keep)} but must be a bool tile ${describeBlock(tile.axes, tile.shape)}. Make it with mask.`,
-  );
 }

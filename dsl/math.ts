@@ -57,6 +57,21 @@ export function popcount(x: number): number {
   const nibbles = (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);
   return Math.imul((nibbles + (nibbles >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }
+/**
+ * The place of an f32 in the order -inf < … < -0 = +0 < … < +inf, as a u32; a NaN goes before all, at 0. Where floats are those of IEEE 754,
+ * a condition `orderedKey(x) > key` costs one comparison of floats.
+ */
+export function orderedKey(x: number): number {
+  const bits = bitsOf(x);
+  const magnitude = (bits << 1) >>> 0;
+  if (magnitude > 0xff000000) return 0;
+  if (magnitude === 0) return 0x80000000;
+  return (bits >>> 31 === 1 ? ~bits : bits | 0x80000000) >>> 0;
+}
+/** The f32 at a place of `orderedKey`; +0 for the zeros, NaN where no number lies. */
+export const orderedValue = (key: number): number => floatOf((key >>> 31 === 1 ? key ^ 0x80000000 : ~key) >>> 0);
+/** Number of zeros above the highest one of the 32 bits of an integer. */
+export const clz32 = (x: number): number => Math.clz32(x);
 export const exp = (x: number): number => Math.exp(x);
 export const exp2 = (x: number): number => 2 ** x;
 export const log = (x: number): number => Math.log(x);
@@ -106,6 +121,9 @@ export const scalarFunctions: readonly ScalarFunction[] = [
   row("bitsOf", bitsOf, ["f32"], "u32", 0),
   row("floatOf", floatOf, ["u32"], "f32", 0),
   row("popcount", popcount, ["integer"], "integer", 0),
+  row("clz32", clz32, ["integer"], "integer", 0),
+  row("orderedKey", orderedKey, ["f32"], "u32", 0),
+  row("orderedValue", orderedValue, ["u32"], "f32", 0),
 ];
 
 /** A scalar function of the author's that can travel as a value (in a spec) and still be found in the source by its name. */

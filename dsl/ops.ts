@@ -2,6 +2,7 @@
 import { round, type DType } from "./dtype.ts";
 import { describe, extents, forRows, jointShape, makeTile, product, requireAxis, roundAll, stridesOf, type Shape } from "./tile.ts";
 import type { AnyTile, Only, Range, Tile, TileType } from "./types.ts";
+import { requireOrder, type Ordered } from "./unordered.ts";
 
 // ---- Making tiles ----------------------------------------------------------------------------------------------------------------------
 
@@ -32,8 +33,9 @@ export function cast<D extends DType, A extends string>(dtype: D, tile: Tile<Til
 }
 
 /** Positions [lo, hi) of one axis. The bounds are compile-time constants. */
-export function slice<D extends TileType, A extends string>(tile: Tile<D, A>, axis: NoInfer<A>, lo: number, hi: number): Tile<D, A> {
+export function slice<D extends TileType, A extends string>(tile: Tile<D, A>, axis: NoInfer<Ordered<A>>, lo: number, hi: number): Tile<D, A> {
   requireAxis("slice", tile, axis);
+  requireOrder("slice", tile, [axis]);
   if (!(Number.isInteger(lo) && Number.isInteger(hi) && 0 <= lo && lo < hi && hi <= tile.shape[axis])) {
     throw new RangeError(
       `slice: [${lo}, ${hi}) is not a part of axis "${axis}" of ${describe(tile)}. The bounds need 0 <= lo < hi <= ${tile.shape[axis]}.`,
@@ -59,6 +61,7 @@ export function rename<D extends TileType, A extends string, const M extends { r
 ): Tile<D, Renamed<A, M>> {
   const renames = names as Readonly<Record<string, string>>;
   for (const axis of Object.keys(renames)) requireAxis("rename", tile, axis);
+  requireOrder("rename", tile, Object.keys(renames));
   const axes = tile.axes.map((a) => renames[a] ?? a) as Renamed<A, M>[];
   const twice = axes.find((a, i) => axes.indexOf(a) !== i);
   if (twice !== undefined) {

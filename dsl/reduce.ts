@@ -3,6 +3,7 @@ import { isFloat, type FloatType } from "./dtype.ts";
 import { arrange, describe, describeBlock, extents, isBlock, jointShape, makeTile } from "./tile.ts";
 import { product, requireAxis, roundAll, type Shape } from "./tile.ts";
 import type { AnyTile, Tile, TileType } from "./types.ts";
+import { dependsOnOrder, requireOrder, type Ordered } from "./unordered.ts";
 
 /** Floats reduce to f32, truth values to i32, integers stay. */
 export type Reduced<D extends TileType> = D extends FloatType ? "f32" : D extends "bool" ? "i32" : D;
@@ -15,6 +16,12 @@ const steps: Readonly<Record<ReduceFn, { readonly start: number; readonly step: 
   sum: { start: 0, step: (running, x) => running + x },
   max: { start: -Infinity, step: (running, x) => (x > running ? x : running) },
   min: { start: Infinity, step: (running, x) => (x < running ? x : running) },
+};
+
+const ofNothing: Readonly<Record<ReduceFn, Readonly<Record<"f32" | "i32" | "u32", number>>>> = {
+  sum: { f32: 0, i32: 0, u32: 0 },
+  max: { f32: -Infinity, i32: -(2 ** 31), u32: 0 },
+  min: { f32: Infinity, i32: 2 ** 31 - 1, u32: 2 ** 32 - 1 },
 };
 
 /** Sum along axes. Floats are added in f64 and rounded to f32 once; integers wrap around. */
@@ -39,23 +46,26 @@ function reduce<D extends TileType, A extends string, K extends A>(
   over: K | readonly K[],
 ): Tile<Reduced<D>, Exclude<A, K>> {
   const gone = axisList(fn, [tile], over);
+  if (dependsOnOrder(fn, tile)) requireOrder(fn, tile, gone);
   const kept = tile.axes.filter((a): a is Exclude<A, K> => !gone.some((g) => g === a));
   const from = arrange(tile, [...kept, ...gone]);
   const count = product(extents(gone, tile.shape));
-  const out = new Float64Array(from.length / count);
-  const { start, step } = steps[fn];
+  const out = new Float64Array(product(extents(kept, tile.shape)));
+  const dtype = reducedType(tile.dtype);
+  const { step } = steps[fn];
+  const start = count > 0 ? steps[fn].start : ofNothing[fn][dtype as "f32" | "i32" | "u32"]; // a bag may be empty
   for (let i = 0, at = 0; i < out.length; i++) {
     let running = start;
     for (const end = at + count; at < end; at++) running = step(running, from[at]!);
     out[i] = running;
   }
-  const dtype = reducedType(tile.dtype);
   return makeTile(dtype, kept, tile.shape, roundAll(dtype, out));
 }
 
 /** Running reduction along one axis, the element itself included. */
-export function scan<D extends TileType, A extends string>(tile: Tile<D, A>, axis: NoInfer<A>, fn: ReduceFn = "sum"): Tile<Reduced<D>, A> {
+export function scan<D extends TileType, A extends string>(tile: Tile<D, A>, axis: NoInfer<Ordered<A>>, fn: ReduceFn = "sum"): Tile<Reduced<D>, A> {
   requireAxis("scan", tile, axis);
+  requireOrder("scan", tile, [axis]);
   const axes = [...tile.axes.filter((a) => a !== axis), axis];
   const from = arrange(tile, axes);
   const out = new Float64Array(from.length);
@@ -83,6 +93,7 @@ export function gemm<A extends string, B extends string, K extends A & B>(
   for (const operand of [a, b]) requireFloat(operand);
   const shape = jointShape("gemm", [a, b]);
   const inner: readonly string[] = axisList("gemm", [a, b], over);
+  requireOrder("gemm", a, inner);
   const axesOfA: readonly string[] = a.axes;
   const axesOfB: readonly string[] = b.axes;
   const batch = axesOfA.filter((x) => axesOfB.includes(x) && !inner.includes(x));

@@ -52,6 +52,35 @@ export function gather<D extends DType, A extends string, K extends A, J extends
 }
 
 /**
+ * Picks runs along one axis of a view that is cut to a range there: result[j, t, rest] = view[start[j] + t, rest], t over the range.
+ * Elements outside the tensor are zeros. Result axes: those of the index tile, then the view's.
+ */
+export function gatherRuns<D extends DType, A extends string, K extends A, J extends string>(
+  view: View<D, A>,
+  starts: { readonly [P in K]: Tile<"i32", J> },
+): Tile<D, J | A> {
+  const tensor = readable("gatherRuns", view);
+  const [pick, ...more] = Object.entries<Tile<"i32", J>>(starts);
+  if (!pick || more.length > 0) throw new TypeError("gatherRuns: give one index tile, for the axis that the runs lie along.");
+  const [axis, index] = pick;
+  const range = view.selection[axis];
+  if (typeof range !== "object") throw new TypeError(`gatherRuns: axis "${axis}" is not cut to a range, which says how long a run is.`);
+  if (index.dtype !== "i32") throw new TypeError(`gatherRuns: the index of "${axis}" is ${describe(index)}, not i32. Give map the dtype "i32".`);
+  const clash = (index.axes as readonly string[]).find((a) => (view.axes as readonly string[]).includes(a));
+  if (clash !== undefined) throw new TypeError(`gatherRuns: the result would have axis "${clash}" twice. Rename the index tile's.`);
+  const run = shapeOf(view);
+  const shape = { ...run, ...index.shape };
+  const size = product(extents(view.axes, run));
+  const data = new Float64Array(index.data.length * size);
+  index.data.forEach((start, j) => {
+    const at = { ...view, selection: { ...view.selection, [axis]: { ...range, start: range.start + start } } };
+    const box = insideBox(tensor, at, view.axes, run);
+    if (box) readBox(tensor, box, 0, data, j * size);
+  });
+  return makeTile(view.dtype, [...index.axes, ...view.axes], shape, data);
+}
+
+/**
  * Writes a tile to the positions of a view, rounded to the tensor's dtype. The tile has exactly the view's axes, in any order.
  * Positions outside the tensor, and those where `keep` is false, keep their bytes.
  */

@@ -3,7 +3,7 @@ import { type Expr, visitExpr } from "../ir/expr.ts";
 import type { Carried, TileOp, TileStmt, TileValue, TileView } from "../ir/tile.ts";
 import { inputsOf, statements } from "../ir/walk.ts";
 
-/** Scalars by name; tiles by number, histograms and lists by name, each behind a mark of its own. */
+/** Scalars by name; tiles by number, collectives and lists by name, each behind a mark of its own. */
 export type Key = string;
 export const tileKey = (t: Pick<TileValue, "id">): Key => `#${t.id}`;
 const resourceKey = (name: string): Key => `@${name}`;
@@ -11,7 +11,7 @@ const resourceKey = (name: string): Key => `@${name}`;
 export interface Flow {
   /** Values that control flow and places depend on. */
   readonly needed: ReadonlySet<Key>;
-  /** Values that depend on products, histograms or lists, which are not run. */
+  /** Values that depend on products, histograms, bags, bitmaps or lists, which are not run. */
   readonly opaque: ReadonlySet<Key>;
   /** What is made from each value. */
   readonly readers: ReadonlyMap<Key, readonly Key[]>;
@@ -29,7 +29,7 @@ export function flowOf(body: readonly TileStmt[]): Flow {
     }
   }
   const computed = all.flatMap((s) => {
-    if (s.kind === "Histogram" || s.kind === "Append") return [resourceKey(s.name)];
+    if (s.kind === "Histogram" || s.kind === "Append" || s.kind === "Bag" || s.kind === "Bitmap") return [resourceKey(s.name)];
     return s.kind === "Define" && s.op.kind === "Gemm" ? [tileKey(s.value)] : [];
   });
   const opaque = reachedFrom(computed, readers);
@@ -95,7 +95,15 @@ function dependenciesOf(s: TileStmt): readonly (readonly [Key, readonly Key[]])[
     case "HistogramAdd":
       return [[resourceKey(s.histogram), [tileKey(s.bin), tileKey(s.keep)]]];
     case "HistogramFind":
-      return [s.bin, s.above].map((v) => [v.name, [resourceKey(s.histogram), ...variablesOf(s.want)]] as const);
+      return [s.bin, s.above, s.inBin].map((v) => [v.name, [resourceKey(s.histogram), ...variablesOf(s.want)]] as const);
+    case "BagAdd":
+      return [[resourceKey(s.bag), [...s.items, s.keep].map(tileKey)]];
+    case "BagCount":
+      return [[s.scalar.name, [resourceKey(s.bag)]]];
+    case "BitmapAdd":
+      return [[resourceKey(s.bitmap), [tileKey(s.position), tileKey(s.keep)]]];
+    case "AppendMarked":
+      return [[resourceKey(s.append), [resourceKey(s.bitmap), ...variablesOf(s.start)]]];
     case "AppendPush":
       return [[resourceKey(s.append), [tileKey(s.of), tileKey(s.keep)]]];
     case "AppendCount":
@@ -107,7 +115,7 @@ function dependenciesOf(s: TileStmt): readonly (readonly [Key, readonly Key[]])[
 
 const keysOf = <V>(c: Carried<V>, key: (v: V) => Key) => ({ param: key(c.param), init: key(c.init), next: key(c.next), result: key(c.result) });
 
-/** Uniform scalars that an op reads, and its histogram. */
+/** Uniform scalars that an op reads, and its histogram or bag. */
 function scalarsOf(op: TileOp): readonly Key[] {
   switch (op.kind) {
     case "Load":
@@ -122,6 +130,8 @@ function scalarsOf(op: TileOp): readonly Key[] {
       return variablesOf(op.body).filter((name) => !op.params.includes(name));
     case "Counts":
       return [resourceKey(op.histogram)];
+    case "Items":
+      return [resourceKey(op.bag)];
     default:
       return [];
   }

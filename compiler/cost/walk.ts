@@ -41,7 +41,7 @@ export function walk(kernel: TileKernel, buffers: Buffers, dims: Dims, count: Co
   const run = compileBody(program, { slot, memory, buffers, flow: flowOf(program), filled, spread: [], count });
   const scalars: number[] = [];
   for (const { name } of kernel.dims) scalars[slot(name)] = dims[name]!;
-  run({ tiles: [], scalars, histograms: new Map(), appends: new Map(), weight: 1, trips: new Map() });
+  run({ tiles: [], scalars, histograms: new Map(), bags: new Map(), bitmaps: new Map(), appends: new Map(), weight: 1, trips: new Map() });
 }
 
 /** A dimension of the grid as a loop. */
@@ -279,13 +279,16 @@ function gather(op: Extract<TileOp, { kind: "Gather" }>, cx: Walk): Step {
   const orders = picks.map((p) => positionsOf(p.index.axes, picks[0]!.index.axes));
   return (state) => {
     const placed = box(state);
-    const picked = picks.map((p, i) => ({ interval: placed[p.coord]!, values: state.tiles[p.index.id]!, order: orders[i]! }));
-    for (const { interval } of picked) interval.count = 1;
+    const picked = picks.map((p, i) => {
+      const [interval, isRun] = [placed[p.coord]!, view.coords[p.coord]!.kind === "Block"];
+      if (!isRun) interval.count = 1;
+      return { interval, from: isRun ? interval.start : 0, values: state.tiles[p.index.id]!, order: orders[i]! };
+    });
     const rows = orders[0]!.length;
     for (let j = 0; j < rows; j++) {
       for (let i = 0; i < picked.length; i++) {
-        const { interval, values, order } = picked[i]!;
-        interval.start = values[order[j]!]!;
+        const { interval, from, values, order } = picked[i]!;
+        interval.start = from + values[order[j]!]!;
       }
       touch(sectors, memory, placed, bytes);
     }

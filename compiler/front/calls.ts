@@ -1,6 +1,7 @@
 /** Calls: helpers are inlined, operations of the language become IR, everything else is called as the JavaScript function that it is. */
 import { CompileError, diagnostic, type Span } from "../diagnostics.ts";
 import type { Expr, ScalarType } from "../ir/expr.ts";
+import { collectives, methodsOf } from "./collectives.ts";
 import type { Evaluator } from "./evaluate.ts";
 import { readKernelCall } from "./kernel.ts";
 import { bindList } from "./patterns.ts";
@@ -8,8 +9,8 @@ import { callExpr, callPlain, isScalarFunction, toExpr } from "./scalar.ts";
 import { childOf, labelOf, type Naming, noName, type Scope, within } from "./scope.ts";
 import { run } from "./statements.ts";
 import type { Expression, FunctionExpression } from "./syntax.ts";
-import { appendMethods, type Call, histogramMethods, operations, tileOfGlobal } from "./tile_ops.ts";
-import { type Closure, describeValue, isScalar, kind, leavesOf, type Operation, refOf, scalarRef, type Value } from "./value.ts";
+import { type Call, operations, tileOfGlobal } from "./tile_ops.ts";
+import { type Closure, describeValue, isScalar, kind, leavesOf, asCollective, type Operation, refOf, scalarRef, type Value } from "./value.ts";
 
 /** Operations that emit nothing, so that they may stand anywhere. */
 const silent = new Set(["blocks", "each"]);
@@ -32,7 +33,7 @@ export function evaluateCall(ev: Evaluator, e: Extract<Expression, { kind: "Call
   const ref = refOf(callee);
   if (ref?.[kind] === "Operation") {
     // arguments without a name of their own are named after what the result goes to
-    const owner = ref.of && (ref.of[kind] === "Histogram" || ref.of[kind] === "Append") ? ref.of.name : "";
+    const owner = asCollective(ref.of)?.name ?? "";
     return operate(ev, ref, args((done) => ({ base: naming.base || owner || targetName(done[0]), direct: false })), site);
   }
   if (ref?.[kind] === "Closure") return apply(ev, ref, args(), naming, e.span);
@@ -74,8 +75,9 @@ export function operate(ev: Evaluator, operation: Operation, args: readonly Valu
   const { span, naming } = site;
   if (name === "scalarFn") return args[1];
   if (isScalarFunction(name) && !(name in operations)) return args.some(refOf) ? callScalar(name, args, site) : callPlain(name, args);
+  const collective = asCollective(of);
   const call: Call = {
-    name: of?.[kind] === "Histogram" || of?.[kind] === "Append" ? `${of[kind].toLowerCase()}.${name}` : name,
+    name: collective ? `${collective[kind].toLowerCase()}.${name}` : name,
     args,
     argSpan: (i) => argSpan(site, i),
     span,
@@ -87,9 +89,8 @@ export function operate(ev: Evaluator, operation: Operation, args: readonly Valu
   if (name === "kernel") return readKernelCall(ev, call);
   if (of?.[kind] === "Global") return tileOfGlobal(call, of);
   if (!silent.has(name)) ev.requireBody(call.name, span);
-  if (of?.[kind] === "Histogram") return histogramMethods[name]!(call, of);
-  if (of?.[kind] === "Append") return appendMethods[name]!(call, of);
-  return operations[name]!(call);
+  if (collective) return methodsOf(collective)[name]!(call, collective);
+  return (collectives[name] ?? operations[name])!(call);
 }
 
 const callScalar = (name: string, args: readonly Value[], site: Site): Value =>

@@ -11,7 +11,7 @@ import { sizesOf } from "./params.ts";
 import { binaryExpr, toExpr, truthy, unaryExpr } from "./scalar.ts";
 import { find, type Naming, noName, type Scope, topScope, Variables, within } from "./scope.ts";
 import type { Expression, FunctionExpression, Item } from "./syntax.ts";
-import { appendMethods, histogramMethods } from "./tile_ops.ts";
+import { methodsOf } from "./collectives.ts";
 import { type Closure, describeValue, isPlainObject, isScalar, kind, type Operation, refOf, scalarRef, type Value } from "./value.ts";
 
 /** Says why an operation may not stand in a place. */
@@ -175,15 +175,14 @@ export class Evaluator {
         if (property === "size") return sizesOf(ref.axes);
         break;
       case "Tile":
-        if (property === "shape") return Object.fromEntries(ref.tile.axes.map((a) => [a.name, a.extent]));
+        if (property === "shape") return Object.fromEntries(ref.tile.axes.filter((a) => !a.held).map((a) => [a.name, a.extent]));
         break;
       case "Histogram":
-        if (property in histogramMethods) return operation(property);
-        break;
       case "Append":
-        if (property === "count") return operate(this, operation("count"), [], { span, args: [], naming });
-        if (property in appendMethods) return operation(property);
-        break;
+      case "Bag":
+      case "Bitmap":
+        if (!(property in methodsOf(ref))) break;
+        return property === "count" ? operate(this, operation("count"), [], { span, args: [], naming }) : operation(property);
       default:
         break;
     }

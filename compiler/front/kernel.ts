@@ -6,6 +6,7 @@ import type { HostExpr } from "../ir/manifest.ts";
 import type { GridDim } from "../ir/tile.ts";
 import { locOf } from "./builder.ts";
 import { apply, runFunction } from "./calls.ts";
+import { checkBags } from "./collectives.ts";
 import type { Evaluator } from "./evaluate.ts";
 import { readArguments } from "./params.ts";
 import { childOf, noName } from "./scope.ts";
@@ -42,6 +43,7 @@ export function readKernelCall(ev: Evaluator, call: Call): KernelRef {
       runFunction(ev, bodyText.fn, [globals, tune, at], { ...childOf(bodyText.scope), frame: { prefix: "", result: noName } }),
     ),
   );
+  checkBags(statements);
   return { [kind]: "Kernel", kernel: { name, loc: locOf(span), spec: undefined, tune, params, dims, grid, body: statements } };
 }
 

@@ -4,6 +4,8 @@
  */
 import { relative, resolve } from "node:path";
 import * as args from "../../dsl/args.ts";
+import * as bag from "../../dsl/bag.ts";
+import * as bitmap from "../../dsl/bitmap.ts";
 import * as collective from "../../dsl/collective.ts";
 import * as dtype from "../../dsl/dtype.ts";
 import * as language from "../../dsl/index.ts";
@@ -13,6 +15,7 @@ import * as ops from "../../dsl/ops.ts";
 import * as reduce from "../../dsl/reduce.ts";
 import * as transfer from "../../dsl/transfer.ts";
 import { diagnostic, type Span } from "../diagnostics.ts";
+import { collectives } from "./collectives.ts";
 import { displayPath, importedFile, readModule, root } from "./read.ts";
 import { isScalarFunction } from "./scalar.ts";
 import type { Expression, Import, Module } from "./syntax.ts";
@@ -21,7 +24,7 @@ import { type Closure, kind, type Operation, refOf, type Value } from "./value.t
 
 /** The files of the language, by name in `dsl/`. */
 const languageFiles: Readonly<Record<string, Readonly<Record<string, Value>>>> = {
-  "args.ts": args, "collective.ts": collective, "dtype.ts": dtype, "index.ts": language, "kernel.ts": kernel, "math.ts": math, "ops.ts": ops,
+  "args.ts": args, "bag.ts": bag, "bitmap.ts": bitmap, "collective.ts": collective, "dtype.ts": dtype, "index.ts": language, "kernel.ts": kernel, "math.ts": math, "ops.ts": ops,
   "reduce.ts": reduce, "transfer.ts": transfer,
 };
 const languageFile = (file: string): Readonly<Record<string, Value>> | undefined => languageFiles[relative(resolve(root, "dsl"), file)];
@@ -114,6 +117,6 @@ function reachable(from: Iterable<string>): ReadonlySet<string> {
 
 /** Names of the language that make or take run-time values are operations; the rest is plain JavaScript. */
 function operationOf(name: string, value: Value): Value {
-  const isOperation = name in operations || isScalarFunction(name) || name === "kernel" || name === "scalarFn";
+  const isOperation = name in operations || name in collectives || isScalarFunction(name) || name === "kernel" || name === "scalarFn";
   return isOperation ? ({ [kind]: "Operation", name } satisfies Operation) : value;
 }

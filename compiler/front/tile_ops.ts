@@ -3,6 +3,7 @@
  * The checks repeat what the types say in the editor, with the place and the other end.
  */
 import { dtypes, isFloat, type DType } from "../../dsl/dtype.ts";
+import { dependsOnOrder } from "../../dsl/unordered.ts";
 import { type CompileError, diagnostic, type Note, type Span } from "../diagnostics.ts";
 import { type Expr, int, type ScalarType } from "../ir/expr.ts";
 import { computeType } from "../ir/plan.ts";
@@ -11,8 +12,8 @@ import { type Builder, locOf } from "./builder.ts";
 import { literalTo, toExpr } from "./scalar.ts";
 import { labelOf, type Naming } from "./scope.ts";
 import {
-  axisNames, describeTile, describeValue, isPlainObject, isTile, kind, refOf, scalarRef, sized, type AppendRef,
-  type BlocksRef, type GlobalRef, type HistogramRef, type ScalarRef, type TileRef, type Value, type ViewRef,
+  axisNames, describeTile, describeValue, isPlainObject, isTile, kind, refOf, scalarRef, sized,
+  type BlocksRef, type GlobalRef, type ScalarRef, type TileRef, type Value, type ViewRef,
 } from "./value.ts";
 
 /** One call of an operation. */
@@ -35,28 +36,28 @@ export interface Call {
 const isDtype = (x: Value): x is DType => dtypes.some((d) => d === x);
 
 /** Argument i is not what the operation takes. */
-const wrongArg = (call: Call, i: number, value: Value, form: string, callee = call.name): CompileError =>
+export const wrongArg = (call: Call, i: number, value: Value, form: string, callee = call.name): CompileError =>
   diagnostic("E-FRONT-13", call.argSpan(i), { callee, what: describeValue(value), form });
 
-function tileArg(call: Call, i: number): TileValue {
+export function tileArg(call: Call, i: number): TileValue {
   const value = call.args[i];
   if (isTile(value)) return value.tile;
   throw wrongArg(call, i, value, "give it a tile, what load, map or gemm return");
 }
 
-function viewArg(call: Call, i: number): ViewRef {
+export function viewArg(call: Call, i: number): ViewRef {
   const ref = refOf(call.args[i]);
   if (ref?.[kind] === "View") return ref;
   throw wrongArg(call, i, call.args[i], "give it a view: argument.tile({ … })");
 }
 
-function staticArg<T extends string | number>(call: Call, value: Value, type: "string" | "number", i: number, what: string): T {
+export function staticArg<T extends string | number>(call: Call, value: Value, type: "string" | "number", i: number, what: string): T {
   if (typeof value === type) return value as T;
   if (refOf(value)) throw diagnostic("E-SUBSET-07", call.argSpan(i), { what });
   throw wrongArg(call, i, value, `${what} is a ${type}`);
 }
 
-function countArg(call: Call, value: Value, i: number, what: string): number {
+export function countArg(call: Call, value: Value, i: number, what: string): number {
   const count = staticArg<number>(call, value, "number", i, what);
   if (!Number.isInteger(count) || count <= 0) throw diagnostic("E-DIM-06", call.argSpan(i), { what, found: count });
   return count;
@@ -98,7 +99,7 @@ function rangeOf(call: Call, value: Value, i: number): { readonly axis: Axis; re
 }
 
 /** An i32 expression. */
-function integer(value: Value, span: Span, what: string): Expr {
+export function integer(value: Value, span: Span, what: string): Expr {
   const e = toExpr(value, span);
   if (e.type === "f32") throw diagnostic("E-DTYPE-08", span, { what, type: e.type });
   return literalTo("i32", e, span);
@@ -111,36 +112,46 @@ const definedAt = (call: Call, tile: TileValue): Note => ({
 
 // ---- Checks of axes --------------------------------------------------------------------------------------------------------------------
 
+/** Refuses an axis whose order the operation would show. */
+function requireOrder(call: Call, tile: TileValue, names: readonly string[]): void {
+  const axis = tile.axes.find((a) => a.held && names.includes(a.name));
+  if (axis) throw diagnostic("E-AXIS-14", call.span, { op: call.name, axis: axis.name }, [definedAt(call, tile)]);
+}
+
+/** The same items of the same bag, or no items. */
+const sameHeld = (a: Axis, b: Axis): boolean => (a.held?.kind === "Var" ? a.held.name : undefined) === (b.held?.kind === "Var" ? b.held.name : undefined);
+
 /** An axis of one name has one extent in all operands. */
 function checkExtents(call: Call, tiles: readonly TileValue[]): void {
-  const seen = new Map<string, { readonly extent: number; readonly tile: TileValue }>();
+  const seen = new Map<string, { readonly axis: Axis; readonly tile: TileValue }>();
   for (const tile of tiles) {
-    for (const { name, extent } of tile.axes) {
-      const known = seen.get(name);
-      if (known && known.extent !== extent) {
+    for (const axis of tile.axes) {
+      const known = seen.get(axis.name);
+      if (known && !(known.axis.extent === axis.extent && sameHeld(known.axis, axis))) {
         const notes = [definedAt(call, known.tile), definedAt(call, tile)];
-        throw diagnostic("E-AXIS-02", call.span, { op: call.name, axis: name, a: known.extent, b: extent }, notes);
+        const positions = (a: Axis): number | string => (a.held ? "the items of a bag as" : a.extent);
+        throw diagnostic("E-AXIS-02", call.span, { op: call.name, axis: axis.name, a: positions(known.axis), b: positions(axis) }, notes);
       }
-      seen.set(name, known ?? { extent, tile });
+      seen.set(axis.name, known ?? { axis, tile });
     }
   }
 }
 
 export const sameAxes = (a: readonly Axis[], b: readonly Axis[]): boolean =>
-  a.length === b.length && a.every((x) => b.some((y) => x.name === y.name && x.extent === y.extent));
+  a.length === b.length && a.every((x) => b.some((y) => x.name === y.name && x.extent === y.extent && sameHeld(x, y)));
 
-function checkTarget(call: Call, i: number, tile: TileValue, target: readonly Axis[]): void {
+export function checkTarget(call: Call, i: number, tile: TileValue, target: readonly Axis[]): void {
   if (sameAxes(tile.axes, target)) return;
   throw diagnostic("E-AXIS-04", call.argSpan(i), { op: call.name, tile: sized(tile.axes), target: sized(target) }, [definedAt(call, tile)]);
 }
 
-function oneAxis(call: Call, i: number, axes: readonly Axis[]): Axis {
+export function oneAxis(call: Call, i: number, axes: readonly Axis[]): Axis {
   const [axis, ...more] = axes;
   if (axis && more.length === 0) return axis;
   throw diagnostic("E-AXIS-10", call.argSpan(i), { op: call.name, axes: axisNames(axes) });
 }
 
-function checkDtype(call: Call, i: number, tile: TileValue, ok: boolean, allowed: string): void {
+export function checkDtype(call: Call, i: number, tile: TileValue, ok: boolean, allowed: string): void {
   if (!ok) throw diagnostic("E-DTYPE-04", call.argSpan(i), { op: call.name, dtype: tile.dtype, allowed }, [definedAt(call, tile)]);
 }
 
@@ -170,7 +181,7 @@ export function tileOfGlobal(call: Call, global: GlobalRef): ViewRef {
 }
 
 /** The view as IR; axes that are neither selected nor in `picked` are taken whole and need a fixed size. */
-function resolveView(call: Call, i: number, { global, selected }: ViewRef, picked: readonly string[] = []): TileView {
+export function resolveView(call: Call, i: number, { global, selected }: ViewRef, picked: readonly string[] = []): TileView {
   const coords = global.axes.map(({ name, size }, c): Coord => {
     const at = selected[c];
     if (at) return at;
@@ -180,22 +191,22 @@ function resolveView(call: Call, i: number, { global, selected }: ViewRef, picke
   });
   return { param: global.param, field: global.field, dtype: global.dtype, coords };
 }
-const axesOfView = (view: TileView): readonly Axis[] => view.coords.flatMap((c) => (c.kind === "Block" ? [c.axis] : []));
+export const axesOfView = (view: TileView): readonly Axis[] => view.coords.flatMap((c) => (c.kind === "Block" ? [c.axis] : []));
 
 function readable(call: Call, view: ViewRef): void {
   if (view.global.writable) throw diagnostic("E-DIM-07", call.argSpan(0), { name: view.global.name });
 }
-function writable(call: Call, view: ViewRef): void {
+export function writable(call: Call, view: ViewRef): void {
   if (!view.global.writable) throw diagnostic("E-DIM-05", call.argSpan(0), { name: view.global.name });
 }
 
 /** What fits a global's dtype without a cast. */
-function checkStorable(call: Call, i: number, tile: TileValue, dtype: DType): void {
+export function checkStorable(call: Call, i: number, tile: TileValue, dtype: DType): void {
   const ok = tile.dtype === dtype || (isFloatTile(tile.dtype) && isFloat(dtype));
   checkDtype(call, i, tile, ok, isFloat(dtype) ? "a float dtype" : dtype);
 }
 
-function keepArg(call: Call, i: number): TileValue {
+export function keepArg(call: Call, i: number): TileValue {
   const keep = tileArg(call, i);
   checkDtype(call, i, keep, keep.dtype === "bool", "bool, what mask makes,");
   return keep;
@@ -243,12 +254,33 @@ function gather(call: Call): TileRef {
   return define(call, { kind: "Gather", view, picks }, view.dtype, [...index.axes, ...rest]);
 }
 
+function gatherRuns(call: Call): TileRef {
+  const ref = viewArg(call, 0);
+  readable(call, ref);
+  const { global } = ref;
+  const [pick, ...more] = isPlainObject(call.args[1]) ? Object.entries(call.args[1]) : [];
+  if (!pick || more.length > 0) throw wrongArg(call, 1, call.args[1], "gatherRuns(view, { axis: indexTile }), one axis");
+  const [axis, value] = pick;
+  const coord = global.axes.findIndex((a) => a.name === axis);
+  if (coord < 0) throw diagnostic("E-AXIS-06", call.argSpan(1), { name: global.name, axis, axes: axisNames(global.axes) });
+  if (ref.selected[coord]?.kind !== "Block") throw diagnostic("E-AXIS-15", call.argSpan(0), { axis });
+  if (!isTile(value)) throw wrongArg(call, 1, value, "index tiles have the dtype i32");
+  const index = value.tile;
+  checkDtype(call, 1, index, index.dtype === "i32", "i32");
+  const view = resolveView(call, 0, ref);
+  const rest = axesOfView(view);
+  const twice = rest.find((a) => index.axes.some((b) => a.name === b.name));
+  if (twice) throw diagnostic("E-AXIS-09", call.span, { op: "gatherRuns", axis: twice.name }, [definedAt(call, index)]);
+  return define(call, { kind: "Gather", view, picks: [{ coord, index }] }, view.dtype, [...index.axes, ...rest]);
+}
+
 function gemm(call: Call): TileRef {
   const [a, b] = [tileArg(call, 0), tileArg(call, 1)];
   checkDtype(call, 0, a, isFloatTile(a.dtype), "a float dtype");
   checkDtype(call, 1, b, isFloatTile(b.dtype), "a float dtype");
   checkExtents(call, [a, b]);
   const over = axesArg(call, 2, [a, b]);
+  requireOrder(call, a, over);
   const has = (t: TileValue, axis: Axis) => t.axes.some((x) => x.name === axis.name);
   const kept = (axis: Axis) => !over.includes(axis.name);
   const axes = [...a.axes.filter((x) => has(b, x) && kept(x)), ...a.axes.filter((x) => !has(b, x)), ...b.axes.filter((x) => !has(a, x))];
@@ -287,6 +319,7 @@ function cast(call: Call): TileRef {
 function slice(call: Call): TileRef {
   const of = tileArg(call, 0);
   const [axis] = axesArg(call, 1, [of]);
+  requireOrder(call, of, [axis!]);
   const { extent } = of.axes.find((a) => a.name === axis)!;
   const lo = staticArg<number>(call, call.args[2], "number", 2, "a slice's bound");
   const hi = staticArg<number>(call, call.args[3], "number", 3, "a slice's bound");
@@ -306,6 +339,7 @@ function rename(call: Call): TileRef {
   if (unknown !== undefined) {
     throw diagnostic("E-AXIS-01", call.argSpan(1), { op: "rename", axis: unknown, axes: axisNames(of.axes) }, [definedAt(call, of)]);
   }
+  requireOrder(call, of, Object.keys(axes));
   const renamed = of.axes.map((a) => ({ ...a, name: axes[a.name] ?? a.name }));
   const twice = renamed.find((a, i) => renamed.findIndex((b) => b.name === a.name) !== i);
   if (twice) throw diagnostic("E-AXIS-09", call.argSpan(1), { op: "rename", axis: twice.name }, [definedAt(call, of)]);
@@ -328,12 +362,14 @@ function iota(call: Call): TileRef {
 function reduce(call: Call, fn: ReduceFn): TileRef {
   const of = tileArg(call, 0);
   const over = axesArg(call, 1, [of]);
+  if (dependsOnOrder(fn, of)) requireOrder(call, of, over);
   return define(call, { kind: "Reduce", fn, of, over }, reducedType(of.dtype), of.axes.filter((a) => !over.includes(a.name)));
 }
 
 function scan(call: Call): TileRef {
   const of = tileArg(call, 0);
   const [axis] = axesArg(call, 1, [of]);
+  requireOrder(call, of, [axis!]);
   const fn = call.args[2] ?? "sum";
   if (fn !== "sum" && fn !== "max" && fn !== "min") {
     throw wrongArg(call, 2, fn, "scan(tile, axis, \"sum\" | \"max\" | \"min\")");
@@ -361,23 +397,6 @@ function store(call: Call): undefined {
   call.build.emit({ kind: "Store", view, of, ...(keep && { keep }), loc: locOf(call.span) });
 }
 
-function histogram(call: Call): HistogramRef {
-  const bins = countArg(call, call.args[0], 0, "the number of bins");
-  const name = call.build.unique(labelOf(call.naming, "histogram"));
-  call.build.emit({ kind: "Histogram", name, bins, loc: locOf(call.span) });
-  return { [kind]: "Histogram", name, bins };
-}
-
-function append(call: Call): AppendRef {
-  const ref = viewArg(call, 0);
-  writable(call, ref);
-  const view = resolveView(call, 0, ref);
-  oneAxis(call, 0, axesOfView(view));
-  const name = call.build.unique(labelOf(call.naming, "append"));
-  call.build.emit({ kind: "Append", name, view, loc: locOf(call.span) });
-  return { [kind]: "Append", name, dtype: view.dtype };
-}
-
 function blocks(call: Call): BlocksRef {
   const axis = staticArg<string>(call, call.args[0], "string", 0, "the axis of blocks");
   const step = countArg(call, call.args[3], 3, "the step of blocks");
@@ -391,52 +410,10 @@ function each(call: Call): BlocksRef {
 
 /** The operations of the language that make or use IR values, by name. */
 export const operations: Readonly<Record<string, (call: Call) => Value>> = {
-  load, gather, gemm, cast, slice, rename, full, iota, scan, scalar, store, histogram, append, blocks, each,
+  load, gather, gemm, cast, slice, rename, full, iota, scan, scalar, store, gatherRuns, blocks, each,
   map: (call) => elementwise(call, dtypeArg(call, 2, computed, "f32")),
   mask: (call) => elementwise(call, "bool"),
   sum: (call) => reduce(call, "sum"),
   max: (call) => reduce(call, "max"),
   min: (call) => reduce(call, "min"),
-};
-
-/** Operations of histograms and appends, called as methods. */
-export const histogramMethods: Readonly<Record<string, (call: Call, of: HistogramRef) => Value>> = {
-  add(call, of) {
-    const [bin, keep] = [tileArg(call, 0), keepArg(call, 1)];
-    checkDtype(call, 0, bin, bin.dtype === "i32" || bin.dtype === "u32", "i32 or u32");
-    checkTarget(call, 1, keep, bin.axes);
-    call.build.emit({ kind: "HistogramAdd", histogram: of.name, bin, keep, loc: locOf(call.span) });
-    return undefined;
-  },
-  find(call, of) {
-    const part = (key: string) => call.build.scalar(call.naming.base === "" ? key : `${call.naming.base}.${key}`, "i32", call.span);
-    const found = { bin: part("bin"), above: part("above") };
-    call.build.emit({ kind: "HistogramFind", histogram: of.name, want: integer(call.args[0], call.argSpan(0), "the wanted count"), ...found, loc: locOf(call.span) });
-    const variable = (name: string) => scalarRef({ kind: "Var", type: "i32", name });
-    return { bin: variable(found.bin.name), above: variable(found.above.name) };
-  },
-  counts(call, of) {
-    const name = staticArg<string>(call, call.args[0], "string", 0, "the axis of counts");
-    return define(call, { kind: "Counts", histogram: of.name }, "u32", [{ name, extent: of.bins }]);
-  },
-};
-
-export const appendMethods: Readonly<Record<string, (call: Call, of: AppendRef) => Value>> = {
-  push(call, of) {
-    const [tile, keep] = [tileArg(call, 0), keepArg(call, 1)];
-    oneAxis(call, 0, tile.axes);
-    checkTarget(call, 1, keep, tile.axes);
-    checkStorable(call, 0, tile, of.dtype);
-    call.build.emit({ kind: "AppendPush", append: of.name, of: tile, keep, loc: locOf(call.span) });
-    return undefined;
-  },
-  fill(call, of) {
-    call.build.emit({ kind: "AppendFill", append: of.name, value: valueArg(call, 0, of.dtype), loc: locOf(call.span) });
-    return undefined;
-  },
-  count(call, of) {
-    const scalar = call.build.scalar(labelOf(call.naming, `${of.name}.count`), "i32", call.span);
-    call.build.emit({ kind: "AppendCount", append: of.name, scalar });
-    return scalarRef({ kind: "Var", type: "i32", name: scalar.name });
-  },
 };

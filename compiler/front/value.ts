@@ -5,7 +5,7 @@
 import type { DType } from "../../dsl/dtype.ts";
 import type { Span } from "../diagnostics.ts";
 import type { Expr } from "../ir/expr.ts";
-import type { Axis, TileKernel, TileValue, TileView } from "../ir/tile.ts";
+import type { Axis, BagField, TileKernel, TileValue, TileView } from "../ir/tile.ts";
 import type { Scope } from "./scope.ts";
 import type { FunctionExpression } from "./syntax.ts";
 
@@ -68,6 +68,17 @@ export interface HistogramRef {
   readonly name: string;
   readonly bins: number;
 }
+export interface BagRef {
+  readonly [kind]: "Bag";
+  readonly name: string;
+  readonly capacity: number;
+  readonly fields: readonly BagField[];
+}
+export interface BitmapRef {
+  readonly [kind]: "Bitmap";
+  readonly name: string;
+  readonly size: number;
+}
 export interface AppendRef {
   readonly [kind]: "Append";
   readonly name: string;
@@ -77,7 +88,9 @@ export interface KernelRef {
   readonly [kind]: "Kernel";
   readonly kernel: TileKernel;
 }
-export type Ref = TileRef | ScalarRef | Closure | Operation | GlobalRef | ViewRef | BlocksRef | HistogramRef | AppendRef | KernelRef;
+export type Ref = TileRef | ScalarRef | Closure | Operation | GlobalRef | ViewRef | BlocksRef | CollectiveRef | KernelRef;
+/** What the elements of tiles are put into in turn. */
+export type CollectiveRef = HistogramRef | AppendRef | BagRef | BitmapRef;
 
 /** Plain JavaScript or a `Ref`. */
 export type Value = unknown;
@@ -85,6 +98,8 @@ export type Value = unknown;
 export const refOf = (value: Value): Ref | undefined => (typeof value === "object" && value !== null && kind in value ? (value as Ref) : undefined);
 export const isTile = (value: Value): value is TileRef => refOf(value)?.[kind] === "Tile";
 export const isScalar = (value: Value): value is ScalarRef => refOf(value)?.[kind] === "Scalar";
+export const asCollective = (ref: Ref | undefined): CollectiveRef | undefined =>
+  ref?.[kind] === "Histogram" || ref?.[kind] === "Append" || ref?.[kind] === "Bag" || ref?.[kind] === "Bitmap" ? ref : undefined;
 export const isPlainObject = (value: Value): value is Readonly<Record<string, Value>> =>
   typeof value === "object" && value !== null && !refOf(value) && !Array.isArray(value);
 
@@ -125,6 +140,10 @@ export function describeValue(value: Value): string {
       return ref.axis === undefined ? "each(…)" : "blocks(…)";
     case "Histogram":
       return `histogram "${ref.name}"`;
+    case "Bag":
+      return `bag "${ref.name}"`;
+    case "Bitmap":
+      return `bitmap "${ref.name}"`;
     case "Append":
       return `append "${ref.name}"`;
     case "Kernel":

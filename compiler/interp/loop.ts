@@ -14,6 +14,7 @@
  *   - copies and products that meet what ordinary instructions wrote, with no proxy fence between.
  */
 import { round } from "../../dsl/dtype.ts";
+import { orderedKey, orderedValue } from "../../dsl/math.ts";
 import type { Instruction, LaneOperand } from "../ir/instruction.ts";
 import type { LoopKernel } from "../ir/loop.ts";
 import { evaluate, MULTIPROCESSORS } from "../ir/manifest.ts";
@@ -205,6 +206,9 @@ const scalarFunctions = {
     for (let rest = x >>> 0; rest !== 0; rest &= rest - 1) count++;
     return count;
   },
+  clz32: Math.clz32,
+  orderedKey,
+  orderedValue,
   toI32: (x: number) => (Number.isNaN(x) ? 0 : Math.max(-(2 ** 31), Math.min(2 ** 31 - 1, Math.trunc(x)))),
   toU32: (x: number) => (Number.isNaN(x) ? 0 : Math.max(0, Math.min(2 ** 32 - 1, Math.trunc(x)))),
 };

@@ -16,6 +16,9 @@ export interface Block {
   /** By slot. */
   readonly scalars: number[];
   readonly histograms: Map<string, Float64Array>;
+  /** One column for each field. */
+  readonly bags: Map<string, { count: number; readonly columns: readonly Float64Array[] }>;
+  readonly bitmaps: Map<string, Uint8Array>;
   readonly appends: Map<string, { count: number; readonly capacity: number; write(position: number, value: number): void }>;
 }
 type Step = (block: Block) => void;
@@ -41,7 +44,7 @@ export function interpretTile(kernel: TileKernel, buffers: Readonly<Record<strin
 
   const run = (axis: number): void => {
     const place = places[axis];
-    if (!place) return body({ tiles: [], scalars, histograms: new Map(), appends: new Map() });
+    if (!place) return body({ tiles: [], scalars, histograms: new Map(), bags: new Map(), bitmaps: new Map(), appends: new Map() });
     for (let i = 0; i < place.count; i++) {
       scalars[place.slot] = place.lo + i * place.step;
       run(axis + 1);
@@ -139,10 +142,10 @@ function compileStmt(s: TileStmt, cx: Context): Step {
     case "Histogram":
       return ({ histograms }) => void histograms.set(s.name, new Float64Array(s.bins));
     case "HistogramAdd": {
-      const keep = arranger(s.keep.axes, s.bin.axes);
-      return ({ histograms, tiles }) => {
-        const [counters, kept] = [histograms.get(s.histogram)!, keep(tiles[s.keep.id]!)];
-        tiles[s.bin.id]!.forEach((bin, i) => {
+      const keep = keeper(s.keep, s.bin.axes, cx);
+      return (block) => {
+        const [counters, kept] = [block.histograms.get(s.histogram)!, keep(block)];
+        block.tiles[s.bin.id]!.forEach((bin, i) => {
           if (kept[i] === 0) return;
           if (!(bin >= 0 && bin < counters.length)) {
             throw new RangeError(`${s.histogram}: bin ${bin} is outside the ${counters.length} bins. Exclude the element in the mask.`);
@@ -152,7 +155,7 @@ function compileStmt(s: TileStmt, cx: Context): Step {
       };
     }
     case "HistogramFind": {
-      const [bin, above, want] = [cx.slot(s.bin.name), cx.slot(s.above.name), scalar(s.want, cx)];
+      const [bin, above, inBin, want] = [cx.slot(s.bin.name), cx.slot(s.above.name), cx.slot(s.inBin.name), scalar(s.want, cx)];
       return ({ histograms, scalars }) => {
         const counters = histograms.get(s.histogram)!;
         const wanted = want(scalars);
@@ -161,6 +164,52 @@ function compileStmt(s: TileStmt, cx: Context): Step {
         while (at > 0 && count + counters[at]! < wanted) count += counters[at--]!;
         scalars[bin] = at;
         scalars[above] = count;
+        scalars[inBin] = counters[at]!;
+      };
+    }
+    case "Bag":
+      return ({ bags }) => void bags.set(s.name, { count: 0, columns: s.fields.map(() => new Float64Array(s.capacity)) });
+    case "BagAdd": {
+      const keep = keeper(s.keep, s.keep.axes, cx);
+      const orders = s.items.map((v) => arranger(v.axes, s.keep.axes));
+      return (block) => {
+        const bag = block.bags.get(s.bag)!;
+        const values = s.items.map((v, f) => orders[f]!(block.tiles[v.id]!));
+        keep(block).forEach((kept, i) => {
+          if (kept === 0) return;
+          const at = bag.count++;
+          bag.columns.forEach((column, f) => (column[at] = values[f]![i]!)); // beyond the capacity nothing is stored
+        });
+      };
+    }
+    case "BagCount": {
+      const to = cx.slot(s.scalar.name);
+      return ({ bags, scalars }) => void (scalars[to] = bags.get(s.bag)!.count);
+    }
+    case "Bitmap":
+      return ({ bitmaps }) => void bitmaps.set(s.name, new Uint8Array(s.size));
+    case "BitmapAdd": {
+      const keep = keeper(s.keep, s.position.axes, cx);
+      return (block) => {
+        const [bits, kept] = [block.bitmaps.get(s.bitmap)!, keep(block)];
+        block.tiles[s.position.id]!.forEach((position, i) => {
+          if (kept[i] === 0) return;
+          if (!(position >= 0 && position < bits.length)) {
+            throw new RangeError(`${s.bitmap}: position ${position} is outside the ${bits.length} positions. Exclude the element in the mask.`);
+          }
+          bits[position] = 1;
+        });
+      };
+    }
+    case "AppendMarked": {
+      const [start, limit] = [scalar(s.start, cx), scalar(s.limit, cx)];
+      return ({ appends, bitmaps, scalars }) => {
+        const list = appends.get(s.append)!;
+        bitmaps.get(s.bitmap)!.forEach((bit, position) => {
+          if (bit === 0) return;
+          if (position >= limit(scalars)) throw new RangeError(`${s.bitmap}: position ${position} is marked, which is not below the limit ${limit(scalars)}.`);
+          if (list.count < list.capacity) list.write(list.count++, start(scalars) + position);
+        });
       };
     }
     case "Append":
@@ -233,6 +282,23 @@ function compileAppend(s: Extract<TileStmt, { kind: "Append" }>, cx: Context): S
       },
     });
   };
+}
+
+/** The truth values of a mask in another order of its axes, false for items that a bag does not hold. */
+function keeper(keep: TileValue, to: readonly Axis[], cx: Context): (block: Block) => Float64Array {
+  const order = arranger(keep.axes, to);
+  const present = presence(to, cx);
+  return (block) => {
+    const kept = order(block.tiles[keep.id]!);
+    return present ? kept.map((k, i) => (k !== 0 && present(block, i) ? 1 : 0)) : kept;
+  };
+}
+
+/** Whether the element at an index exists, for tiles along items of bags. */
+function presence(axes: readonly Axis[], cx: Context): ((block: Block, index: number) => boolean) | undefined {
+  const checks = axes.flatMap((axis, i) => (axis.held ? [{ held: scalar(axis.held, cx), below: sizeOf(axes.slice(i + 1)), extent: axis.extent }] : []));
+  if (checks.length === 0) return undefined;
+  return ({ scalars }, index) => checks.every(({ held, below, extent }) => Math.floor(index / below) % extent < held(scalars));
 }
 
 // ---- Tiles -----------------------------------------------------------------------------------------------------------------------------
@@ -309,7 +375,13 @@ export function compileOp(op: TileOp, v: TileValue, cx: Context): (block: Block)
       const gone = op.of.axes.filter((a) => op.over.includes(a.name));
       const [order, back, finish] = [arranger(op.of.axes, [...kept, ...gone]), arranger(kept, v.axes), rounder(v.dtype)];
       const count = sizeOf(gone);
-      return ({ tiles }) => back(finish(fold(op.fn, order(tiles[op.of.id]!), count).filter((_, i) => i % count === count - 1)));
+      const present = presence([...kept, ...gone], cx);
+      const nothing = identities[op.fn][v.dtype as "f32" | "i32" | "u32"];
+      return (block) => {
+        const values = order(block.tiles[op.of.id]!);
+        const there = present ? values.map((x, i) => (present(block, i) ? x : nothing)) : values;
+        return back(finish(fold(op.fn, there, count).filter((_, i) => i % count === count - 1)));
+      };
     }
     case "Scan": {
       const last = [...op.of.axes.filter((a) => a.name !== op.axis), op.of.axes.find((a) => a.name === op.axis)!];
@@ -320,6 +392,8 @@ export function compileOp(op: TileOp, v: TileValue, cx: Context): (block: Block)
       return compileGemm(op, v);
     case "Counts":
       return ({ histograms }) => histograms.get(op.histogram)!.slice();
+    case "Items":
+      return ({ bags }) => bags.get(op.bag)!.columns[op.field]!;
   }
 }
 
@@ -352,9 +426,10 @@ function compileGather(op: Extract<TileOp, { kind: "Gather" }>, v: TileValue, cx
     const { view, axes, offset } = cx.memory(op.view);
     const out = new Float64Array(sizeOf(v.axes));
     const placed = spans(block);
+    const runs = op.picks.map((p) => (op.view.coords[p.coord]!.kind === "Block" ? placed[p.coord]! : { start: 0, count: 1, step: 0 }));
     const indices = op.picks.map((p, i) => orders[i]!(block.tiles[p.index.id]!));
     for (let j = 0; j < positions.length; j++) {
-      op.picks.forEach((p, i) => (placed[p.coord] = { start: indices[i]![j]!, count: 1, step: 0 }));
+      op.picks.forEach((p, i) => (placed[p.coord] = { ...runs[i]!, start: runs[i]!.start + indices[i]![j]! }));
       readBlock(op.view.dtype, view, axes, placed, offset, out, positions[j]!);
     }
     return out;
@@ -385,6 +460,12 @@ function compileMap(op: Extract<TileOp, { kind: "Map" }>, v: TileValue, cx: Cont
   return ({ tiles, scalars }) => run(new Float64Array(sizeOf(v.axes)), scalars, ...op.inputs.map((t) => tiles[t.id]!));
 }
 
+/** What a reduction makes of no elements. */
+const identities: Readonly<Record<ReduceFn, Readonly<Record<"f32" | "i32" | "u32", number>>>> = {
+  sum: { f32: 0, i32: 0, u32: 0 },
+  max: { f32: -Infinity, i32: -(2 ** 31), u32: 0 },
+  min: { f32: Infinity, i32: 2 ** 31 - 1, u32: 2 ** 32 - 1 },
+};
 const starts: Readonly<Record<ReduceFn, number>> = { sum: 0, max: -Infinity, min: Infinity };
 
 /** Running sums, maxima or minima that start anew every `count` elements; maxima and minima skip NaN. */

@@ -114,8 +114,11 @@ export type PlanStmt =
       readonly scalars: Extract<TileStmt, { kind: "If" }>["scalars"];
       readonly loc: Loc;
     }
-  | (Extract<TileStmt, { kind: "Store" | "HistogramAdd" | "AppendPush" }> & { readonly layout: Layout })
-  | Exclude<TileStmt, { kind: "Define" | "For" | "If" | "Store" | "HistogramAdd" | "AppendPush" }>;
+  | (Extract<TileStmt, { kind: WorkKind }> & { readonly layout: Layout })
+  | Exclude<TileStmt, { kind: "Define" | "For" | "If" | WorkKind }>;
+
+/** Statements that go through the elements of tiles. */
+type WorkKind = "Store" | "HistogramAdd" | "AppendPush" | "BagAdd" | "BitmapAdd";
 
 /** Warps with a program of their own. */
 export interface Role {
@@ -187,6 +190,8 @@ export interface Machine {
   readonly instructions: ReadonlySet<string>;
   /** Registers of a multiprocessor, where roles divide them. */
   readonly registers?: number;
+  /** Comparisons of floats are those of IEEE 754, with NaN, infinities and subnormals. */
+  readonly ieeeFloats: boolean;
   /** Bytes of the smallest store to memory: 4 where narrower stores are not atomic. */
   readonly storeGranule: number;
 }

@@ -33,6 +33,10 @@ export function readsOfPlan(plan: Plan, s: PlanStmt): readonly Read[] {
       return [...read(s.of, s.layout), ...(s.keep ? read(s.keep, s.layout) : [])];
     case "HistogramAdd":
       return [...read(s.bin, s.layout), ...read(s.keep, s.layout)];
+    case "BagAdd":
+      return [...s.items, s.keep].flatMap((v) => read(v, s.layout));
+    case "BitmapAdd":
+      return [...read(s.position, s.layout), ...read(s.keep, s.layout)];
     case "AppendPush":
       return [...read(s.of, s.layout), ...read(s.keep, s.layout)];
     default:
@@ -90,6 +94,7 @@ export function describeStmt(s: PlanStmt): string {
     case "ToScalar":
     case "AppendCount":
     case "SerialReduce":
+    case "BagCount":
       return at(s.scalar.loc, `${s.scalar.name} (${s.kind})`);
     case "Fill":
     case "AwaitFull":

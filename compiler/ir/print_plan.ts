@@ -2,7 +2,7 @@
 import { byteSize } from "../../dsl/dtype.ts";
 import { printLayout } from "./layout.ts";
 import type { Persistence, Plan, PlanStmt, ReducePlan, Stage } from "./plan.ts";
-import { margin, printExpr, printGrid, printInterface, printLoc, printOp, printView, typed } from "./print_tile.ts";
+import { margin, printExpr, printTileStmt, printGrid, printInterface, printLoc, printOp, printView, typed } from "./print_tile.ts";
 import type { Loc, TileValue } from "./tile.ts";
 import { definedTiles } from "./walk.ts";
 
@@ -122,7 +122,16 @@ function printStmt(s: PlanStmt, indent: string, file: string): readonly string[]
     case "HistogramAdd":
       return [line(`${s.histogram}.add ${s.bin.label} where ${s.keep.label}`, s.loc), line(`  over ${printLayout(s.layout)}`)];
     case "HistogramFind":
-      return [line(`${s.bin.name}, ${s.above.name} = ${s.histogram}.find ${printExpr(s.want)}`, s.loc)];
+      return [line(`${s.bin.name}, ${s.above.name}, ${s.inBin.name} = ${s.histogram}.find ${printExpr(s.want)}`, s.loc)];
+    case "BagAdd":
+      return [line(`${s.bag}.add ${s.items.map((v) => v.label).join(", ")} where ${s.keep.label}`, s.loc), line(`  over ${printLayout(s.layout)}`)];
+    case "BitmapAdd":
+      return [line(`${s.bitmap}.add ${s.position.label} where ${s.keep.label}`, s.loc), line(`  over ${printLayout(s.layout)}`)];
+    case "Bag":
+    case "BagCount":
+    case "Bitmap":
+    case "AppendMarked":
+      return printTileStmt(s, indent, file);
     case "Append":
       return [line(`append ${s.name} to ${printView(s.view)}`, s.loc)];
     case "AppendPush":

@@ -14,7 +14,7 @@ export function printTile(kernel: TileKernel): string {
     ...Object.entries(kernel.tune).map(([name, value]) => `  tune ${name} = ${value}`),
     ...printInterface(kernel),
     ...printGrid(kernel.grid),
-    ...kernel.body.flatMap((s) => printStmt(s, "  ", kernel.loc.file)),
+    ...kernel.body.flatMap((s) => printTileStmt(s, "  ", kernel.loc.file)),
   ];
   return `${lines.join("\n")}\n`;
 }
@@ -47,7 +47,7 @@ function printParam(p: Param): string {
 }
 const printSizes = (axes: readonly AxisSize[]): string => `[${axes.map((a) => `${a.axis} ${a.size} by ${printHost(a.stride)}`).join(", ")}]`;
 
-export const printAxes = (axes: readonly Axis[]): string => `[${axes.map((a) => `${a.name} ${a.extent}`).join(", ")}]`;
+export const printAxes = (axes: readonly Axis[]): string => `[${axes.map((a) => `${a.name} ${a.held ? `${printExpr(a.held)} of ` : ""}${a.extent}`).join(", ")}]`;
 export const typed = (t: TileValue): string => `${t.label}: ${t.dtype}${printAxes(t.axes)}`;
 
 export function printView(view: TileView): string {
@@ -56,9 +56,9 @@ export function printView(view: TileView): string {
 }
 
 /** `file` is the kernel's. */
-function printStmt(s: TileStmt, indent: string, file: string): readonly string[] {
+export function printTileStmt(s: TileStmt, indent: string, file: string): readonly string[] {
   const line = (text: string, at?: Loc): string => (at === undefined ? indent + text : `${(indent + text).padEnd(margin)} // ${printLoc(at, file)}`);
-  const block = (body: readonly TileStmt[]): readonly string[] => body.flatMap((b) => printStmt(b, `${indent}  `, file));
+  const block = (body: readonly TileStmt[]): readonly string[] => body.flatMap((b) => printTileStmt(b, `${indent}  `, file));
   switch (s.kind) {
     case "Define":
       return [line(`${typed(s.value)} = ${printOp(s.op)}`, s.value.loc)];
@@ -90,7 +90,19 @@ function printStmt(s: TileStmt, indent: string, file: string): readonly string[]
     case "HistogramAdd":
       return [line(`${s.histogram}.add ${s.bin.label} where ${s.keep.label}`, s.loc)];
     case "HistogramFind":
-      return [line(`${s.bin.name}, ${s.above.name} = ${s.histogram}.find ${printExpr(s.want)}`, s.loc)];
+      return [line(`${s.bin.name}, ${s.above.name}, ${s.inBin.name} = ${s.histogram}.find ${printExpr(s.want)}`, s.loc)];
+    case "Bag":
+      return [line(`bag ${s.name} of ${s.capacity} { ${s.fields.map((f) => `${f.name}: ${f.dtype}`).join(", ")} }`, s.loc)];
+    case "BagAdd":
+      return [line(`${s.bag}.add ${s.items.map((v) => v.label).join(", ")} where ${s.keep.label}`, s.loc)];
+    case "BagCount":
+      return [line(`${s.scalar.name}: i32 = ${s.bag}.count`, s.scalar.loc)];
+    case "Bitmap":
+      return [line(`bitmap ${s.name} of ${s.size}`, s.loc)];
+    case "BitmapAdd":
+      return [line(`${s.bitmap}.add ${s.position.label} where ${s.keep.label}`, s.loc)];
+    case "AppendMarked":
+      return [line(`${s.append}.push ${printExpr(s.start)} + marked of ${s.bitmap} below ${printExpr(s.limit)}`, s.loc)];
     case "Append":
       return [line(`append ${s.name} to ${printView(s.view)}`, s.loc)];
     case "AppendPush":
@@ -128,6 +140,8 @@ export function printOp(op: TileOp): string {
       return `gemm ${op.a.label} * ${op.b.label} over ${op.over.join(", ")}${op.acc ? ` + ${op.acc.label}` : ""}`;
     case "Counts":
       return `counts of ${op.histogram}`;
+    case "Items":
+      return `items of ${op.bag}, field ${op.field}`;
   }
 }
 

@@ -17,6 +17,8 @@ export type TileType = DType | "bool";
 export interface Axis {
   readonly name: string;
   readonly extent: number;
+  /** Items of a bag: positions from this number (i32, at most the extent) on do not exist, and which item stands where is left open. */
+  readonly held?: Expr;
 }
 
 /** A tile: single assignment, identified by `id`. */
@@ -55,7 +57,7 @@ export type TileOp =
   | { readonly kind: "Load"; readonly view: TileView; readonly fill: Expr }
   /**
    * Rows picked by index tiles: view coord `at[i]` is replaced by the value of `indices[i]` (all of one axis list).
-   * An index outside the param gives zeros.
+   * An index outside the param gives zeros. A picked coord that is a Block gives runs: positions from index + start on.
    */
   | { readonly kind: "Gather"; readonly view: TileView; readonly picks: readonly { readonly coord: number; readonly index: TileValue }[] }
   | { readonly kind: "Full"; readonly value: Expr }
@@ -73,7 +75,14 @@ export type TileOp =
   /** Sum over `over` of a*b, in f32, plus `acc` when given. Axes in both operands and not in `over` are batch axes. */
   | { readonly kind: "Gemm"; readonly a: TileValue; readonly b: TileValue; readonly over: readonly string[]; readonly acc?: TileValue }
   /** Counts of a histogram as a tile of one axis. */
-  | { readonly kind: "Counts"; readonly histogram: string };
+  | { readonly kind: "Counts"; readonly histogram: string }
+  /** One field of a bag's items, along an axis with `held`. */
+  | { readonly kind: "Items"; readonly bag: string; readonly field: number };
+
+export interface BagField {
+  readonly name: string;
+  readonly dtype: "f32" | "i32" | "u32";
+}
 
 export interface Carried<V> {
   /** The variable inside the loop. */
@@ -118,12 +127,32 @@ export type TileStmt =
   | { readonly kind: "Histogram"; readonly name: string; readonly bins: number; readonly loc: Loc }
   /** counters[bin]++ wherever keep holds; a bin outside is an error of the author. */
   | { readonly kind: "HistogramAdd"; readonly histogram: string; readonly bin: TileValue; readonly keep: TileValue; readonly loc: Loc }
-  /** bin = largest bin whose inclusive suffix count reaches `want` (0 if none); above = count strictly above it. */
-  | { readonly kind: "HistogramFind"; readonly histogram: string; readonly want: Expr; readonly bin: ScalarValue; readonly above: ScalarValue; readonly loc: Loc }
+  /** bin = largest bin whose inclusive suffix count reaches `want` (0 if none); above = count strictly above it; inBin = its own count. */
+  | {
+      readonly kind: "HistogramFind";
+      readonly histogram: string;
+      readonly want: Expr;
+      readonly bin: ScalarValue;
+      readonly above: ScalarValue;
+      readonly inBin: ScalarValue;
+      readonly loc: Loc;
+    }
+  /** A block-wide collection of items without an order, empty. */
+  | { readonly kind: "Bag"; readonly name: string; readonly capacity: number; readonly fields: readonly BagField[]; readonly loc: Loc }
+  /** Adds an item (one tile for each field) wherever keep holds; what does not fit is counted and lost. */
+  | { readonly kind: "BagAdd"; readonly bag: string; readonly items: readonly TileValue[]; readonly keep: TileValue; readonly loc: Loc }
+  /** Items added so far, those that did not fit included. */
+  | { readonly kind: "BagCount"; readonly bag: string; readonly scalar: ScalarValue }
+  /** A block-wide set of positions in [0, size), empty. */
+  | { readonly kind: "Bitmap"; readonly name: string; readonly size: number; readonly loc: Loc }
+  /** Marks positions wherever keep holds; a position outside is an error of the author. */
+  | { readonly kind: "BitmapAdd"; readonly bitmap: string; readonly position: TileValue; readonly keep: TileValue; readonly loc: Loc }
   /** An ordered list written to a one-axis view, starting empty. */
   | { readonly kind: "Append"; readonly name: string; readonly view: TileView; readonly loc: Loc }
   /** Appends the kept elements in axis order; what does not fit the view is dropped. */
   | { readonly kind: "AppendPush"; readonly append: string; readonly of: TileValue; readonly keep: TileValue; readonly loc: Loc }
+  /** Appends start + p for every marked position p, ascending; all marks lie below `limit`. */
+  | { readonly kind: "AppendMarked"; readonly append: string; readonly bitmap: string; readonly start: Expr; readonly limit: Expr; readonly loc: Loc }
   /** Writes `value` to every position from the current count to the view's end. */
   | { readonly kind: "AppendFill"; readonly append: string; readonly value: Expr; readonly loc: Loc }
   /** Elements appended so far. */

@@ -9,7 +9,7 @@ import { describeStmt, planStatements, readsOfPlan } from "./plan_walk.ts";
 import type { Axis, TileType, TileValue } from "./tile.ts";
 import { VerifyError } from "./verify_error.ts";
 import { verifyLifetimes } from "./verify_lifetimes.ts";
-import { axisNames, definedTiles } from "./walk.ts";
+import { axisNames, collectionsOf, definedTiles } from "./walk.ts";
 
 interface Context {
   readonly plan: Plan;
@@ -63,8 +63,14 @@ const rules: { readonly [K in PlanStmt["kind"]]: (s: Extract<PlanStmt, { kind: K
   Store: (s, c) => layoutRule(s.layout, s.of.axes, c.plan.threads),
   HistogramAdd: (s, c) => layoutRule(s.layout, s.bin.axes, c.plan.threads),
   AppendPush: (s, c) => all(layoutRule(s.layout, s.of.axes, c.plan.threads), orderRule(s.layout)),
+  BagAdd: (s, c) => layoutRule(s.layout, s.keep.axes, c.plan.threads),
+  BitmapAdd: (s, c) => layoutRule(s.layout, s.position.axes, c.plan.threads),
   Let: none,
   ToScalar: none,
+  Bag: none,
+  BagCount: none,
+  Bitmap: none,
+  AppendMarked: none,
   Histogram: none,
   HistogramFind: none,
   Append: none,
@@ -75,11 +81,11 @@ const rules: { readonly [K in PlanStmt["kind"]]: (s: Extract<PlanStmt, { kind: K
 const threadsRule = ({ plan: { threads }, machine }: Context): Verdict =>
   unless(Number.isInteger(Math.log2(threads)) && threads <= machine.maxThreads, `${threads} threads: not a power of two of at most ${machine.maxThreads}`);
 
-/** Stages and counters fit the block's shared memory. */
+/** Stages and collections fit the block's shared memory. */
 function sharedRule({ plan, machine }: Context): Verdict {
   const stages = [...plan.places.values()].flatMap((p) => (p.kind === "Stored" && p.stage ? [p.stage] : []));
-  const counters = [...planStatements(plan.body)].reduce((n, s) => (s.kind === "Histogram" ? n + 4 * s.bins : n), 0);
-  const bytes = stages.reduce((n, s) => n + s.elements * byteSize(s.dtype), counters);
+  const collections = collectionsOf([...planStatements(plan.body)]).reduce((n, c) => n + c.bytes, 0);
+  const bytes = stages.reduce((n, s) => n + s.elements * byteSize(s.dtype), collections);
   return all(
     unless(new Set(stages.map((s) => s.buffer)).size === stages.length, "two stages have one name"),
     unless(bytes <= machine.maxSharedBytes, `${bytes} bytes of shared memory of ${machine.maxSharedBytes}`),

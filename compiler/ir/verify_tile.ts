@@ -35,7 +35,7 @@ const opRules: { readonly [K in TileOp["kind"]]: (op: Extract<TileOp, { kind: K 
   Load: (op, v) => same(v.axes, blocksOf(op.view)) && v.dtype === op.view.dtype && op.fill.type === computed(v.dtype),
   Gather: (op, v) =>
     v.dtype === op.view.dtype && op.picks.length > 0 &&
-    op.picks.every((p) => p.index.dtype === "i32" && op.view.coords[p.coord]?.kind === "Index" && same(p.index.axes, op.picks[0]!.index.axes)) &&
+    op.picks.every((p) => p.index.dtype === "i32" && op.view.coords[p.coord] !== undefined && same(p.index.axes, op.picks[0]!.index.axes)) &&
     same(v.axes, [...op.picks[0]!.index.axes, ...blocksOf(op.view)]),
   Full: (op, v) => op.value.type === computed(v.dtype),
   Iota: (op, v) => op.start.type === "i32" && v.dtype === "i32" && v.axes.length === 1,
@@ -63,6 +63,7 @@ const opRules: { readonly [K in TileOp["kind"]]: (op: Extract<TileOp, { kind: K 
     );
   },
   Counts: (_op, v) => v.dtype === "u32" && v.axes.length === 1,
+  Items: (_op, v) => v.axes.length === 1 && v.axes[0]!.held?.type === "i32",
 };
 
 /** Rules of statements beyond "everything read is defined before". */
@@ -82,7 +83,13 @@ const stmtRules: { readonly [K in TileStmt["kind"]]: (s: Extract<TileStmt, { kin
     same(s.of.axes, blocksOf(s.view)) && storable(s.of.dtype, s.view.dtype) && (!s.keep || (s.keep.dtype === "bool" && same(s.keep.axes, s.of.axes))),
   Histogram: (s) => Number.isInteger(s.bins) && s.bins > 0,
   HistogramAdd: (s) => (s.bin.dtype === "i32" || s.bin.dtype === "u32") && s.keep.dtype === "bool" && same(s.bin.axes, s.keep.axes),
-  HistogramFind: (s) => s.want.type === "i32" && s.bin.type === "i32" && s.above.type === "i32",
+  HistogramFind: (s) => s.want.type === "i32" && [s.bin, s.above, s.inBin].every((x) => x.type === "i32"),
+  Bag: (s) => Number.isInteger(s.capacity) && s.capacity > 0 && s.fields.length > 0,
+  BagAdd: (s) => s.keep.dtype === "bool" && s.items.every((v) => same(v.axes, s.keep.axes)),
+  BagCount: (s) => s.scalar.type === "i32",
+  Bitmap: (s) => Number.isInteger(s.size) && s.size > 0,
+  BitmapAdd: (s) => (s.position.dtype === "i32" || s.position.dtype === "u32") && s.keep.dtype === "bool" && same(s.position.axes, s.keep.axes),
+  AppendMarked: (s) => s.start.type === "i32" && s.limit.type === "i32",
   Append: (s) => blocksOf(s.view).length === 1,
   AppendPush: (s) => s.of.axes.length === 1 && s.keep.dtype === "bool" && same(s.of.axes, s.keep.axes),
   AppendFill: () => true,
@@ -94,8 +101,8 @@ interface Scope {
   /** By id. */
   readonly tiles: Map<number, TileValue>;
   readonly scalars: Map<string, ScalarType>;
-  /** Histograms and appends. */
-  readonly collectives: Set<string>;
+  /** By name, the statement that makes each. */
+  readonly collectives: Map<string, TileStmt>;
 }
 
 /** Throws a VerifyError that names the pass if the kernel breaks a rule. */
@@ -111,7 +118,7 @@ export function verifyTile(kernel: TileKernel, pass: string): void {
     names.add(name);
   };
 
-  const scope: Scope = { tiles: new Map(), scalars: new Map(), collectives: new Set() };
+  const scope: Scope = { tiles: new Map(), scalars: new Map(), collectives: new Map() };
   const defineScalar = (scalar: ScalarValue, into: Scope): void => {
     once(scalar.name, scalar.name);
     into.scalars.set(scalar.name, scalar.type);
@@ -122,6 +129,7 @@ export function verifyTile(kernel: TileKernel, pass: string): void {
     require(new Set(tile.axes.map((a) => a.name)).size === tile.axes.length, tile.label, "an axis occurs twice");
     require(tile.axes.every((a) => Number.isInteger(a.extent) && a.extent > 0), tile.label, "an extent is not a positive integer");
     ids.add(tile.id);
+    usesExprs(tile.axes.flatMap((a) => a.held ?? []), into, tile.label);
     into.tiles.set(tile.id, tile);
   };
   const usesTiles = (tiles: readonly TileValue[], from: Scope, where: string): void => {
@@ -136,7 +144,7 @@ export function verifyTile(kernel: TileKernel, pass: string): void {
   const usesExprs = (exprs: readonly Expr[], from: Scope, where: string, params: ReadonlyMap<string, ScalarType> = new Map()): void => {
     for (const e of exprs) require(complaintOf(e, (name) => params.get(name) ?? from.scalars.get(name)), where, "");
   };
-  const inner = (from: Scope): Scope => ({ tiles: new Map(from.tiles), scalars: new Map(from.scalars), collectives: new Set(from.collectives) });
+  const inner = (from: Scope): Scope => ({ tiles: new Map(from.tiles), scalars: new Map(from.scalars), collectives: new Map(from.collectives) });
 
   function checkView(view: TileView, from: Scope, where: string): void {
     const param = kernel.params.find((p) => p.name === view.param);
@@ -153,6 +161,15 @@ export function verifyTile(kernel: TileKernel, pass: string): void {
     });
   }
 
+  function collective<K extends TileStmt["kind"]>(name: string, kind: K, from: Scope, where: string): Extract<TileStmt, { kind: K }> {
+    const made = from.collectives.get(name);
+    if (made?.kind !== kind) throw new VerifyError(pass, where, `there is no ${kind.toLowerCase()} ${name}`);
+    return made as Extract<TileStmt, { kind: K }>;
+  }
+  function itemsRule(op: Extract<TileOp, { kind: "Items" }>, v: TileValue, { fields, capacity }: Extract<TileStmt, { kind: "Bag" }>, where: string): void {
+    require(fields[op.field]?.dtype === v.dtype && v.axes[0]?.extent === capacity, where, "axes, dtypes or types do not fit each other");
+  }
+
   function check(s: TileStmt, from: Scope): void {
     const where = placeOf(s);
     usesTiles(readsOf(s), from, where);
@@ -162,7 +179,8 @@ export function verifyTile(kernel: TileKernel, pass: string): void {
         usesTiles(inputsOf(s.op), from, where);
         if ("view" in s.op) checkView(s.op.view, from, where);
         usesExprs(exprsOf(s.op), from, where, s.op.kind === "Map" ? paramTypes(s.op) : undefined);
-        if (s.op.kind === "Counts") require(from.collectives.has(s.op.histogram), where, `there is no histogram ${s.op.histogram}`);
+        if (s.op.kind === "Counts") collective(s.op.histogram, "Histogram", from, where);
+        if (s.op.kind === "Items") itemsRule(s.op, s.value, collective(s.op.bag, "Bag", from, where), where);
         defineTile(s.value, from);
         break;
       case "Let":
@@ -204,21 +222,41 @@ export function verifyTile(kernel: TileKernel, pass: string): void {
         break;
       case "Histogram":
       case "Append":
+      case "Bag":
+      case "Bitmap":
         once(s.name, where);
-        from.collectives.add(s.name);
+        from.collectives.set(s.name, s);
         break;
       case "HistogramAdd":
+        collective(s.histogram, "Histogram", from, where);
+        break;
       case "HistogramFind":
-        require(from.collectives.has(s.histogram), where, `there is no histogram ${s.histogram}`);
-        if (s.kind === "HistogramAdd") break;
+        collective(s.histogram, "Histogram", from, where);
         usesExprs([s.want], from, where);
-        defineScalar(s.bin, from);
-        defineScalar(s.above, from);
+        for (const found of [s.bin, s.above, s.inBin]) defineScalar(found, from);
+        break;
+      case "BagAdd": {
+        const { fields } = collective(s.bag, "Bag", from, where);
+        const fits = (v: TileValue, i: number): boolean => fields[i] !== undefined && storable(v.dtype, fields[i].dtype);
+        require(s.items.length === fields.length && s.items.every(fits), where, "its tiles are not the bag's fields");
+        break;
+      }
+      case "BagCount":
+        collective(s.bag, "Bag", from, where);
+        defineScalar(s.scalar, from);
+        break;
+      case "BitmapAdd":
+        collective(s.bitmap, "Bitmap", from, where);
         break;
       case "AppendPush":
       case "AppendFill":
       case "AppendCount":
-        require(from.collectives.has(s.append), where, `there is no append ${s.append}`);
+      case "AppendMarked":
+        collective(s.append, "Append", from, where);
+        if (s.kind === "AppendMarked") {
+          collective(s.bitmap, "Bitmap", from, where);
+          usesExprs([s.start, s.limit], from, where);
+        }
         if (s.kind === "AppendFill") usesExprs([s.value], from, where);
         if (s.kind === "AppendCount") defineScalar(s.scalar, from);
         break;

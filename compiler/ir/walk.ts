@@ -1,6 +1,7 @@
 /** Traversals that several passes share. */
 import { visitExpr, type Expr } from "./expr.ts";
-import type { ScalarValue, TileOp, TileStmt, TileValue } from "./tile.ts";
+import type { PlanStmt } from "./plan.ts";
+import type { Loc, ScalarValue, TileOp, TileStmt, TileValue } from "./tile.ts";
 
 /** Tiles that an op reads. */
 export function inputsOf(op: TileOp): readonly TileValue[] {
@@ -9,6 +10,7 @@ export function inputsOf(op: TileOp): readonly TileValue[] {
     case "Full":
     case "Iota":
     case "Counts":
+    case "Items":
       return [];
     case "Gather":
       return op.picks.map((p) => p.index);
@@ -34,6 +36,10 @@ export function readsOf(s: TileStmt): readonly TileValue[] {
       return [s.bin, s.keep];
     case "AppendPush":
       return [s.of, s.keep];
+    case "BagAdd":
+      return [...s.items, s.keep];
+    case "BitmapAdd":
+      return [s.position, s.keep];
     default:
       return [];
   }
@@ -65,10 +71,10 @@ export function* definedTiles(body: readonly TileStmt[]): Generator<TileValue> {
 /** Every scalar variable that the statements define, loop indices, loop variables and merged ones included. */
 export function* definedScalars(body: readonly TileStmt[]): Generator<ScalarValue> {
   for (const s of statements(body)) {
-    if (s.kind === "Let" || s.kind === "ToScalar" || s.kind === "AppendCount") yield s.scalar;
+    if (s.kind === "Let" || s.kind === "ToScalar" || s.kind === "AppendCount" || s.kind === "BagCount") yield s.scalar;
     if (s.kind === "For") yield* [s.index, ...s.scalars.flatMap((c) => [c.param, c.result])];
     if (s.kind === "If") yield* s.scalars.map((m) => m.result);
-    if (s.kind === "HistogramFind") yield* [s.bin, s.above];
+    if (s.kind === "HistogramFind") yield* [s.bin, s.above, s.inBin];
   }
 }
 
@@ -78,3 +84,11 @@ export function variablesOf(e: Expr): ReadonlySet<string> {
   visitExpr(e, (x) => x.kind === "Var" && names.add(x.name));
   return names;
 }
+/** On-chip memory of the collectives: what each is, its bytes and its place. */
+export const collectionsOf = (list: readonly (TileStmt | PlanStmt)[]): readonly { readonly what: string; readonly name: string; readonly bytes: number; readonly loc: Loc }[] =>
+  list.flatMap((s) => {
+    if (s.kind === "Histogram") return [{ what: `histogram ${s.name} of ${s.bins}`, name: s.name, bytes: 4 * s.bins, loc: s.loc }];
+    if (s.kind === "Bag") return [{ what: `bag ${s.name} of ${s.capacity}`, name: s.name, bytes: 4 * s.capacity * s.fields.length + 4, loc: s.loc }];
+    if (s.kind === "Bitmap") return [{ what: `bitmap ${s.name} of ${s.size}`, name: s.name, bytes: Math.ceil(s.size / 32) * 4, loc: s.loc }];
+    return [];
+  });

@@ -95,6 +95,8 @@ export function buildPlan(kernel: TileKernel, placement: Placement, layouts: Lay
         case "Store":
         case "HistogramAdd":
         case "AppendPush":
+        case "BagAdd":
+        case "BitmapAdd":
           return [{ ...s, layout: layouts.work.get(s)! }];
         default:
           return [s];

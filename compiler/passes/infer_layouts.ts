@@ -165,6 +165,11 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
         meet(s.bin, layout);
         meet(s.keep, layout);
         work.set(s, layout);
+      } else if (s.kind === "BagAdd" || s.kind === "BitmapAdd") {
+        const reads = s.kind === "BagAdd" ? [...s.items, s.keep] : [s.position, s.keep];
+        const layout = chosen(s.keep, reads);
+        reads.forEach((v) => meet(v, layout));
+        work.set(s, layout);
       } else if (s.kind === "AppendPush") {
         const layout = linearLayout(s.of.axes, threads);
         meet(s.of, layout);

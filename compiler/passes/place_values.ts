@@ -73,6 +73,13 @@ export function placeValues(kernel: TileKernel, rings: ReadonlyMap<number, numbe
   };
   collect(kernel.body);
 
+  /** Computed from positions and uniform scalars alone. */
+  const isPositional = (v: TileValue): boolean => {
+    const op = definitions.get(v.id);
+    if (op?.kind === "Map") return op.inputs.every(isPositional);
+    return op?.kind === "Iota" || op?.kind === "Full";
+  };
+
   const inline = new Map<number, TileOp>();
   const staged = new Set<number>();
   const onlyStaged = new Set<number>();
@@ -81,11 +88,14 @@ export function placeValues(kernel: TileKernel, rings: ReadonlyMap<number, numbe
     const all = uses.get(value.id) ?? [];
     const seenByOthers = all.some((u) => u.role === "operand" || u.role === "pick");
     const once = all.length === 1 ? all[0] : undefined;
+    const unordered = value.axes.some((a) => a.held);
     const local = once !== undefined && once.body === homes.get(value.id) && sameSet(once.domain, axisNames(value));
     if (op.kind === "Slice" || op.kind === "Rename") {
       inline.set(value.id, op);
       const renamed = (axis: string) => (op.kind === "Rename" ? (Object.entries(op.axes).find(([, to]) => to === axis)?.[0] ?? axis) : axis);
       uses.set(op.of.id, [...(uses.get(op.of.id) ?? []), ...all.map((u) => ({ ...u, domain: u.domain.map(renamed) }))]);
+    } else if (op.kind === "Items" || (unordered && (op.kind === "Map" || op.kind === "Cast")) || (seenByOthers && isPositional(value))) {
+      inline.set(value.id, op); // read from the bag, or computed from the position, wherever it is needed
     } else if (seenByOthers || rings.has(value.id)) {
       staged.add(value.id);
       if (all.every((u) => u.role === "operand" || u.role === "pick") || rings.has(value.id)) onlyStaged.add(value.id);
@@ -94,7 +104,9 @@ export function placeValues(kernel: TileKernel, rings: ReadonlyMap<number, numbe
       if (place >= (counted.get(op.histogram) ?? 0)) inline.set(value.id, op); // else later additions would show
     }
     else if (op.kind === "Load" || op.kind === "Gather") {
-      if (!written.has(op.view.param)) inline.set(value.id, op);
+      const isRun = op.kind === "Gather" && op.picks.some((p) => op.view.coords[p.coord]!.kind === "Block");
+      const often = op.kind === "Load" && all.length > 1 && all.every((u) => u.role === "element" && u.body === homes.get(value.id) && sameSet(u.domain, axisNames(value)));
+      if (!written.has(op.view.param) && !isRun && !often) inline.set(value.id, op); // what is read several times is loaded once
     } else if ((op.kind === "Map" || op.kind === "Cast") && local && (once.role === "element" || once.role === "acc")) inline.set(value.id, op);
   }
   return { inline, staged, onlyStaged, definitions };

@@ -43,6 +43,10 @@ export function shareRegisters(plan: Plan): Plan {
         return [...reads(s.of), ...(s.keep ? reads(s.keep) : [])];
       case "HistogramAdd":
         return [...reads(s.bin), ...reads(s.keep)];
+      case "BagAdd":
+        return [...s.items, s.keep].flatMap(reads);
+      case "BitmapAdd":
+        return [...reads(s.position), ...reads(s.keep)];
       case "AppendPush":
         return [...reads(s.of), ...reads(s.keep)];
       default:

@@ -166,6 +166,12 @@ function namesOfStmt(plan: Plan, s: PlanStmt): string[] {
       return [...ofTile(s.bin), ...ofTile(s.keep)];
     case "AppendPush":
       return [...ofTile(s.of), ...ofTile(s.keep)];
+    case "BagAdd":
+      return [...s.items, s.keep].flatMap(ofTile);
+    case "BitmapAdd":
+      return [...ofTile(s.position), ...ofTile(s.keep)];
+    case "AppendMarked":
+      return [...namesIn(s.start), ...namesIn(s.limit)];
     case "HistogramFind":
       return namesIn(s.want);
     case "AppendFill":

@@ -6,6 +6,8 @@
  *   u32 packX(float …)                  one word of 2 or 4 codes, first element lowest
  *   float roundX(float)                 there and back
  *
+ * And the order of f32 as integers, equal to dsl/math.ts: orderedKey, orderedValue.
+ *
  * PTX converts bf16 and f16 from sm_80 on, e4m3 and e5m2 from sm_89 on; elsewhere integer arithmetic does.
  */
 import type { DType } from "../../dsl/dtype.ts";
@@ -70,6 +72,14 @@ const encodeFp8 = (d: "e4m3" | "e5m2", mantissa: number, least: number, max: num
   );
 
 const common: Readonly<Record<string, Helper>> = {
+  orderedKey: helper(
+    inline(
+      "u32 orderedKey(float x)",
+      "const u32 bits = __float_as_uint(x + 0.0f);  // -0 becomes 0",
+      "return x != x ? 0u : bits ^ ((u32)((int)bits >> 31) | 0x80000000u);",
+    ),
+  ),
+  orderedValue: helper(inline("float orderedValue(u32 key)", "return __uint_as_float((int)key < 0 ? key ^ 0x80000000u : ~key);")),
   decodeBf16: helper(inline("float decodeBf16(u32 code)", "return __uint_as_float(code << 16);")),
   encodeBf16: helper(
     inline("u32 encodeBf16(float x)", "u16 code;", 'asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(code) : "f"(x));', "return code;"),

@@ -44,7 +44,13 @@ const functions: Record<string, { readonly f32?: string; readonly integer?: stri
   bitsOf: { f32: "__float_as_uint" },
   floatOf: { integer: "__uint_as_float" },
   popcount: { integer: "__popc" },
+  clz32: { integer: "__clz" },
+  orderedKey: { f32: "orderedKey" },
+  orderedValue: { integer: "orderedValue" },
 };
+
+/** Functions above that are helpers of the file. */
+const helpers: ReadonlySet<string> = new Set(["orderedKey", "orderedValue"]);
 
 type Node<K extends Expr["kind"]> = Extract<Expr, { kind: K }>;
 
@@ -141,8 +147,9 @@ export class CudaExprs extends ExprPrinter {
     const name = first?.type === "f32" ? row?.f32 : row?.integer;
     if (name === undefined || !first) this.fail(`CUDA has no text for the function "${e.fn}" of ${first?.type ?? "no operand"}`);
     if (e.fn === "abs" && first.type === "u32") return this.print(first);
+    if (helpers.has(name)) this.#need(name);
     const text = call(name, ...e.args.map((a) => (e.fn === "floatOf" ? this.as("u32", a) : this.print(a))));
-    return e.fn === "popcount" && e.type === "u32" ? prefix("(u32)", text) : text;
+    return (e.fn === "popcount" || e.fn === "clz32") && e.type === "u32" ? prefix("(u32)", text) : text;
   }
   protected conversion(type: ScalarType, a: Expr): Text {
     if (a.kind === "Reg" && a.type === "bool" && type === "i32") return this.print(a); // an int already

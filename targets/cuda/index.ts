@@ -19,6 +19,7 @@ export function cudaTarget(name: CudaTarget): Target {
       maxSharedBytes: arch.sharedPerBlock,
       exchangeBytes: 4 * KiB,
       instructions: new Set(instructions.keys()),
+      ieeeFloats: true,
       storeGranule: 1,
     },
     instructions,

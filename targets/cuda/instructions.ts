@@ -39,6 +39,76 @@ const shuffleUp: Instruction = {
   text: ([dst, value, delta]) => `${dst!.text} = __shfl_up_sync(0xffffffffu, ${value!.text}, ${delta!.text});`,
 };
 
+/** (dst register, value, lane): dst = value of one lane, the same for all. */
+const shuffleIndex: Instruction = {
+  name: "shuffleIndex",
+  timeline: "inOrder",
+  scope: "warp",
+  operands: [1, "Value", "Value"],
+  writes: [0],
+  semantics(lanes) {
+    const value = arg(lanes, arg(lanes, 0, 2).value, 1).value;
+    lanes.forEach((_, lane) => arg(lanes, lane, 0).write(0, value));
+  },
+  text: ([dst, value, lane]) => `${dst!.text} = __shfl_sync(0xffffffffu, ${value!.text}, ${lane!.text});`,
+};
+
+/** (register of i32 or u32): each lane's value becomes the sum of those of all lanes up to it, which wraps around. */
+const warpScanAdd: Instruction = {
+  name: "warpScanAdd",
+  timeline: "inOrder",
+  scope: "warp",
+  operands: [1],
+  writes: [0],
+  semantics(lanes) {
+    let sum = 0;
+    lanes.forEach((_, lane) => {
+      const own = arg(lanes, lane, 0);
+      sum = (sum + own.read(0)) | 0;
+      own.write(0, own.dtype === "u32" ? sum >>> 0 : sum);
+    });
+  },
+  text: ([register]) => `warpScanAdd(${register!.text});`,
+  helper: [
+    "template <typename T>",
+    "__device__ inline void warpScanAdd(T& x) {",
+    "#pragma unroll",
+    "  for (int delta = 1; delta < 32; delta *= 2)",
+    '    asm volatile("{ .reg .pred p; .reg .b32 lower; shfl.sync.up.b32 lower|p, %0, %1, 0, 0xffffffff; @p add.u32 %0, %0, lower; }"',
+    '                 : "+r"(x)',
+    '                 : "r"(delta));',
+    "}",
+  ].join("\n"),
+};
+
+/** (dst register, value of i32 or u32): dst = the sum over all lanes, which wraps around. */
+const warpReduceAdd: Instruction = {
+  name: "warpReduceAdd",
+  timeline: "inOrder",
+  scope: "warp",
+  operands: [1, "Value"],
+  writes: [0],
+  semantics(lanes) {
+    const sum = lanes.reduce((total, _, lane) => (total + arg(lanes, lane, 1).value) | 0, 0);
+    lanes.forEach((_, lane) => {
+      const dst = arg(lanes, lane, 0);
+      dst.write(0, dst.dtype === "u32" ? sum >>> 0 : sum);
+    });
+  },
+  text: ([dst, value]) => `${dst!.text} = __reduce_add_sync(0xffffffffu, ${value!.text});`,
+};
+
+/** (register): nothing, except that compilers forget how its value came about and keep it as it is. */
+const opaque: Instruction = {
+  name: "opaque",
+  timeline: "inOrder",
+  scope: "thread",
+  operands: [1],
+  writes: [0],
+  semantics: () => {},
+  text: ([register]) => `asm("" : "+r"(${register!.text}));`,
+};
+
 /**
  * (dst registers, shared address): `count` 8x8 matrices of 16-bit elements. Lanes 8m to 8m+7 give the addresses of the rows of matrix m,
  * each 16-byte aligned. Register m of lane l holds elements 2(l%4) and 2(l%4)+1 of row l/4, the lower one in the low half;
@@ -170,6 +240,10 @@ export const cudaInstructionsOf = (arch: CudaArch): readonly Instruction[] =>
 export const cudaInstructions: readonly Instruction[] = [
   shuffleXor,
   shuffleUp,
+  shuffleIndex,
+  warpScanAdd,
+  warpReduceAdd,
+  opaque,
   ...([2, 4] as const).flatMap((count) => [false, true].map((trans) => ldmatrix(count, trans))),
   mma("bf16"),
   mma("f16"),

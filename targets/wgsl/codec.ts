@@ -118,6 +118,16 @@ export const wgslHelpers: Readonly<Record<string, Helper>> = {
       fn("floatFromBits(bits: u32) -> f32", "return bitcast<f32>(bits);"),
     ].join("\n"),
   ),
+  orderedKey: helper(
+    fn(
+      "orderedKey(x: f32) -> u32",
+      "let bits = bitcast<u32>(x);",
+      "if (bits << 1u > 0xff000000u) { return 0u; }  // NaN",
+      "if (bits << 1u == 0u) { return 0x80000000u; }  // both zeros",
+      "return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);",
+    ),
+  ),
+  orderedValue: helper(fn("orderedValue(key: u32) -> f32", "return bitcast<f32>(select(~key, key ^ 0x80000000u, key >= 0x80000000u));")),
   decodeBf16: helper(fn("decodeBf16(code: u32) -> f32", "return bitcast<f32>(code << 16u);")),
   encodeBf16: helper(
     fn(

@@ -27,6 +27,9 @@ const functions: Record<string, string> = {
   bitsOf: "bitcast<u32>",
   floatOf: "floatFromBits",
   popcount: "countOneBits",
+  clz32: "countLeadingZeros",
+  orderedKey: "orderedKey",
+  orderedValue: "orderedValue",
 };
 
 /** Where helper functions of one file are collected. */
@@ -156,7 +159,7 @@ export class WgslExprs extends ExprPrinter {
   }
   protected scalarFunction(e: Node<"Call">): Text {
     const name = functions[e.fn] ?? this.fail(`WGSL has no text for the function "${e.fn}"`);
-    for (const helper of ["log1p", "stableTanh", "floatFromBits"]) if (name === helper) this.#sink.need(helper);
+    for (const helper of ["log1p", "stableTanh", "floatFromBits", "orderedKey", "orderedValue"]) if (name === helper) this.#sink.need(helper);
     const text = call(name, ...e.args.map((a) => (e.fn === "floatOf" ? this.as("u32", a) : this.print(a))));
     return e.fn === "popcount" && e.args[0]?.type !== e.type ? call(e.type, text) : text;
   }

@@ -26,7 +26,7 @@ describe("histogram", () => {
           const above = (b: number) => counters.slice(b + 1).reduce((x, y) => x + y, 0);
           const reached = counters.map((_, b) => b).filter((b) => above(b - 1) >= want);
           const bin = Math.max(0, ...reached);
-          expect(h.find(want)).toEqual({ bin, above: above(bin) });
+          expect(h.find(want)).toEqual({ bin, above: above(bin), inBin: counters[bin] });
         },
       ),
     );

@@ -168,6 +168,49 @@ export const naive: Readonly<Record<string, Naive>> = {
     ];
     return { y: list.flatMap((f) => [...x!].map(f)) };
   },
+  compactRows: ({ x, above }, { R, C }) => {
+    const kept = range(R!).map((r) => range(C!).filter((c) => x![r * C! + c]! > above![r]!)); // nothing is above NaN, and NaN above nothing
+    const isNumber = (r: number): boolean => !Number.isNaN(above![r]!);
+    const all = (r: number): number[] => (isNumber(r) ? kept[r]! : range(C!).filter((c) => !Number.isNaN(x![r * C! + c]!)));
+    return { columns: range(R!).flatMap((r) => range(24).map((j) => all(r)[j] ?? -1)), found: range(R!).map((r) => all(r).length) };
+  },
+  trimmedStatistics: ({ x }, { R, C }) => ({
+    y: rows(x!, R!, C!, (xs) => {
+      const positive = xs.filter((v) => v > 0);
+      const held = positive.length <= 80 ? positive : [];
+      const even = held.filter((v) => v % 2 === 0);
+      const inLevel = (level: number): number => held.filter((v) => v >> 5 === level).length;
+      const want = (held.length + 2) >> 1;
+      const reached = range(8).filter((level) => held.filter((v) => v >> 5 >= level).length >= want);
+      const level = Math.max(0, ...reached);
+      const [least, most] = [2 ** 31 - 1, -(2 ** 31)];
+      return [positive.length, total(held), Math.min(least, ...held), Math.max(most, ...held), even.length, Math.min(least, ...even), level, inLevel(level)];
+    }),
+  }),
+  tableRuns: ({ table, at }, { G, T, J }) => ({
+    y: range(G!).flatMap((g) => range(J!).flatMap((j) => range(8).map((e) => {
+      const t = at![g * J! + j]! + 1 + e;
+      return t >= 0 && t < T! ? table![g * T! + t]! : 0;
+    }))),
+  }),
+  sampledMaximum: ({ x }, { R, C }) => ({
+    y: rows(x!, R!, C!, (xs) => {
+      const groups = (C! + 3) >> 2;
+      return [Math.max(...range(32).flatMap((v) => range(4).map((e) => xs[4 * Math.min(4 * v, groups - 1) + e] ?? 0)))];
+    }),
+  }),
+  floatOrder: ({ bits, pivot }) => {
+    const float = (b: number): number => new Float32Array(Uint32Array.of(b).buffer)[0]!;
+    // the place of a number is how many f32 lie below it, the zeros counted once
+    const place = (x: number): number => {
+      if (Number.isNaN(x)) return 0;
+      const magnitude = new Uint32Array(Float32Array.of(Math.abs(x)).buffer)[0]!;
+      return x < 0 ? 0x7fffffff - magnitude : 0x80000000 + magnitude;
+    };
+    const keys = [...bits!].map((b) => place(float(b)));
+    const limit = place(float(pivot![0]!));
+    return { key: keys, back: keys, above: keys.map((k) => Number(k > limit)), zeros: [...bits!].map(Math.clz32) };
+  },
   sparseRows: ({ start, column, value, x }, { R, E, C }) => ({
     y: range(R!).flatMap((r) =>
       range(36).map((n) => {

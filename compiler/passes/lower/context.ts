@@ -7,7 +7,9 @@ import type { HostExpr, Param, TensorMap } from "../../ir/manifest.ts";
 import type { Machine, Pipe, Place, Plan } from "../../ir/plan.ts";
 import type { GridDim, Loc, TileKernel, TileValue } from "../../ir/tile.ts";
 import { statements } from "../../ir/walk.ts";
+import type { BagMemory } from "./bag_memory.ts";
 import { Facts, hostMultiple } from "./facts.ts";
+import { listStages, scalarsRead } from "./needs.ts";
 
 const threadOfBlock: Expr = { kind: "ThreadIndex", type: "i32" };
 
@@ -47,12 +49,16 @@ export class Lowering {
   readonly tensorMaps: TensorMap[] = [];
   /** Statements of the kernel's or the role's start: coordinates of the thread under each layout. */
   prologue: LoopStmt[] = [];
+  /** Bags declared so far, by name. */
+  readonly bags = new Map<string, BagMemory>();
   private out: LoopStmt[] = [];
   /** Names of the open scopes, outermost first; a closed scope's names are free again. */
   private readonly scopes: Set<string>[] = [new Set()];
   private depth = 0;
   private arrays = new Map<string, string>();
   private threadTerms = new Map<string, Expr>();
+  private readonly stages = new Map<string, string>();
+  private read: ReadonlySet<string> | undefined;
   private readonly dimMultiples: ReadonlyMap<string, number>;
   private at: Loc | undefined;
 
@@ -214,6 +220,19 @@ export class Lowering {
     this.namedBuffer(name, dtype, elements, note);
     return name;
   }
+  /** Room in which a list's elements are put together, if shared memory has it beside everything else. */
+  listStage(append: string): { readonly buffer: string; readonly elements: number } | undefined {
+    const elements = listStages(this.plan, this.machine).get(append);
+    if (elements === undefined) return undefined;
+    const known = this.shared.find((b) => b.name === this.stages.get(append));
+    const buffer = known?.name ?? this.sharedBuffer(`${append}_part`, "i32", elements, `a part of ${append} on its way to memory`);
+    this.stages.set(append, buffer);
+    return { buffer, elements };
+  }
+  /** Whether anything reads a uniform scalar. */
+  isRead(scalar: string): boolean {
+    return (this.read ??= scalarsRead(this.plan.kernel)).has(scalar);
+  }
   /** A buffer that has the author's name. */
   namedBuffer(name: string, dtype: DType, elements: number, note: string): void {
     this.shared.push({ name, dtype, elements, offset: 0, note });
@@ -329,8 +348,9 @@ function* authorsNames(kernel: TileKernel): Generator<string> {
   for (const d of kernel.grid) yield d.index.name;
   for (const s of statements(kernel.body)) {
     if (s.kind === "Let" || s.kind === "ToScalar" || s.kind === "AppendCount") yield s.scalar.name;
-    else if (s.kind === "HistogramFind") yield* [s.bin.name, s.above.name];
-    else if (s.kind === "Histogram" || s.kind === "Append") yield s.name;
+    else if (s.kind === "BagCount") yield s.scalar.name;
+    else if (s.kind === "HistogramFind") yield* [s.bin.name, s.above.name, s.inBin.name];
+    else if (s.kind === "Histogram" || s.kind === "Append" || s.kind === "Bag" || s.kind === "Bitmap") yield s.name;
     else if (s.kind === "For") yield* [s.index.name, ...s.scalars.flatMap((c) => [c.param.name, c.result.name])];
     else if (s.kind === "If") yield* s.scalars.map((m) => m.result.name);
   }

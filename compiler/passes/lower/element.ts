@@ -5,7 +5,9 @@ import { project, renameAxes, sameLayout, type Layout } from "../../ir/layout.ts
 import { computeType, type Pipe } from "../../ir/plan.ts";
 import type { ScalarValue, TileOp, TileValue, TileView } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
+import { itemField } from "./bag_memory.ts";
 import { hostExpr, type Hoist, type Lowering } from "./context.ts";
+import { compareNumbers } from "./ordered.ts";
 import { ringAt, tiledIndex } from "./rings.ts";
 
 /** A position in the iteration space of some work. */
@@ -154,6 +156,8 @@ export function evaluate(ctx: Lowering, v: TileValue, op: TileOp, at: Cursor): E
         return index && ctx.bind(index.label, element(ctx, index, { coords: at.coords }));
       });
     }
+    case "Items":
+      return itemField(ctx.bags.get(op.bag)!, op.field, at.coords.get(v.axes[0]!.name)!);
     case "Counts":
       return { kind: "Shared", type: "u32", buffer: op.histogram, index: at.coords.get(v.axes[0]!.name)! };
     default:
@@ -178,7 +182,8 @@ function applyMap(ctx: Lowering, op: Extract<TileOp, { kind: "Map" }>, v: TileVa
     const value = element(ctx, input, at);
     values.set(param, uses.get(param)! > 1 ? ctx.bind(param, value) : value);
   });
-  return convert(computeType(v.dtype), nameRepeated(ctx, substitute(op.body, values)));
+  const body = substitute(op.body, values);
+  return convert(computeType(v.dtype), nameRepeated(ctx, ctx.machine.ieeeFloats ? compareNumbers(body) : body));
 }
 
 /** Names subexpressions that an inlined helper uses more than once. */
@@ -216,12 +221,17 @@ export interface Address {
   readonly lastGuard: Expr;
 }
 
-/** Coordinates in the param of a position in a view; `pick` overrides coordinates that an index tile gives. */
+/** Coordinates in the param of a position in a view; `pick` gives those of an index tile: the position itself, or where a run starts. */
 export function address(ctx: Lowering, view: TileView, coords: ReadonlyMap<string, Expr>, pick: Pick): Address {
   const param = ctx.param(view.param);
   const field = param.fields.find((f) => f.name === view.field)!;
   const sizes = [...param.axes, ...field.axes].map((a) => a.size);
-  const positions = view.coords.map((c, i) => pick(i) ?? (c.kind === "Index" ? c.at : add(c.start, coords.get(c.axis.name)!)));
+  const positions = view.coords.map((c, i) => {
+    const picked = pick(i);
+    if (c.kind === "Index") return picked ?? c.at;
+    const inView = add(c.start, coords.get(c.axis.name)!);
+    return picked ? add(picked, inView) : inView;
+  });
   const checks = positions.map((p, i) => inside(ctx, p, sizes[i]!));
   const last = positions.length - 1;
   return { coords: positions, guard: checks.slice(0, last).reduce(and, isTrue), lastGuard: checks[last] ?? isTrue };
@@ -252,8 +262,7 @@ function loadElement(ctx: Lowering, v: TileValue, view: TileView, at: Cursor, fi
   const type = computeType(view.dtype);
   const { vector } = at;
   const lastCoord = view.coords.at(-1);
-  const picked = pick(view.coords.length - 1) !== undefined;
-  if (vector && vector.width > 1 && !picked && lastCoord?.kind === "Block" && lastCoord.axis.name === vector.axis) {
+  if (vector && vector.width > 1 && lastCoord?.kind === "Block" && lastCoord.axis.name === vector.axis) {
     const array = vector.loaded.get(v.id) ?? ctx.into(vector.before, () => loadVector(ctx, v, view, { ...at, coords: firstLane(at, vector) }, vector.width, fill, pick));
     if (array !== undefined) {
       vector.loaded.set(v.id, array);

@@ -8,6 +8,7 @@ import type { TileOp, TileValue } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
 import type { Lowering } from "./context.ts";
 import { address, element, evaluate, isAligned, isTrue, limitOf, registerIndex, stageBuffer, staged, type Cursor } from "./element.ts";
+import { loadTile } from "./load_tile.ts";
 import { insideTile, overRegisters, overRegistersWide, overVectors } from "./work.ts";
 
 export function compute(ctx: Lowering, s: Extract<PlanStmt, { kind: "Compute" }>): void {
@@ -15,9 +16,11 @@ export function compute(ctx: Lowering, s: Extract<PlanStmt, { kind: "Compute" }>
   const array = ctx.declareRegisters(s.value, computeType(s.value.dtype), registerCount(s.layout));
   const axes = axisNames(s.value);
   if (s.op.kind === "Full") return fill(ctx, array, registerCount(s.layout), convert(computeType(s.value.dtype), s.op.value));
-  overRegistersWide(ctx, s.layout, s.value.axes, (at) =>
-    ctx.emit({ kind: "SetRegister", array, index: registerIndex(s.layout, at.digits!, axes), value: evaluate(ctx, s.value, s.op, at) }),
-  );
+  const { op } = s;
+  const each = (): void =>
+    overRegistersWide(ctx, s.layout, s.value.axes, (at) => ctx.emit({ kind: "SetRegister", array, index: registerIndex(s.layout, at.digits!, axes), value: evaluate(ctx, s.value, op, at) }));
+  if (op.kind === "Load" || op.kind === "Gather") loadTile(ctx, s.value, op, s.layout, array, each);
+  else each();
 }
 
 /** From a slot of a ring into registers. */

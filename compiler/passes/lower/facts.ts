@@ -38,7 +38,12 @@ export class Facts {
         return { min: 0, max: Infinity, multiple: 1 };
       case "Binary":
         return this.binary(e.op, this.of(e.a), this.of(e.b));
+      case "Select": {
+        const [a, b] = [this.of(e.then), this.of(e.otherwise)];
+        return { min: Math.min(a.min, b.min), max: Math.max(a.max, b.max), multiple: Math.min(a.multiple, b.multiple) };
+      }
       case "Call":
+        if (e.fn === "div") return this.binary("/", this.of(e.args[0]!), this.of(e.args[1]!));
         return this.call(e.fn, e.args.map((a) => this.of(a)));
       default:
         return unknown;
@@ -64,6 +69,13 @@ export class Facts {
         return a.min >= 0 && b.min > 0 ? { min: Math.floor(a.min / b.max), max: Math.floor(a.max / b.min), multiple: b.min === b.max && Number.isInteger(a.multiple / b.min) ? a.multiple / b.min : 1 } : unknown;
       case "%":
         return a.min >= 0 && b.min > 0 ? { min: 0, max: Math.min(a.max, b.max - 1), multiple } : unknown;
+      case "&":
+        // with a constant: its bits, or all but the lowest bits
+        if (b.min !== b.max) return unknown;
+        return b.min >= 0 ? { min: 0, max: b.max, multiple: Math.max(a.multiple, b.multiple) } : { min: a.min >= 0 ? 0 : -Infinity, max: a.max, multiple: Math.max(a.multiple, b.multiple) };
+      case ">>":
+      case ">>>":
+        return a.min >= 0 ? { min: 0, max: b.min === b.max ? Math.floor(a.max / 2 ** b.min) : a.max, multiple: 1 } : unknown;
       default:
         return unknown;
     }

@@ -1,31 +1,35 @@
 /** Plan to Loop IR: one handler a statement kind. */
-import { add, and, binary, constant, convert, int, mul, select, sub, variable, type Expr } from "../../ir/expr.ts";
+import { add, and, constant, convert, int, variable, type Expr } from "../../ir/expr.ts";
 import type { LoopKernel, LoopStmt } from "../../ir/loop.ts";
 import { MULTIPROCESSORS, type HostExpr } from "../../ir/manifest.ts";
 import { computeType, type Machine, type Plan, type PlanStmt } from "../../ir/plan.ts";
 import type { Carried, ScalarValue } from "../../ir/tile.ts";
+import { addToBag, declareBag } from "./bag.ts";
+import { countOf } from "./bag_memory.ts";
+import { addToBitmap, declareBitmap, pushMarked, type BitmapMemory } from "./bitmap.ts";
 import { Lowering, multipleOf } from "./context.ts";
-import { address, element, isTrue, scalarElement } from "./element.ts";
+import { address, isTrue, scalarElement } from "./element.ts";
 import { compute, fetch, move, stage, store } from "./elementwise.ts";
 import { gemm } from "./gemm.ts";
+import { addToHistogram, declareHistogram, findInHistogram } from "./histogram.ts";
 import { gridOf, inTurns } from "./persistent.ts";
 import { reduce, serialReduce } from "./reduce.ts";
 import { awaitFull, fill, release } from "./rings.ts";
 import { lowerRoles } from "./roles.ts";
-import { push, scan, scanThreads } from "./scan.ts";
+import { push, scan } from "./scan.ts";
 import { awaitPart } from "./wgmma.ts";
-import { insideTile, overRegisters } from "./work.ts";
 
 /** What a list collective needs to remember between its statements. */
 interface Lists {
   readonly views: Map<string, Extract<PlanStmt, { kind: "Append" }>["view"]>;
   readonly counts: Map<string, string>;
   readonly bins: Map<string, number>;
+  readonly bitmaps: Map<string, BitmapMemory>;
 }
 
 export function lower(plan: Plan, machine: Machine): LoopKernel {
   const ctx = new Lowering(plan, machine);
-  const lists: Lists = { views: new Map(), counts: new Map(), bins: new Map() };
+  const lists: Lists = { views: new Map(), counts: new Map(), bins: new Map(), bitmaps: new Map() };
   const items = plan.kernel.grid.map((d) => d.count).reduce<HostExpr>((a, b) => (a === 1 ? b : b === 1 ? a : { op: "mul", args: [a, b] }), 1);
   const { body, pipes, threads } = plan.roles ? lowerRoles(ctx, plan, plan.roles, (c, list) => statements(c, list, lists)) : oneRole(ctx, plan, lists);
   return {
@@ -96,11 +100,23 @@ function statement(ctx: Lowering, s: PlanStmt, lists: Lists): void {
     case "If":
       return branch(ctx, s, lists);
     case "Histogram":
-      return histogram(ctx, s, lists);
+      return declareHistogram(ctx, s, lists.bins);
     case "HistogramAdd":
-      return histogramAdd(ctx, s);
+      return addToHistogram(ctx, s);
     case "HistogramFind":
-      return histogramFind(ctx, s, lists);
+      return findInHistogram(ctx, s, lists.bins.get(s.histogram)!);
+    case "Bag":
+      return declareBag(ctx, s);
+    case "BagAdd":
+      return addToBag(ctx, s, ctx.bags.get(s.bag)!);
+    case "BagCount":
+      return scalar(ctx, s.scalar, countOf(ctx.bags.get(s.bag)!), "Uniform");
+    case "Bitmap":
+      return declareBitmap(ctx, s, lists.bitmaps);
+    case "BitmapAdd":
+      return addToBitmap(ctx, s, lists.bitmaps.get(s.bitmap)!);
+    case "AppendMarked":
+      return pushMarked(ctx, s, lists.bitmaps.get(s.bitmap)!, { view: lists.views.get(s.append)!, count: lists.counts.get(s.append)!, stage: ctx.listStage(s.append) });
     case "Append": {
       lists.views.set(s.name, s.view);
       const count = ctx.name(`${s.name}_count`);
@@ -169,67 +185,6 @@ function branch(ctx: Lowering, s: Extract<PlanStmt, { kind: "If" }>, lists: List
       s.scalars.forEach((m) => ctx.emit({ kind: "Assign", name: m.result.name, value: convert(m.result.type, variable(m[pick].type, m[pick].name)) }));
     });
   ctx.emit({ kind: "If", cond: s.cond, uniform: true, then: side(s.then, "then"), otherwise: side(s.otherwise, "otherwise") });
-}
-
-function overThreads(ctx: Lowering, count: number, write: (i: Expr) => void): void {
-  const { threads } = ctx;
-  ctx.repeated("i", Math.ceil(count / threads), (round) => {
-    const i = ctx.bind("bin", add(mul(round, int(threads)), ctx.thread));
-    if (count % threads === 0) write(i);
-    else ctx.when(binary("<", i, int(count)), () => write(i));
-  });
-}
-
-function histogram(ctx: Lowering, s: Extract<PlanStmt, { kind: "Histogram" }>, lists: Lists): void {
-  ctx.source(s.loc);
-  if (!lists.bins.has(s.name)) ctx.namedBuffer(s.name, "u32", s.bins, `${s.bins} counters`);
-  lists.bins.set(s.name, s.bins);
-  overThreads(ctx, s.bins, (i) => ctx.emit({ kind: "StoreShared", buffer: s.name, index: i, values: [constant("u32", 0)] }));
-}
-
-function histogramAdd(ctx: Lowering, s: Extract<PlanStmt, { kind: "HistogramAdd" }>): void {
-  ctx.source(s.loc);
-  ctx.when(ctx.firstCopy(s.layout), () =>
-    overRegisters(ctx, s.layout, s.bin.axes, (at) => {
-      const keep = and(insideTile(ctx, s.layout, s.bin.axes, at.coords), convert("bool", element(ctx, s.keep, at)));
-      ctx.when(keep, () => ctx.emit({ kind: "Atomic", fn: "add", buffer: s.histogram, index: convert("i32", element(ctx, s.bin, at)), value: constant("u32", 1) }));
-    }),
-  );
-}
-
-/** Threads take runs of bins from the top; the one whose run crosses `want` publishes the bin. */
-function histogramFind(ctx: Lowering, s: Extract<PlanStmt, { kind: "HistogramFind" }>, lists: Lists): void {
-  ctx.source(s.loc);
-  const bins = lists.bins.get(s.histogram)!;
-  const { threads } = ctx;
-  const each = Math.ceil(bins / threads);
-  const want = ctx.bind("want", convert("u32", s.want));
-  const binOf = (r: Expr): Expr => sub(int(bins - 1), add(mul(ctx.thread, int(each)), r));
-  const counts = Array.from({ length: each }, (_, r) => {
-    const bin = binOf(int(r));
-    const counter: Expr = { kind: "Shared", type: "u32", buffer: s.histogram, index: each * threads === bins ? bin : { kind: "Call", type: "i32", fn: "max", args: [bin, int(0)] } };
-    return ctx.bind("count", each * threads === bins ? counter : select(binary(">=", bin, int(0)), counter, constant("u32", 0)));
-  });
-  const { before } = scanThreads(ctx, "sum", "u32", counts.reduce(add), threads);
-  const found = ctx.scratch("i32", 2);
-  let above = before;
-  counts.forEach((count, r) => {
-    const reached = ctx.bind("reached", add(above, count));
-    const bin = binOf(int(r));
-    const crosses = and(binary("<", above, want), binary(">=", reached, want));
-    // nothing is wanted: the top bin; too much is wanted: bin 0
-    const top = r === 0 ? binary("||", crosses, and(binary("==", ctx.thread, int(0)), binary("==", want, constant("u32", 0)))) : crosses;
-    const bottom = and(binary("==", bin, int(0)), binary("<", reached, want));
-    const from = above;
-    ctx.when(binary("||", top, bottom), () => {
-      ctx.emit({ kind: "StoreShared", buffer: found, index: int(0), values: [bin] });
-      ctx.emit({ kind: "StoreShared", buffer: found, index: int(1), values: [convert("i32", from)] });
-    });
-    above = reached;
-  });
-  const result = (v: ScalarValue, i: number) => scalar(ctx, v, convert(v.type, { kind: "Shared", type: "i32", buffer: found, index: int(i) }), "Uniform");
-  result(s.bin, 0);
-  result(s.above, 1);
 }
 
 function appendFill(ctx: Lowering, s: Extract<PlanStmt, { kind: "AppendFill" }>, lists: Lists): void {

@@ -6,6 +6,7 @@ import type { ReduceFn } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
 import type { Lowering } from "./context.ts";
 import { element, registerIndex } from "./element.ts";
+import { itemAxis, overItems } from "./items.ts";
 import { coordsAt, insideTile, overDigits, slowestFirst } from "./work.ts";
 
 export type Number = "f32" | "i32" | "u32";
@@ -113,12 +114,15 @@ function reduceAtOnce(ctx: Lowering, s: Extract<PlanStmt, { kind: "Reduce" }>, t
     const total = ctx.name(`${s.value.label}_${op.fn}`);
     ctx.emit({ kind: "Variable", name: total, type, init: identity(op.fn, type) });
     const so = variable(type, total);
-    overDigits(ctx, layout.registers, order.filter((i) => !isKept(i)), [...outer], (digits) => {
-      const coords = coordsAt(ctx, layout, op.of.axes, digits);
-      const value = convert(type, element(ctx, op.of, { coords, layout, digits: [...digits] }));
-      const masked = select(insideTile(ctx, layout, op.of.axes, coords), value, identity(op.fn, type));
-      ctx.emit({ kind: "Assign", name: total, value: combine(op.fn, so, masked) });
-    });
+    const take = (value: Expr): void => ctx.emit({ kind: "Assign", name: total, value: combine(op.fn, so, value) });
+    const items = itemAxis(ctx, op.of.axes, [op.of]);
+    if (items) overItems(ctx, items, (at) => take(convert(type, element(ctx, op.of, at))));
+    else
+      overDigits(ctx, layout.registers, order.filter((i) => !isKept(i)), [...outer], (digits) => {
+        const coords = coordsAt(ctx, layout, op.of.axes, digits);
+        const value = convert(type, element(ctx, op.of, { coords, layout, digits: [...digits] }));
+        take(select(insideTile(ctx, layout, op.of.axes, coords), value, identity(op.fn, type)));
+      });
     for (const mask of plan.shuffles) {
       const other = ctx.array("other", type, 1);
       ctx.emit({

@@ -1,5 +1,5 @@
 /** Running reductions and ordered lists: a scan over the threads of the block between scans of each thread's own elements. */
-import { add, and, binary, convert, int, select, sub, variable, type Expr } from "../../ir/expr.ts";
+import { add, and, binary, constant, convert, int, select, sub, variable, type Expr } from "../../ir/expr.ts";
 import { registerCount, type Layout } from "../../ir/layout.ts";
 import { computeType, type PlanStmt } from "../../ir/plan.ts";
 import type { ReduceFn, TileValue } from "../../ir/tile.ts";
@@ -10,9 +10,38 @@ import { coordsAt, insideTile, overRegisters } from "./work.ts";
 
 /** Combines the values of all lower threads (identity for thread 0), and those of all threads. */
 export function scanThreads(ctx: Lowering, fn: ReduceFn, type: Number, value: Expr, scanning: number): { before: Expr; total: Expr } {
-  return ctx.machine.warp > 0 && scanning === ctx.threads && scanning % ctx.machine.warp === 0
-    ? scanByShuffles(ctx, fn, type, value)
-    : scanByMemory(ctx, fn, type, value, scanning);
+  const warps = ctx.machine.warp > 0 && scanning === ctx.threads && scanning % ctx.machine.warp === 0;
+  if (!warps) return scanByMemory(ctx, fn, type, value, scanning);
+  const adds = fn === "sum" && type !== "f32" && ["warpScanAdd", "warpReduceAdd"].every((name) => ctx.machine.instructions.has(name));
+  return adds ? scanByWarps(ctx, type, value) : scanByShuffles(ctx, fn, type, value);
+}
+
+/** Whole numbers, with instructions for the sums within a warp. */
+function scanByWarps(ctx: Lowering, type: Number, value: Expr): { before: Expr; total: Expr } {
+  const { warp } = ctx.machine;
+  const warps = ctx.threads / warp;
+  const own = ctx.bind("own", value);
+  const lane = ctx.once("lane", binary("%", ctx.thread, int(warp)));
+  const upTo = ctx.array("upto", type, 1);
+  const register = (array: string) => ({ kind: "Registers", array, index: int(0), count: 1 }) as const;
+  ctx.emit({ kind: "SetRegister", array: upTo, index: int(0), value: own }, { kind: "Call", instruction: "warpScanAdd", operands: [register(upTo)] });
+  const inWarp: Expr = { kind: "Reg", type, array: upTo, index: int(0) };
+  if (warps === 1) {
+    const total = ctx.array("total", type, 1);
+    ctx.emit({ kind: "Call", instruction: "warpReduceAdd", operands: [register(total), { kind: "Value", value: own }] });
+    return { before: ctx.bind("before_thread", sub(inWarp, own)), total: { kind: "Reg", type, array: total, index: int(0) } };
+  }
+  const buffer = ctx.scratch(type, warp);
+  ctx.when(binary("==", lane, int(warp - 1)), () => ctx.emit({ kind: "StoreShared", buffer, index: binary("/", ctx.thread, int(warp)), values: [inWarp] }));
+  const part = ctx.bind("part", select(binary("<", lane, int(warps)), { kind: "Shared", type, buffer, index: lane }, constant(type, 0)));
+  const sum = (wish: string, of: Expr): Expr => {
+    const array = ctx.array(wish, type, 1);
+    ctx.emit({ kind: "Call", instruction: "warpReduceAdd", operands: [register(array), { kind: "Value", value: of }] });
+    return { kind: "Reg", type, array, index: int(0) };
+  };
+  const total = sum("total", part);
+  const below = sum("below", select(binary("<", lane, binary("/", ctx.thread, int(warp))), part, constant(type, 0)));
+  return { before: ctx.bind("before_thread", sub(add(below, inWarp), own)), total };
 }
 
 function scanByShuffles(ctx: Lowering, fn: ReduceFn, type: Number, value: Expr): { before: Expr; total: Expr } {

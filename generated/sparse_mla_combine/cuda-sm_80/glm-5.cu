@@ -29,9 +29,10 @@ extern "C" __global__ void __launch_bounds__(256, 1) sparse_mla_combine(
   const int thread = threadIdx.x;
   const int hb = (block % 32) * 2;
   const int q = block / 32;
-  float m;
+  float maxima;
   const int i_of_thread = (thread / 2) % 8;
   const int h_of_thread = thread % 2;
+  float m;
   float weight;
   float l;
   float o[4];
@@ -41,9 +42,12 @@ extern "C" __global__ void __launch_bounds__(256, 1) sparse_mla_combine(
   float lse_2;
   float norm;
 
+  // sparse_mla_decode.ts:87  const maxima = load(a.partialMax.tile({ q, h: hb }));
+  maxima = partialMax[(i64)q * 512 + (i_of_thread * 64 + (hb + h_of_thread))];
+
   // sparse_mla_decode.ts:88  const m = max(maxima, "i");
   float m_max = __uint_as_float(0xff800000u);
-  m_max = fmaxf(m_max, partialMax[(i64)q * 512 + (i_of_thread * 64 + (hb + h_of_thread))]);
+  m_max = fmaxf(m_max, maxima);
   float other;
   other = __shfl_xor_sync(0xffffffffu, m_max, 2);
   m_max = fmaxf(m_max, other);
@@ -56,7 +60,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) sparse_mla_combine(
   m = m_max;
 
   // sparse_mla_decode.ts:89  const weight = map([maxima, m], (part, m) => exp2(part - m));
-  weight = exp2f(partialMax[(i64)q * 512 + (i_of_thread * 64 + (hb + h_of_thread))] - m);
+  weight = exp2f(maxima - m);
   if (thread < 16) {
     weight_shared[i_of_thread * 2 + h_of_thread] = weight;
   }

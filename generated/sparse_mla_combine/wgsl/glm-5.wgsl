@@ -39,9 +39,10 @@ fn sparse_mla_combine(
   let thread = i32(localIndex);
   let hb = (block % 32) * 2;
   let q = block / 32;
-  var m: f32;
+  var maxima: f32;
   let i_of_thread = (thread / 2) % 8;
   let h_of_thread = thread % 2;
+  var m: f32;
   let group = thread - ((thread / 2) % 8) * 2;
   var weight: f32;
   var l: f32;
@@ -51,9 +52,12 @@ fn sparse_mla_combine(
   var lse_2: f32;
   var norm: f32;
 
+  // sparse_mla_decode.ts:87  const maxima = load(a.partialMax.tile({ q, h: hb }));
+  maxima = partialMax[q * 512 + i_of_thread * 64 + hb + h_of_thread];
+
   // sparse_mla_decode.ts:88  const m = max(maxima, "i");
   var m_max: f32 = floatFromBits(0xff800000u);
-  m_max = max(m_max, partialMax[q * 512 + i_of_thread * 64 + hb + h_of_thread]);
+  m_max = max(m_max, maxima);
   m = m_max;
   exchange_f32[thread] = m;
   var joined: f32 = floatFromBits(0xff800000u);
@@ -64,7 +68,7 @@ fn sparse_mla_combine(
   m = joined;
 
   // sparse_mla_decode.ts:89  const weight = map([maxima, m], (part, m) => exp2(part - m));
-  weight = exp2(partialMax[q * 512 + i_of_thread * 64 + hb + h_of_thread] - m);
+  weight = exp2(maxima - m);
   if (thread < 16) {
     weight_shared[i_of_thread * 2 + h_of_thread] = weight;
   }

@@ -2,10 +2,19 @@
 // 256 threads a block; tune: BT 1024; 2176 bytes of shared memory:
 //        0  exchange_i32  i32 x 256  (partial results on their way between threads)
 //     1024  bins  u32 x 256  (256 counters)
-//     2048  exchange_u32  u32 x 8  (partial results on their way between threads)
+//     2048  exchange_u32  u32 x 32  (partial results on their way between threads)
 
 using u32 = unsigned int;
 using i64 = long long;
+
+template <typename T>
+__device__ inline void warpScanAdd(T& x) {
+#pragma unroll
+  for (int delta = 1; delta < 32; delta *= 2)
+    asm volatile("{ .reg .pred p; .reg .b32 lower; shfl.sync.up.b32 lower|p, %0, %1, 0, 0xffffffff; @p add.u32 %0, %0, lower; }"
+                 : "+r"(x)
+                 : "r"(delta));
+}
 
 extern "C" __global__ void __launch_bounds__(256, 1) topk(
     const float* __restrict__ logits,
@@ -50,37 +59,20 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       const bool keep_3 = tb + t_of_thread + 2 < hi;
       const bool keep_4 = tb + t_of_thread + 3 < hi;
       const int own = (int)keep + (int)keep_2 + (int)keep_3 + (int)keep_4;
-      int running = own;
-      int lower;
-      lower = __shfl_up_sync(0xffffffffu, running, 1);
-      running = lane >= 1 ? lower + running : running;
-      int lower_2;
-      lower_2 = __shfl_up_sync(0xffffffffu, running, 2);
-      running = lane >= 2 ? lower_2 + running : running;
-      int lower_3;
-      lower_3 = __shfl_up_sync(0xffffffffu, running, 4);
-      running = lane >= 4 ? lower_3 + running : running;
-      int lower_4;
-      lower_4 = __shfl_up_sync(0xffffffffu, running, 8);
-      running = lane >= 8 ? lower_4 + running : running;
-      int lower_5;
-      lower_5 = __shfl_up_sync(0xffffffffu, running, 16);
-      running = lane >= 16 ? lower_5 + running : running;
-      int lower_6;
-      lower_6 = __shfl_up_sync(0xffffffffu, running, 1);
-      const int in_warp = lane == 0 ? 0 : lower_6;
+      int upto;
+      upto = own;
+      warpScanAdd(upto);
       __syncthreads();
       if (lane == 31) {
-        exchange_i32[thread / 32] = running;
+        exchange_i32[thread / 32] = upto;
       }
-      int before = 0;
-      int total = 0;
       __syncthreads();
-      for (int w = 0; w < 8; ++w) {
-        before = w < thread / 32 ? before + exchange_i32[w] : before;
-        total = total + exchange_i32[w];
-      }
-      const int before_thread = before + in_warp;
+      const int part = lane < 8 ? exchange_i32[lane] : 0;
+      int total;
+      total = __reduce_add_sync(0xffffffffu, part);
+      int below;
+      below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part : 0);
+      const int before_thread = below + upto - own;
       int at = out_count + before_thread;
       if (keep) {
         if (at < 2048 && at < 2048) idx[(i64)q * 2048 + at] = tb + t_of_thread;
@@ -154,40 +146,24 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       const u32 want_5 = (u32)want_2;
       __syncthreads();
       const u32 count = bins[255 - thread];
-      u32 running = count;
-      u32 lower;
-      lower = __shfl_up_sync(0xffffffffu, running, 1);
-      running = lane >= 1 ? lower + running : running;
-      u32 lower_2;
-      lower_2 = __shfl_up_sync(0xffffffffu, running, 2);
-      running = lane >= 2 ? lower_2 + running : running;
-      u32 lower_3;
-      lower_3 = __shfl_up_sync(0xffffffffu, running, 4);
-      running = lane >= 4 ? lower_3 + running : running;
-      u32 lower_4;
-      lower_4 = __shfl_up_sync(0xffffffffu, running, 8);
-      running = lane >= 8 ? lower_4 + running : running;
-      u32 lower_5;
-      lower_5 = __shfl_up_sync(0xffffffffu, running, 16);
-      running = lane >= 16 ? lower_5 + running : running;
-      u32 lower_6;
-      lower_6 = __shfl_up_sync(0xffffffffu, running, 1);
-      const u32 in_warp = lane == 0 ? 0u : lower_6;
+      u32 upto;
+      upto = count;
+      warpScanAdd(upto);
       if (lane == 31) {
-        exchange_u32[thread / 32] = running;
+        exchange_u32[thread / 32] = upto;
       }
-      u32 before = 0u;
-      u32 total = 0u;
       __syncthreads();
-      for (int w = 0; w < 8; ++w) {
-        before = w < thread / 32 ? before + exchange_u32[w] : before;
-        total = total + exchange_u32[w];
-      }
-      const u32 before_thread = before + in_warp;
-      const u32 reached = before_thread + count;
-      if ((before_thread < want_5 && reached >= want_5) || (thread == 0 && want_5 == 0u) || (255 - thread == 0 && reached < want_5)) {
+      const u32 part = lane < 8 ? exchange_u32[lane] : 0u;
+      u32 total;
+      total = __reduce_add_sync(0xffffffffu, part);
+      u32 below;
+      below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part : 0u);
+      const u32 before_thread = below + upto - count;
+      const u32 after = before_thread + count;
+      if ((before_thread < want_5 && after >= want_5) || ((thread == 0 && want_5 == 0u) || (thread == 255 && after < want_5))) {
         exchange_i32[0] = 255 - thread;
         exchange_i32[1] = (int)before_thread;
+        exchange_i32[2] = (int)count;
       }
       __syncthreads();
       const int bin = exchange_i32[0];
@@ -241,37 +217,20 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       const int item_3 = isTie[2];
       const int item_4 = isTie[3];
       const int own = item + item_2 + item_3 + item_4;
-      int running = own;
-      int lower;
-      lower = __shfl_up_sync(0xffffffffu, running, 1);
-      running = lane >= 1 ? lower + running : running;
-      int lower_2;
-      lower_2 = __shfl_up_sync(0xffffffffu, running, 2);
-      running = lane >= 2 ? lower_2 + running : running;
-      int lower_3;
-      lower_3 = __shfl_up_sync(0xffffffffu, running, 4);
-      running = lane >= 4 ? lower_3 + running : running;
-      int lower_4;
-      lower_4 = __shfl_up_sync(0xffffffffu, running, 8);
-      running = lane >= 8 ? lower_4 + running : running;
-      int lower_5;
-      lower_5 = __shfl_up_sync(0xffffffffu, running, 16);
-      running = lane >= 16 ? lower_5 + running : running;
-      int lower_6;
-      lower_6 = __shfl_up_sync(0xffffffffu, running, 1);
-      const int in_warp = lane == 0 ? 0 : lower_6;
+      int upto;
+      upto = own;
+      warpScanAdd(upto);
       __syncthreads();
       if (lane == 31) {
-        exchange_i32[thread / 32] = running;
+        exchange_i32[thread / 32] = upto;
       }
-      int before = 0;
-      int total = 0;
       __syncthreads();
-      for (int w = 0; w < 8; ++w) {
-        before = w < thread / 32 ? before + exchange_i32[w] : before;
-        total = total + exchange_i32[w];
-      }
-      const int before_thread = before + in_warp;
+      const int part = lane < 8 ? exchange_i32[lane] : 0;
+      int total;
+      total = __reduce_add_sync(0xffffffffu, part);
+      int below;
+      below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part : 0);
+      const int before_thread = below + upto - own;
       const int sofar = rank_base + before_thread;
       const int sofar_2 = sofar + item;
       rank[0] = sofar_2;
@@ -289,37 +248,20 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       const bool keep_3 = tb_3 + t_of_thread + 2 < hi && (key_2[2] > prefix_4 || (isTie[2] && rank[2] <= ties));
       const bool keep_4 = tb_3 + t_of_thread + 3 < hi && (key_2[3] > prefix_4 || (isTie[3] && rank[3] <= ties));
       const int own_2 = (int)keep + (int)keep_2 + (int)keep_3 + (int)keep_4;
-      int running_2 = own_2;
-      int lower_7;
-      lower_7 = __shfl_up_sync(0xffffffffu, running_2, 1);
-      running_2 = lane >= 1 ? lower_7 + running_2 : running_2;
-      int lower_8;
-      lower_8 = __shfl_up_sync(0xffffffffu, running_2, 2);
-      running_2 = lane >= 2 ? lower_8 + running_2 : running_2;
-      int lower_9;
-      lower_9 = __shfl_up_sync(0xffffffffu, running_2, 4);
-      running_2 = lane >= 4 ? lower_9 + running_2 : running_2;
-      int lower_10;
-      lower_10 = __shfl_up_sync(0xffffffffu, running_2, 8);
-      running_2 = lane >= 8 ? lower_10 + running_2 : running_2;
-      int lower_11;
-      lower_11 = __shfl_up_sync(0xffffffffu, running_2, 16);
-      running_2 = lane >= 16 ? lower_11 + running_2 : running_2;
-      int lower_12;
-      lower_12 = __shfl_up_sync(0xffffffffu, running_2, 1);
-      const int in_warp_2 = lane == 0 ? 0 : lower_12;
+      int upto_2;
+      upto_2 = own_2;
+      warpScanAdd(upto_2);
       __syncthreads();
       if (lane == 31) {
-        exchange_i32[thread / 32] = running_2;
+        exchange_i32[thread / 32] = upto_2;
       }
-      int before_2 = 0;
-      int total_2 = 0;
       __syncthreads();
-      for (int w = 0; w < 8; ++w) {
-        before_2 = w < thread / 32 ? before_2 + exchange_i32[w] : before_2;
-        total_2 = total_2 + exchange_i32[w];
-      }
-      const int before_thread_2 = before_2 + in_warp_2;
+      const int part_2 = lane < 8 ? exchange_i32[lane] : 0;
+      int total_2;
+      total_2 = __reduce_add_sync(0xffffffffu, part_2);
+      int below_2;
+      below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_2 : 0);
+      const int before_thread_2 = below_2 + upto_2 - own_2;
       int at = out_count + before_thread_2;
       if (keep) {
         if (at < 2048 && at < 2048) idx[(i64)q * 2048 + at] = tb_3 + t_of_thread;
@@ -365,8 +307,8 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       exchange_i32[thread] = ties_sum;
       int joined = 0;
       __syncthreads();
-      for (int part = 0; part < 8; ++part) {
-        joined = joined + exchange_i32[group + part * 32];
+      for (int part_3 = 0; part_3 < 8; ++part_3) {
+        joined = joined + exchange_i32[group + part_3 * 32];
       }
       ties_sum = joined;
       const int ties_scalar = ties_sum;

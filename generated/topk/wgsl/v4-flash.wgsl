@@ -166,10 +166,11 @@ fn topk(
       workgroupBarrier();
       let before_thread = select(0u, exchange_u32[max(thread - 1, 0)], thread > 0);
       let total = exchange_u32[255];
-      let reached = before_thread + count;
-      if ((before_thread < want_5 && reached >= want_5) || (thread == 0 && want_5 == 0u) || (255 - thread == 0 && reached < want_5)) {
+      let after = before_thread + count;
+      if ((before_thread < want_5 && after >= want_5) || ((thread == 0 && want_5 == 0u) || (thread == 255 && after < want_5))) {
         exchange_i32[0] = 255 - thread;
         exchange_i32[1] = i32(before_thread);
+        exchange_i32[2] = i32(count);
       }
       workgroupBarrier();
       let bin = workgroupUniformLoad(&exchange_i32[0]);

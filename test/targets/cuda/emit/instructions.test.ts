@@ -111,6 +111,19 @@ const mma = (dtype: "bf16" | "f16"): LoopKernel =>
     ],
   );
 
+/** y = what a record makes of x, in place or in another register. */
+const overLanes = (name: "warpScanAdd" | "warpReduceAdd" | "opaque", type: "i32" | "u32"): LoopKernel =>
+  kernel(
+    `${name}_${type}`,
+    [tensor("in", "x", type, { l: 32 }), tensor("out", "y", type, { l: 32 })],
+    [
+      { kind: "Array", name: "r", type, size: 1 },
+      { kind: "SetRegister", array: "r", index: int(0), value: element("x", [thread], type) },
+      { kind: "Call", instruction: name, operands: name === "warpReduceAdd" ? [registers("r", 1), { kind: "Value", value: element("x", [thread], type) }] : [registers("r", 1)] },
+      storeGlobal("y", [thread], reg("r", int(0), type)),
+    ],
+  );
+
 describe("shuffles", () => {
   const inputs: Record<"f32" | "i32" | "u32", readonly number[]> = {
     f32: sequence(32, (l) => Math.fround(l * 1.1)),
@@ -127,6 +140,17 @@ describe("shuffles", () => {
       for (const mask of [0, 1, 2, 4, 8, 16, 31]) expect(moved("shuffleXor", mask)).toEqual(sequence(32, (l) => inputs[type][l ^ mask]));
       for (const delta of [0, 1, 5, 16])
         expect(moved("shuffleUp", delta)).toEqual(sequence(32, (l) => inputs[type][l >= delta ? l - delta : l]));
+      for (const lane of [0, 7, 31]) expect(moved("shuffleIndex", lane)).toEqual(sequence(32, () => inputs[type][lane]));
+    });
+  for (const type of ["i32", "u32"] as const)
+    it(`add ${type} over lanes, around the end of the numbers`, () => {
+      const wrap = (x: number) => (type === "u32" ? x >>> 0 : x | 0);
+      const sums = inputs[type].map((_, l) => inputs[type].slice(0, l + 1).reduce((a, b) => wrap(a + b)));
+      for (const [name, expected] of [["warpScanAdd", sums], ["warpReduceAdd", sums.map(() => sums[31])], ["opaque", inputs[type]]] as const) {
+        const y = new Uint8Array(128);
+        run(overLanes(name, type), { x: toBytes(type, inputs[type]), y });
+        expect([...fromBytes(type, y)]).toEqual(expected);
+      }
     });
 });
 
@@ -266,7 +290,8 @@ describe("cpAsync16", () => {
 
 describe.skipIf(!hasNvcc)("nvcc", () => {
   const kernels = [
-    ...(["f32", "i32", "u32"] as const).flatMap((type) => ["shuffleXor", "shuffleUp"].map((name) => shuffle(name, type, 3))),
+    ...(["f32", "i32", "u32"] as const).flatMap((type) => ["shuffleXor", "shuffleUp", "shuffleIndex"].map((name) => shuffle(name, type, 3))),
+    ...(["i32", "u32"] as const).flatMap((type) => (["warpScanAdd", "warpReduceAdd", "opaque"] as const).map((name) => overLanes(name, type))),
     ...([2, 4] as const).flatMap((count) => [false, true].map((trans) => ldmatrix(count, trans, "bf16"))),
     mma("bf16"),
     mma("f16"),

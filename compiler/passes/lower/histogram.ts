@@ -1,0 +1,74 @@
+/** Histograms: counters in shared memory, added to atomically, searched from the top by all threads together. */
+import { add, and, binary, constant, convert, int, mul, select, sub, type Expr } from "../../ir/expr.ts";
+import type { PlanStmt } from "../../ir/plan.ts";
+import type { ScalarValue } from "../../ir/tile.ts";
+import { clear } from "./clear.ts";
+import type { Lowering } from "./context.ts";
+import { element, isTrue, type Cursor } from "./element.ts";
+import { itemAxis, overItems } from "./items.ts";
+import { scanThreads } from "./scan.ts";
+import { insideTile, overRegisters } from "./work.ts";
+
+export function declareHistogram(ctx: Lowering, s: Extract<PlanStmt, { kind: "Histogram" }>, bins: Map<string, number>): void {
+  ctx.source(s.loc);
+  if (!bins.has(s.name)) ctx.namedBuffer(s.name, "u32", s.bins, `${s.bins} counters`);
+  bins.set(s.name, s.bins);
+  clear(ctx, s.name, s.bins);
+}
+
+export function addToHistogram(ctx: Lowering, s: Extract<PlanStmt, { kind: "HistogramAdd" }>): void {
+  ctx.source(s.loc);
+  const count = (at: Cursor, inside: Expr): void => {
+    const keep = and(inside, convert("bool", element(ctx, s.keep, at)));
+    ctx.when(keep, () => ctx.emit({ kind: "Atomic", fn: "add", buffer: s.histogram, index: convert("i32", element(ctx, s.bin, at)), value: constant("u32", 1) }));
+  };
+  const axis = itemAxis(ctx, s.bin.axes, [s.bin, s.keep]);
+  if (axis) return overItems(ctx, axis, (at) => count(at, isTrue));
+  ctx.when(ctx.firstCopy(s.layout), () => overRegisters(ctx, s.layout, s.bin.axes, (at) => count(at, insideTile(ctx, s.layout, s.bin.axes, at.coords))));
+}
+
+/** Threads take runs of bins from the top; the one whose run crosses `want` publishes the bin. */
+export function findInHistogram(ctx: Lowering, s: Extract<PlanStmt, { kind: "HistogramFind" }>, bins: number): void {
+  ctx.source(s.loc);
+  const { threads } = ctx;
+  const each = Math.ceil(bins / threads);
+  const even = each * threads === bins;
+  const want = ctx.bind("want", convert("u32", s.want));
+  const binOf = (r: number): Expr => sub(int(bins - 1), add(mul(ctx.thread, int(each)), int(r)));
+  const counts = Array.from({ length: each }, (_, r) => {
+    const bin = binOf(r);
+    const counter: Expr = { kind: "Shared", type: "u32", buffer: s.histogram, index: even ? bin : { kind: "Call", type: "i32", fn: "max", args: [bin, int(0)] } };
+    return ctx.bind("count", even ? counter : select(binary(">=", bin, int(0)), counter, constant("u32", 0)));
+  });
+  const own = ctx.bind("counts", counts.reduce(add));
+  const { before } = scanThreads(ctx, "sum", "u32", own, threads);
+  const found = ctx.scratch("i32", 3);
+  const after = ctx.bind("after", add(before, own));
+  // nothing is wanted: the top bin; too much is wanted: bin 0
+  const none = and(binary("==", ctx.thread, int(0)), binary("==", want, constant("u32", 0)));
+  const all = and(binary("==", ctx.thread, int(Math.ceil(bins / each) - 1)), binary("<", after, want));
+  const mine = binary("||", and(binary("<", before, want), binary(">=", after, want)), binary("||", none, all));
+  ctx.when(mine, () => {
+    let above = before;
+    counts.forEach((count, r) => {
+      const reached = each === 1 ? after : ctx.bind("reached", add(above, count));
+      const bin = binOf(r);
+      const crosses = and(binary("<", above, want), binary(">=", reached, want));
+      const top = r === 0 ? binary("||", crosses, none) : crosses;
+      const bottom = and(binary("==", bin, int(0)), binary("<", reached, want));
+      const from = above;
+      ctx.when(each === 1 ? isTrue : binary("||", top, bottom), () => {
+        [bin, convert("i32", from), convert("i32", count)].forEach((value, i) => ctx.emit({ kind: "StoreShared", buffer: found, index: int(i), values: [value] }));
+      });
+      above = reached;
+    });
+  });
+  const publish = (v: ScalarValue, i: number): void => {
+    ctx.emit({ kind: "Uniform", name: v.name, value: convert(v.type, { kind: "Shared", type: "i32", buffer: found, index: int(i) }) });
+  };
+  ctx.facts.learn(s.bin.name, { min: 0, max: bins - 1 });
+  ctx.facts.learn(s.above.name, { min: 0 });
+  publish(s.bin, 0);
+  publish(s.above, 1);
+  if (ctx.isRead(s.inBin.name)) publish(s.inBin, 2);
+}
