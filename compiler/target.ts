@@ -14,8 +14,11 @@ export interface Schedule {
   readonly algebra?: readonly AlgebraPass[];
   /** Warps with programs of their own, the computing role first. */
   readonly roles?: Readonly<Record<string, RoleSchedule>>;
-  /** Slots of the ring in shared memory that a tile travels through; tiles of one place in the text share a ring. */
-  readonly stage?: Readonly<Record<string, number>>;
+  /**
+   * Slots of the ring in shared memory that a tile travels through. Tiles of one statement list share a ring, and are awaited and released
+   * together, unless they name rings of their own.
+   */
+  readonly stage?: Readonly<Record<string, number | { readonly slots: number; readonly ring: string }>>;
   /** Tiles that a launch reads once: they leave the L2 cache first. */
   readonly evictFirst?: readonly string[];
   /** Products by wgmma; `parts`: accumulators in flight, so that one is folded while the next is multiplied. */

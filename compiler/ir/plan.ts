@@ -39,6 +39,8 @@ export interface GemmPlan {
   readonly atom: "fma" | "mma.m16n8k16.bf16" | "mma.m16n8k16.f16" | "wgmma";
   /** wgmma: accumulators that are issued one after the other and awaited one by one, along the slowest register digit. */
   readonly parts?: number;
+  /** wgmma: layout of the first operand where it comes from registers. */
+  readonly fragment?: Layout;
   readonly layout: Layout;
   /** Digits of the result's rows (free axes of a) and columns (free axes of b), tagged by slot. */
   readonly rows: readonly PlacedDigit[];

@@ -20,7 +20,7 @@ export function readsOfPlan(plan: Plan, s: PlanStmt): readonly Read[] {
     case "Stage":
       return s.op ? readsOfOp(plan, s.op, s.layout) : [{ value: s.value, from: "registers" }];
     case "Gemm":
-      return [...read(s.op.a), ...read(s.op.b), ...(s.op.acc ? read(s.op.acc, s.plan.layout) : [])];
+      return [...read(s.op.a, s.plan.fragment), ...read(s.op.b), ...(s.op.acc ? read(s.op.acc, s.plan.layout) : [])];
     case "Reduce":
       return read(s.op.of, s.plan.layout);
     case "Scan":

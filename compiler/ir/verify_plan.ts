@@ -235,7 +235,7 @@ function gemmRule(s: Extract<PlanStmt, { kind: "Gemm" }>, c: Context): Verdict {
   const lies = unless(sameLayout(plan.layout, assemble([...plan.columns, ...plan.rows], c.plan.threads)), "its result does not lie as its rows and columns say");
   if (plan.atom === "fma") return lies;
   if (plan.atom === "wgmma")
-    return all(lies, ...[op.a, op.b].map((v) => unless(stageOf(v, c)?.tiling?.major !== undefined, `wgmma reads ${v.label}, which lies in no ring as it wants it`)));
+    return all(lies, ...[op.a, op.b].filter((v) => v !== op.a || stageOf(v, c)).map((v) => unless(stageOf(v, c)?.tiling?.major !== undefined, `wgmma reads ${v.label}, which lies in no ring as it wants it`)));
   const depth = op.a.axes.reduce((n, a) => (op.over.includes(a.name) ? n * a.extent : n), 1);
   const size = (digits: readonly PlacedDigit[], slot: string): number => digits.reduce((n, d) => (d.slot === slot ? n * d.size : n), 1);
   return all(

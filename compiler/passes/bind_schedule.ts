@@ -9,6 +9,8 @@ export interface Bound {
   readonly threads: number;
   /** Depth of the ring of each tile that travels through one, by value id. */
   readonly rings: ReadonlyMap<number, number>;
+  /** Name of the ring that a tile asks for. */
+  readonly ringNames: ReadonlyMap<number, string>;
   /** Tiles whose copies leave the L2 cache first. */
   readonly evictFirst: ReadonlySet<number>;
   /** Accumulators in flight of each product that wgmma computes, by value id. */
@@ -34,7 +36,8 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, target: str
   const [computing] = roles;
   return {
     threads: computing ? (32 * computing.warps) / (computing.copies ?? 1) : (schedule.threads ?? DEFAULT_THREADS),
-    rings: bind(schedule.stage ?? {}, tiles, (depth) => depth),
+    rings: bind(schedule.stage ?? {}, tiles, (ring) => (typeof ring === "number" ? ring : ring.slots)),
+    ringNames: new Map([...bind(schedule.stage ?? {}, tiles, (ring) => (typeof ring === "number" ? "" : ring.ring))].filter(([, name]) => name !== "")),
     evictFirst: new Set(bind(Object.fromEntries((schedule.evictFirst ?? []).map((label) => [label, true])), tiles, () => true).keys()),
     products: bind(schedule.mma ?? {}, tiles.filter((t) => products.has(t.id)), ({ parts = 1 }) => parts),
     roles,

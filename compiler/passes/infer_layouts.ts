@@ -86,10 +86,11 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
     switch (op.kind) {
       case "Gemm": {
         const parts = bound.products.get(value.id);
-        const plan = parts === undefined ? selectAtom(op, machine, threads, inline) : warpgroupPlan(value, op, threads, parts, folded.get(value.id) ?? new Set(), kernel, machine);
+        const plan = parts === undefined ? selectAtom(op, machine, threads, inline) : warpgroupPlan(value, op, threads, parts, folded.get(value.id) ?? new Set(), !rings.has(op.a.id), kernel, machine);
         gemms.set(value.id, plan);
         layouts.set(value.id, project(plan.layout, axisNames(value)));
-        source(op.a);
+        if (plan.fragment) meet(op.a, plan.fragment);
+        else source(op.a);
         source(op.b);
         if (op.acc) meet(op.acc, plan.layout);
         return;

@@ -4,6 +4,7 @@
  */
 import { axisNames, bodiesOf, readsOf } from "../ir/walk.ts";
 import type { TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
+import type { Bound } from "./bind_schedule.ts";
 
 type Role = "element" | "operand" | "pick" | "acc" | "carry";
 
@@ -24,8 +25,8 @@ export interface Placement {
   readonly definitions: ReadonlyMap<number, TileOp>;
 }
 
-/** `rings`: tiles that the schedule sends through rings of shared memory. */
-export function placeValues(kernel: TileKernel, rings: ReadonlyMap<number, number>): Placement {
+/** The schedule's word: tiles that go through rings of shared memory, and products that take what is in no ring from registers. */
+export function placeValues(kernel: TileKernel, { rings, products }: Pick<Bound, "rings" | "products">): Placement {
   const uses = new Map<number, Use[]>();
   const definitions = new Map<number, TileOp>();
   const homes = new Map<number, readonly TileStmt[]>();
@@ -47,7 +48,9 @@ export function placeValues(kernel: TileKernel, rings: ReadonlyMap<number, numbe
         const { op } = s;
         const domain = axisNames(s.value);
         if (op.kind === "Gemm") {
-          use(op.a, "operand", domain, body);
+          const fromRegisters = products.has(s.value.id) && !rings.has(op.a.id);
+          if (fromRegisters) use(op.a, "element", axisNames(op.a), body);
+          else use(op.a, "operand", domain, body);
           use(op.b, "operand", domain, body);
           if (op.acc) use(op.acc, "acc", domain, body);
         } else if (op.kind === "Gather") op.picks.forEach((p) => use(p.index, "pick", domain, body));

@@ -40,7 +40,7 @@ export function planStages(kernel: TileKernel, placement: Placement, layouts: La
       if (s.op.kind === "Gemm") {
         const plan = layouts.gemms.get(s.value.id)!;
         const { atom } = plan;
-        for (const operand of [s.op.a, s.op.b]) {
+        for (const operand of plan.fragment ? [s.op.b] : [s.op.a, s.op.b]) {
           const { value, over } = source(operand, s.op.over);
           if (atom !== "fma") readers.set(value.id, [...(readers.get(value.id) ?? []), { plan, side: operand === s.op.a ? "rows" : "columns", over: over[0]! }]);
           needs.set(value.id, [...(needs.get(value.id) ?? []), { over, atom }]);

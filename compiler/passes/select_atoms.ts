@@ -81,9 +81,10 @@ const MOST_COLUMNS = 256;
 
 /**
  * A product by wgmma. Warps lie along the rows. Columns of the axes in `folded`, which a reduction takes away, go to a thread's own
- * registers as far as the others can fill the lanes: the reduction then needs no shuffle. Throws E-MMA-01 where wgmma does not fit.
+ * registers as far as the others can fill the lanes: the reduction then needs no shuffle. `fromRegisters`: so comes the first operand,
+ * its contracted axis lying as an accumulator's columns do. Throws E-MMA-01 where wgmma does not fit.
  */
-export function warpgroupPlan(value: TileValue, op: Gemm, threads: number, parts: number, folded: ReadonlySet<string>, kernel: TileKernel, machine: Machine): GemmPlan {
+export function warpgroupPlan(value: TileValue, op: Gemm, threads: number, parts: number, folded: ReadonlySet<string>, fromRegisters: boolean, kernel: TileKernel, machine: Machine): GemmPlan {
   const { batch, rows, columns, depth } = gemmAxes(op);
   const refuse = (reason: string) => diagnostic("E-MMA-01", { ...value.loc, length: value.label.length }, { product: value.label, kernel: kernel.name, target: machine.name, reason });
   const [m, n] = [extentOf(rows), extentOf(columns)];
@@ -93,6 +94,7 @@ export function warpgroupPlan(value: TileValue, op: Gemm, threads: number, parts
   if (dtypes.size !== 1 || !["e4m3", "bf16", "f16"].includes(op.a.dtype)) throw refuse(`it multiplies ${op.a.dtype} by ${op.b.dtype}; wgmma takes e4m3, bf16 or f16 on both sides`);
   const step = 32 / byteSize(op.a.dtype as DType);
   if (depth % step !== 0) throw refuse(`${depth} contracted positions are no multiple of ${step}`);
+  if (fromRegisters && op.a.dtype === "e4m3") throw refuse(`${op.a.label} would come from registers, which e4m3 cannot`);
   if (m % 64 !== 0 || (m * 2) % threads !== 0) throw refuse(`${m} rows (${rows.map((a) => a.name).join(", ")}) are no multiple of 64 for each of ${threads / 128} warpgroups`);
   const rowTiles = (m * 2) / threads;
   if (rowTiles % parts !== 0 && parts % rowTiles !== 0) throw refuse(`${parts} parts do not divide the ${rowTiles} tiles of rows that each warpgroup multiplies`);
@@ -104,7 +106,9 @@ export function warpgroupPlan(value: TileValue, op: Gemm, threads: number, parts
     { name: "warpRow", on: "thread", size: threads / 32, order: 2 },
   ]);
   const columnDigits = foldedFirst(columns, folded);
-  return { atom: "wgmma", parts, rows: slower(rowDigits), columns: columnDigits, layout: assemble([...columnDigits, ...slower(rowDigits)], threads) };
+  const contracted = op.a.axes.filter((a) => op.over.includes(a.name));
+  const fragment = assemble([...foldedFirst(contracted, new Set()), ...slower(rowDigits)], threads);
+  return { atom: "wgmma", parts, ...(fromRegisters && { fragment }), rows: slower(rowDigits), columns: columnDigits, layout: assemble([...columnDigits, ...slower(rowDigits)], threads) };
 }
 
 /** Columns in an accumulator's order: a pair in registers, four lanes, the rest in registers. */

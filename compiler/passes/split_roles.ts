@@ -11,6 +11,7 @@ import { inputsOf } from "../ir/walk.ts";
 import type { Bound } from "./bind_schedule.ts";
 
 type For = Extract<PlanStmt, { kind: "For" }>;
+type Copy = Extract<PlanStmt, { kind: "Copy" }>;
 
 export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
   const [computing, bringing, ...more] = bound.roles;
@@ -23,9 +24,11 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
   if (bound.roles.some((r) => (r.copies ?? 1) > 1) && typeof bound.persistent !== "object") throw refuse("copies of a role take turns, but no loop's iterations are dealt out", "name the loop in persistent.even");
 
   const pipes: Pipe[] = [];
-  const pipeOf = (list: readonly PlanStmt[]): Pipe | undefined => {
-    const first = list.find((s) => s.kind === "Copy");
-    return first?.kind === "Copy" ? pipes.find((p) => p.values.includes(first.value)) : undefined;
+  const ringOf = (s: Copy): string => bound.ringNames.get(s.value.id) ?? "";
+  /** Pipes of the copies that stand in a list, in order. */
+  const pipesOf = (list: readonly PlanStmt[]): Pipe[] => {
+    const ids = new Set(list.flatMap((s) => (s.kind === "Copy" ? [s.value.id] : [])));
+    return pipes.filter((p) => p.values.some((v) => ids.has(v.id)));
   };
   collectPipes(plan.body);
 
@@ -38,13 +41,13 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
 
   function collectPipes(list: readonly PlanStmt[]): void {
     const copies = list.filter((s) => s.kind === "Copy");
-    const [first] = copies;
-    if (first) {
-      const stranger = copies.find((c) => !brought.has(c.value.label));
-      if (stranger) throw refuse(`no role brings "${stranger.value.label}"`, `add it to ${bringing!.name}'s brings, or leave it out of stage`);
-      const depths = new Set(copies.map((c) => bound.rings.get(c.value.id)!));
-      if (depths.size > 1) throw refuse(`the tiles ${copies.map((c) => c.value.label).join(", ")} share a ring and ask for ${[...depths].join(" and ")} slots`, "give them one depth");
-      pipes.push({ name: first.value.label, depth: [...depths][0]!, values: copies.map((c) => c.value), header: [] });
+    const stranger = copies.find((c) => !brought.has(c.value.label));
+    if (stranger) throw refuse(`no role brings "${stranger.value.label}"`, `add it to ${bringing!.name}'s brings, or leave it out of stage`);
+    for (const ring of new Set(copies.map(ringOf))) {
+      const values = copies.filter((c) => ringOf(c) === ring).map((c) => c.value);
+      const depths = new Set(values.map((v) => bound.rings.get(v.id)!));
+      if (depths.size > 1) throw refuse(`the tiles ${values.map((v) => v.label).join(", ")} share a ring and ask for ${[...depths].join(" and ")} slots`, "give them one number, or rings of their own");
+      pipes.push({ name: ring || values[0]!.label, depth: [...depths][0]!, values, header: [] });
     }
     for (const s of list) {
       if (s.kind === "For") collectPipes(s.body);
@@ -60,7 +63,7 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
     if (at !== body.length - 1 || loop.scalars.length > 0 || [...planStatements(loop.body)].some((s) => s.kind === "Move"))
       throw refuse(`the iterations of "${even}" depend on each other, or something follows the loop`, `use persistent: "strided"`);
     const before = body.slice(0, at);
-    const pipe = pipeOf(body);
+    const [pipe] = pipesOf(body);
     if (!pipe) throw refuse(`no tile outside "${even}" travels through a ring, so nothing carries the work's header`, "bring a tile that is loaded before the loop");
     const range = ["from", "to"].map((end): ScalarValue => ({ name: `${even}_${end}`, type: "i32", loc: loop.loc }));
     const [from, to] = range.map((v) => variable("i32", v.name)) as [Expr, Expr];
@@ -81,14 +84,19 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
 
   /** The computing role's statements: no copies, but waits for their slots. */
   function consume(list: readonly PlanStmt[]): PlanStmt[] {
-    const pipe = pipeOf(list);
     const own = list.filter((s) => s.kind !== "Copy");
-    const touched = own.map((s) => pipe !== undefined && touches(s, pipe));
-    const body = own.map((s): PlanStmt => (s.kind === "For" ? { ...s, body: consume(s.body) } : s.kind === "If" ? { ...s, then: consume(s.then), otherwise: consume(s.otherwise) } : s));
-    if (!pipe) return body;
-    const first = pipe.header.length > 0 ? 0 : touched.indexOf(true);
-    const last = pipe.header.length > 0 ? own.length - 1 : touched.lastIndexOf(true);
-    return [...body.slice(0, first), { kind: "AwaitFull", pipe: pipe.name }, ...body.slice(first, last + 1), { kind: "Release", pipe: pipe.name }, ...body.slice(last + 1)];
+    const before = new Map<number, PlanStmt[]>();
+    const after = new Map<number, PlanStmt[]>();
+    const put = (at: Map<number, PlanStmt[]>, i: number, s: PlanStmt) => at.set(i, [...(at.get(i) ?? []), s]);
+    for (const pipe of pipesOf(list)) {
+      const touched = own.map((s) => touches(s, pipe));
+      put(before, pipe.header.length > 0 ? 0 : touched.indexOf(true), { kind: "AwaitFull", pipe: pipe.name });
+      put(after, pipe.header.length > 0 ? own.length - 1 : touched.lastIndexOf(true), { kind: "Release", pipe: pipe.name });
+    }
+    return own.flatMap((s, i): PlanStmt[] => {
+      const inner: PlanStmt = s.kind === "For" ? { ...s, body: consume(s.body) } : s.kind === "If" ? { ...s, then: consume(s.then), otherwise: consume(s.otherwise) } : s;
+      return [...(before.get(i) ?? []), inner, ...(after.get(i) ?? [])];
+    });
   }
   /** A statement reads a pipe's slot, or waits for a product that does. */
   function touches(s: PlanStmt, pipe: Pipe): boolean {
@@ -102,13 +110,15 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
 
   /** The copying role's statements: copies, the control flow around them, and the scalars that these need. */
   function produce(list: readonly PlanStmt[]): PlanStmt[] {
-    const pipe = pipeOf(list);
-    const copies = list.filter((s) => s.kind === "Copy");
-    const last = list.lastIndexOf(copies.at(-1)!);
     const needed = list.flatMap((s) => (s.kind === "Copy" ? namesOfStmt(plan, s) : hasCopies(s) ? [...planStatements([s])].flatMap((t) => namesOfStmt(plan, t)) : []));
     const scalars = new Set(slice(list, needed));
-    return list.flatMap((s, i): PlanStmt[] => {
-      if (s.kind === "Copy") return i === last ? [{ kind: "Fill", pipe: pipe!.name, copies }] : [];
+    return list.flatMap((s): PlanStmt[] => {
+      if (s.kind === "Copy") {
+        // all copies of a pipe together, where the last of them stands
+        const pipe = pipes.find((p) => p.values.includes(s.value))!;
+        const copies = list.filter((c) => c.kind === "Copy" && pipe.values.includes(c.value)) as Copy[];
+        return copies.at(-1) === s ? [{ kind: "Fill", pipe: pipe.name, copies }] : [];
+      }
       if (s.kind === "For" && hasCopies(s)) return [{ ...s, body: produce(s.body) }];
       if (s.kind === "If" && hasCopies(s)) return [{ ...s, then: produce(s.then), otherwise: produce(s.otherwise) }];
       const steering = [...scalars].find((t) => t === s || (t.kind === "SerialReduce" && s.kind === "ToScalar" && t.scalar === s.scalar));

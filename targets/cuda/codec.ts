@@ -80,6 +80,10 @@ const common: Readonly<Record<string, Helper>> = {
     ),
   ),
   orderedValue: helper(inline("float orderedValue(u32 key)", "return __uint_as_float((int)key < 0 ? key ^ 0x80000000u : ~key);")),
+  exp2Approx: helper(
+    "// one instruction, 2 ulp; results below the smallest normal number are 0\n" +
+      inline("float exp2Approx(float x)", "float y;", 'asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));', "return y;"),
+  ),
   decodeBf16: helper(inline("float decodeBf16(u32 code)", "return __uint_as_float(code << 16);")),
   encodeBf16: helper(
     inline("u32 encodeBf16(float x)", "u16 code;", 'asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(code) : "f"(x));', "return code;"),

@@ -28,7 +28,7 @@ const isTyped = (p: Param, f: Field): boolean =>
 
 const functions: Record<string, { readonly f32?: string; readonly integer?: string }> = {
   exp: { f32: "expf" },
-  exp2: { f32: "exp2f" },
+  exp2: { f32: "exp2Approx" },
   log: { f32: "logf" },
   log2: { f32: "log2f" },
   log1p: { f32: "log1pf" },
@@ -50,7 +50,7 @@ const functions: Record<string, { readonly f32?: string; readonly integer?: stri
 };
 
 /** Functions above that are helpers of the file. */
-const helpers: ReadonlySet<string> = new Set(["orderedKey", "orderedValue"]);
+const helpers: ReadonlySet<string> = new Set(["exp2Approx", "orderedKey", "orderedValue"]);
 
 type Node<K extends Expr["kind"]> = Extract<Expr, { kind: K }>;
 

@@ -213,6 +213,9 @@ function cast(dtype: TileValue["dtype"], value: Expr): Expr {
   return converted.kind === "Round" && converted.dtype === dtype ? converted : { kind: "Round", type: "f32", dtype, a: converted };
 }
 
+/** A value on its way to where it is rounded to `dtype` anyway. */
+export const unrounded = (dtype: TileValue["dtype"], value: Expr): Expr => (value.kind === "Round" && value.dtype === dtype ? value.a : value);
+
 export interface Address {
   readonly coords: readonly Expr[];
   /** All coordinates but the last lie inside the param. */

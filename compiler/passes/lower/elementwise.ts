@@ -7,7 +7,7 @@ import { computeType, type PlanStmt, type Stage } from "../../ir/plan.ts";
 import type { TileOp, TileValue } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
 import type { Lowering } from "./context.ts";
-import { address, element, evaluate, isAligned, isTrue, limitOf, registerIndex, stageBuffer, staged, type Cursor } from "./element.ts";
+import { address, element, evaluate, isAligned, isTrue, limitOf, registerIndex, stageBuffer, staged, unrounded, type Cursor } from "./element.ts";
 import { loadTile } from "./load_tile.ts";
 import { insideTile, overRegisters, overRegistersWide, overVectors } from "./work.ts";
 
@@ -53,7 +53,7 @@ export function stage(ctx: Lowering, s: Extract<PlanStmt, { kind: "Stage" }>): v
 /** What is written: truth values count, and the store itself rounds. */
 function stored(stage: Stage, value: Expr): Expr {
   if (value.type === "bool") return convert("u32", value);
-  return value.kind === "Round" && value.dtype === stage.dtype ? value.a : value;
+  return unrounded(stage.dtype, value);
 }
 
 /** Writes a tile to shared memory as it lies in registers, or computes it from registers that lie so. */
@@ -160,7 +160,7 @@ export function store(ctx: Lowering, s: Extract<PlanStmt, { kind: "Store" }>): v
       for (const group of together ? [lanes] : lanes.map((at) => [at])) {
         const at = group[0]!;
         const { coords, guard, lastGuard } = address(ctx, view, at.coords, () => undefined);
-        const values = group.map((lane) => convert(computeType(view.dtype), element(ctx, s.of, lane)));
+        const values = group.map((lane) => unrounded(view.dtype, convert(computeType(view.dtype), element(ctx, s.of, lane))));
         const keep = s.keep ? element(ctx, s.keep, at) : isTrue;
         const all = and(and(insideTile(ctx, layout, s.of.axes, at.coords), keep), group.length > 1 ? guard : and(guard, lastGuard));
         const aligned = isAligned(ctx, view, coords, group.length);

@@ -1,13 +1,15 @@
 /** Products by wgmma: both operands in slots of rings, the accumulator in the registers of a warpgroup's threads. */
 import { byteSize, type DType } from "../../../dsl/dtype.ts";
 import { add, binary, int, mul, type Expr } from "../../ir/expr.ts";
-import { registerCount } from "../../ir/layout.ts";
+import { registerCount, type Layout } from "../../ir/layout.ts";
 import type { Operand } from "../../ir/loop.ts";
 import type { PlanStmt, Stage, Tiling } from "../../ir/plan.ts";
 import type { TileValue } from "../../ir/tile.ts";
 import { columnPartsOf, gemmAxes, instructionColumns } from "../select_atoms.ts";
 import type { Lowering } from "./context.ts";
-import { ringSlot, stageBuffer } from "./element.ts";
+import { axisNames } from "../../ir/walk.ts";
+import { element, registerIndex, ringSlot, stageBuffer, unrounded } from "./element.ts";
+import { coordsAt, overRegistersWide } from "./work.ts";
 
 type Gemm = Extract<PlanStmt, { kind: "Gemm" }>;
 /** Bytes of the contracted axis that one instruction takes. */
@@ -18,15 +20,16 @@ const product = (axes: readonly { readonly extent: number }[]): number => axes.r
 /** Issues all parts, each as a group of its own. */
 export function wgmma(ctx: Lowering, s: Gemm): void {
   ctx.source(s.value.loc);
-  const { op, plan, value } = s;
+  const { op, plan } = s;
   const { rows, columns, depth } = gemmAxes(op);
-  const array = ctx.declareRegisters(value, "f32", registerCount(plan.layout));
+  const array = startAccumulator(ctx, s);
   const parts = plan.parts ?? 1;
   const rowTiles = (product(rows) * 2) / ctx.threads;
   const columnParts = columnPartsOf(parts, rowTiles);
   const width = instructionColumns(product(columns), columnParts);
   const perTile = product(columns) / width;
-  const [a, b] = [operand(ctx, op.a, op.over[0]!), operand(ctx, op.b, op.over[0]!)];
+  const a = plan.fragment ? fragment(ctx, s, plan.fragment, rowTiles) : operand(ctx, op.a, op.over[0]!);
+  const b = operand(ctx, op.b, op.over[0]!);
   const step = STEP_BYTES / byteSize(op.a.dtype as DType);
   const group = ctx.threads === 128 ? int(0) : ctx.once("warpgroup", binary("/", { kind: "WarpIndex", type: "i32" }, int(4)));
   ctx.emit({ kind: "Call", instruction: "wgmmaFence", operands: [] });
@@ -39,12 +42,48 @@ export function wgmma(ctx: Lowering, s: Gemm): void {
       for (let k = 0; k < depth; k += step)
         ctx.emit({
           kind: "Call",
-          instruction: `wgmma.m64n${width}k${step}.${op.a.dtype}${k === 0 && !op.acc ? ".first" : ""}`,
-          operands: [{ kind: "Registers", array, index: int(first), count: width / 2 }, a(row, k), b(int(column), k)],
+          instruction: `wgmma.m64n${width}k${step}.${op.a.dtype}${plan.fragment ? ".ra" : ""}${k === 0 && !op.acc ? ".first" : ""}`,
+          operands: [{ kind: "Registers", array, index: int(first), count: width / 2 }, a(row, k, tile), b(int(column), k)],
         });
     }
     ctx.emit({ kind: "Call", instruction: "wgmmaCommit", operands: [] });
   }
+}
+
+/** The accumulator's registers, holding what is added to; a product without one writes them first. */
+function startAccumulator(ctx: Lowering, { op, plan, value }: Gemm): string {
+  const array = ctx.declareRegisters(value, "f32", registerCount(plan.layout));
+  const { acc } = op;
+  const inPlace = acc && ctx.place(acc).kind === "Stored" && ctx.plan.registers.get(acc.id) === ctx.plan.registers.get(value.id);
+  const names = axisNames(value);
+  if (acc && !inPlace) overRegistersWide(ctx, plan.layout, value.axes, (at) => ctx.emit({ kind: "SetRegister", array, index: registerIndex(plan.layout, at.digits!, names), value: element(ctx, acc, at) }));
+  return array;
+}
+
+/** Packs the first operand into the registers that wgmma takes it from: for each step rows g and g + 8 of a pair of columns, then of the pair eight on. */
+function fragment(ctx: Lowering, { op }: Gemm, layout: Layout, rowTiles: number): (row: Expr, k: number, tile: number) => Operand {
+  const { a, over } = op;
+  const depth = a.axes.find((x) => x.name === over[0])!.extent;
+  const steps = depth / 16;
+  const array = ctx.array(`${a.label}_fragment`, "u32", 4 * steps * rowTiles);
+  const value = (tile: number, step: number, half: number, eight: number, pair: number): Expr => {
+    // register digits: pair, half, columns by eight, then row tiles
+    const digits = layout.registers.map((_, i) => int([pair, half, 2 * step + eight, tile][i]!));
+    return unrounded(a.dtype, element(ctx, a, { coords: coordsAt(ctx, layout, a.axes, digits), layout, digits })); // packing rounds
+  };
+  for (let tile = 0; tile < rowTiles; tile++)
+    for (let step = 0; step < steps; step++)
+      for (let r = 0; r < 4; r++)
+        ctx.emit({
+          kind: "Call",
+          instruction: `pack.${a.dtype}`,
+          operands: [
+            { kind: "Registers", array, index: int(4 * (tile * steps + step) + r), count: 1 },
+            { kind: "Value", value: value(tile, step, r % 2, r >> 1, 0) },
+            { kind: "Value", value: value(tile, step, r % 2, r >> 1, 1) },
+          ],
+        });
+  return (_row, k, tile) => ({ kind: "Registers", array, index: int(4 * (tile * steps + k / 16)), count: 4 });
 }
 
 /** Registers of a part may be read from here on. */
@@ -58,7 +97,7 @@ export function awaitPart(ctx: Lowering, s: Extract<PlanStmt, { kind: "Await" }>
 }
 
 /** How wgmma reads a staged tile from a row (or column) and contracted position on. */
-function operand(ctx: Lowering, v: TileValue, over: string): (row: Expr, k: number) => Operand {
+function operand(ctx: Lowering, v: TileValue, over: string): (row: Expr, k: number, tile?: number) => Operand {
   const place = ctx.place(v);
   const stage: Stage | undefined = place.kind === "Stored" ? place.stage : undefined;
   const tiling: Tiling | undefined = stage?.tiling;

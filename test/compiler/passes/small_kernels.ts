@@ -80,7 +80,7 @@ export function runPasses(read: TileKernel, target: Target, threads: number): Pa
   const { machine } = target;
   const tile = dropDead(read);
   const bound = bindSchedule(tile, { threads }, target.name);
-  const placement = placeValues(tile, bound.rings);
+  const placement = placeValues(tile, bound);
   const layouts = inferLayouts(tile, placement, machine, bound);
   const stages = planStages(tile, placement, layouts, machine, bound.rings);
   const fitted = fitShared(tile, stages, machine);
