@@ -2,7 +2,7 @@
 import type { Target } from "../../compiler/target.ts";
 import { cudaEntry, emitCuda } from "./emit.ts";
 import { cudaInstructionsOf } from "./instructions.ts";
-import { cudaSchedule } from "./schedules.ts";
+import { cudaSchedule } from "./schedules/index.ts";
 import { cudaArch, cudaLimits, type CudaTarget } from "./target.ts";
 
 const KiB = 1024;
@@ -24,7 +24,7 @@ export function cudaTarget(name: CudaTarget): Target {
     },
     instructions,
     file: "kernel.cu",
-    scheduleOf: cudaSchedule,
+    scheduleOf: (kernel, spec) => cudaSchedule(kernel, spec, arch),
     emit: (kernel, options) => emitCuda(kernel, { target: name, ...options }),
     entryOf: cudaEntry,
     needs: () => ({ features: [name.slice("cuda:".length)], limits: {} }),

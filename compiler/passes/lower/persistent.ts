@@ -192,7 +192,7 @@ export function inTurns(ctx: Lowering, { index, copies, copy, before, pipes }: T
       ctx.emit({ kind: "Let", name: scalar.name, value: variable(scalar.type, next) }, { kind: "Assign", name: next, value: at(add(turn, int(copies))) });
     lower(ctx, statements.filter((s) => !ahead.includes(s as (typeof ahead)[number])));
   });
-  ctx.emit({ kind: "For", name, lo: first, hi: turns, step: copies, unroll: false, body }, { kind: "Assign", name: before, value: add(earlier, turns) });
+  ctx.emit({ kind: "For", name, lo: first, hi: turns, step: copies, unroll: false, body }, { kind: "Assign", name: before, value: add(earlier, call("max", turns, int(0))) });
 }
 
 /** Every role by itself: item b, b + blocks, and so on. */

@@ -65,7 +65,7 @@ function advance(ctx: Lowering, { pipe, slot, phase, moves }: RingPlace): void {
       ctx.emit({ kind: "Assign", name: nameOf(slot), value: int(0) });
       turn();
     },
-    true,
+    !ctx.alone,
   );
 }
 const nameOf = (e: Expr): string => (e.kind === "Var" ? e.name : "");

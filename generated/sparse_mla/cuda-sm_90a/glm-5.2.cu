@@ -32,6 +32,12 @@ __device__ inline void mmaBf16(float& d0, float& d1, float& d2, float& d3, u32 a
       : "+f"(d0), "+f"(d1), "+f"(d2), "+f"(d3)
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
+// one instruction, 2 ulp; results below the smallest normal number are 0
+__device__ inline float exp2Approx(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 __device__ inline u32 packBf16(float a, float b) {
   u32 word;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(b), "f"(a));
@@ -220,7 +226,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) sparse_mla(
     // sparse_mla.ts:44  const alpha = map([m, raised], (before, after) => exp2(before - after));
     #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      alpha[h] = exp2f(m[h] - raised[h]);
+      alpha[h] = exp2Approx(m[h] - raised[h]);
     }
 
     // sparse_mla.ts:45  const p = map([z, raised], (z, m) => (z <= NEG ? 0 : exp2(z - m)));
@@ -228,7 +234,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) sparse_mla(
     for (int h = 0; h < 2; ++h) {
       #pragma unroll
       for (int j = 0; j < 2; ++j) {
-        p[j + h * 2] = z[j + h * 2] <= -1e+30f ? 0.0f : exp2f(z[j + h * 2] - raised[h]);
+        p[j + h * 2] = z[j + h * 2] <= -1e+30f ? 0.0f : exp2Approx(z[j + h * 2] - raised[h]);
       }
     }
 
@@ -317,7 +323,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) sparse_mla(
   #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const float sink_2 = sink[hb + h_of_thread + h * 8];
-    norm[h] = l[h] > 0.0f ? (sink_2 - lse_2[h] > 80.0f ? 0.0f : 1.0f / (1.0f + exp2f((sink_2 - lse_2[h]) * 1.442695f))) / l[h] : 0.0f;
+    norm[h] = l[h] > 0.0f ? (sink_2 - lse_2[h] > 80.0f ? 0.0f : 1.0f / (1.0f + exp2Approx((sink_2 - lse_2[h]) * 1.442695f))) / l[h] : 0.0f;
   }
 
   // sparse_mla.ts:53  store(a.out.tile({ q, h: hb }), map([o, norm], (o, n) => o * n));

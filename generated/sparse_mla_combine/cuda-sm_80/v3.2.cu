@@ -7,6 +7,12 @@ using u16 = unsigned short;
 using u32 = unsigned int;
 using i64 = long long;
 
+// one instruction, 2 ulp; results below the smallest normal number are 0
+__device__ inline float exp2Approx(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 __device__ inline u32 packBf16(float a, float b) {
   u32 word;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(b), "f"(a));
@@ -60,7 +66,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) sparse_mla_combine(
   m = m_max;
 
   // sparse_mla_decode.ts:89  const weight = map([maxima, m], (part, m) => exp2(part - m));
-  weight = exp2f(maxima - m);
+  weight = exp2Approx(maxima - m);
   if (thread < 16) {
     weight_shared[i_of_thread * 2 + h_of_thread] = weight;
   }
@@ -97,7 +103,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) sparse_mla_combine(
 
   // sparse_mla_decode.ts:94  const norm = map([l, lse, sink], (l, lse, sink) => (l > 0 ? beside(sink, lse) / l : 0));
   const float sink_2 = sink[hb + h_of_thread];
-  norm = l > 0.0f ? (sink_2 - lse_2 > 80.0f ? 0.0f : 1.0f / (1.0f + exp2f((sink_2 - lse_2) * 1.442695f))) / l : 0.0f;
+  norm = l > 0.0f ? (sink_2 - lse_2 > 80.0f ? 0.0f : 1.0f / (1.0f + exp2Approx((sink_2 - lse_2) * 1.442695f))) / l : 0.0f;
   if (thread < 2) {
     norm_shared[h_of_thread] = norm;
   }

@@ -1,0 +1,68 @@
+/**
+ * Schedules for sm_90a: a producer brings tiles by TMA, two warpgroups multiply with wgmma. Numbers were measured on an H200
+ * (docs/measurements.md, 2026-11-22). A spec that does not fit a schedule gets undefined, and with it the portable one.
+ */
+import { byteSize } from "../../../dsl/dtype.ts";
+import type { Dsa } from "../../../dsl/kernels/spec.ts";
+import type { Schedule } from "../../../compiler/target.ts";
+
+/** 256 x 216 + 128 x 72 registers are what 384 threads start with. */
+const MATH_REGISTERS = 216;
+const PRODUCER_REGISTERS = 72;
+/** Blocks along an axis that are longer than any axis: one block takes all of it. */
+const ALL = 2 ** 30;
+
+/** wgmma reads lines of 32, 64 or 128 bytes, and heads in eights. */
+const fits = (dsa: Dsa): boolean => [32, 64, 128, 256].includes(dsa.indexerDim * byteSize(dsa.indexDtype)) && dsa.indexerHeads % 8 === 0 && dsa.indexerHeads <= 64;
+
+/** Whether scales can leave the score, as far as a few numbers tell; it only sizes tiles, the compiler proves before it moves anything. */
+const scales = ({ score: { f } }: Dsa): boolean => [-3.5, -1, 0.25, 7].every((x) => f(2 * x) === 2 * f(x));
+
+/**
+ * Keys are the product's rows; its columns are queries times heads, as many as the registers of two accumulators hold. A score that scales
+ * cannot leave keeps scales and gates in registers, so it gets half.
+ */
+function indexerLogits(dsa: Dsa): Schedule | undefined {
+  if (!fits(dsa)) return undefined;
+  const most = dsa.indexDtype === "e4m3" && scales(dsa) ? 256 : 128;
+  const queries = 2 ** Math.floor(Math.log2(most / dsa.indexerHeads));
+  const columns = queries * dsa.indexerHeads;
+  const tiles = { slots: 2, ring: "queries" };
+  const keys = { slots: dsa.indexDtype === "e4m3" ? 8 : 4, ring: "keys" };
+  return {
+    tune: { BQ: queries, BT: 128, CHUNK: ALL },
+    algebra: ["hoistScales"],
+    roles: {
+      math: { warps: 8, registers: MATH_REGISTERS },
+      producer: { warps: 1, registers: PRODUCER_REGISTERS, brings: ["q", "qScale", "w", "k", "kScale"] },
+    },
+    stage: { q: tiles, qScale: tiles, w: tiles, k: keys, kScale: keys },
+    mma: { dot: { parts: columns % 16 === 0 ? 2 : 1 } },
+    // changing queries costs about three tiles of keys
+    persistent: { even: "tb", padding: 3, least: 4 },
+  };
+}
+
+/** A page is one warpgroup's 64 rows; the two warpgroups, and the four producers that hide a copy's latency, take pages in turn. */
+function pagedIndexerLogits(dsa: Dsa): Schedule | undefined {
+  if (!fits(dsa) || dsa.pageTokens !== 64 || dsa.nextN * dsa.indexerHeads > 256) return undefined;
+  const tiles = { slots: 2, ring: "queries" };
+  const pages = { slots: 8, ring: "pages" };
+  return {
+    tune: { PAGES: ALL },
+    algebra: ["hoistScales"],
+    roles: {
+      math: { warps: 8, copies: 2, registers: MATH_REGISTERS },
+      producer: { warps: 4, copies: 4, registers: PRODUCER_REGISTERS, brings: ["q", "qScale", "w", "k", "kScale"] },
+    },
+    stage: { q: tiles, qScale: tiles, w: tiles, k: pages, kScale: pages },
+    evictFirst: ["k", "kScale"],
+    mma: { dot: {} },
+    persistent: { even: "i", padding: 1 },
+  };
+}
+
+export const hopper: Readonly<Record<string, (dsa: Dsa) => Schedule | undefined>> = {
+  indexer_logits: indexerLogits,
+  paged_indexer_logits: pagedIndexerLogits,
+};
