@@ -257,14 +257,14 @@ extern "C" __global__ void __launch_bounds__(384, 1) indexer_logits(
   __syncthreads();
 
   if (warp < 8) {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 216;");
-    // role math: warps 0 to 7, 216 registers a thread
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
+    // role math: warps 0 to 7, 224 registers a thread
+    float qScale_w[64];
+    const int q_of_thread = thread % 4;
     float kScale_2[2];
     const int t_of_thread = ((thread / 4) % 8) + (thread / 32) * 16;
     float dot[128];
     const int warpgroup = warp / 4;
-    float qScale_w[64];
-    const int q_of_thread = thread % 4;
     float logits_sum_unscaled[2];
     int queries_slot = 0;
     int queries_phase = 0;
@@ -278,6 +278,12 @@ extern "C" __global__ void __launch_bounds__(384, 1) indexer_logits(
         const int qb = queries_header[queries_slot * 4 + 1];
         const int tb_from = queries_header[queries_slot * 4 + 2];
         const int tb_to = queries_header[queries_slot * 4 + 3];
+
+        // indexer_logits.ts:38  const head = map([dot, qScale, kScale, w], (s, qs, ks, w) => dsa.score.f(s * qs * ks) * w);
+        #pragma unroll
+        for (int h = 0; h < 64; ++h) {
+          qScale_w[h] = qScale_ring[queries_slot * 256 + h + q_of_thread * 64] * w_ring[queries_slot * 256 + h + q_of_thread * 64];
+        }
 
         // indexer_logits.ts:34  for (const tb of blocks("t", from, to, BT)) {
         float* logits_at = logits + ((i64)(qb + q_of_thread) * logitsPitch + (tb_from + t_of_thread));
@@ -311,12 +317,6 @@ extern "C" __global__ void __launch_bounds__(384, 1) indexer_logits(
           wgmmaM64N128K32E4m3(&dot[64], descriptor128(k_ring + (keys_slot * 16384 + warpgroup * 64 * 128), 1024, 16) + 6,
               descriptor128(q_ring + queries_slot * 32768, 1024, 16) + 1030);
           asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-
-          // indexer_logits.ts:38  const head = map([dot, qScale, kScale, w], (s, qs, ks, w) => dsa.score.f(s * qs * ks) * w);
-          #pragma unroll
-          for (int h = 0; h < 64; ++h) {
-            qScale_w[h] = qScale_ring[queries_slot * 256 + h + q_of_thread * 64] * w_ring[queries_slot * 256 + h + q_of_thread * 64];
-          }
           wgmmaWait<1, 64>(dot);
 
           // indexer_logits.ts:39  store(a.logits.tile({ q: qb, t: tb }), sum(head, "h"));
@@ -374,9 +374,9 @@ extern "C" __global__ void __launch_bounds__(384, 1) indexer_logits(
       }
     }
   } else {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
     if (warp == 8) {
-      // role producer: warp 8, 72 registers a thread
+      // role producer: warp 8, 56 registers a thread
       if (thread == 256) {
         int queries_slot = 0;
         int queries_phase = 0;

@@ -230,14 +230,14 @@ extern "C" __global__ void __launch_bounds__(384, 1) paged_indexer_logits(
   __syncthreads();
 
   if (warp < 8) {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 216;");
-    // role math: warps 0 to 7, 216 registers a thread
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
+    // role math: warps 0 to 7, 224 registers a thread
     const int thread_of_copy = thread % 128;
+    float qScale_w[8];
+    const int h_of_thread = (thread_of_copy % 4) * 2;
     float kScale[2];
     const int t_of_thread = ((thread_of_copy / 4) % 8) + (thread_of_copy / 32) * 16;
     float dot[16];
-    float qScale_w[8];
-    const int h_of_thread = (thread_of_copy % 4) * 2;
     float logits_sum_unscaled[2];
     const int copy = warp / 4;
     int i_before = 0;
@@ -251,6 +251,16 @@ extern "C" __global__ void __launch_bounds__(384, 1) paged_indexer_logits(
         const int b = queries_header[queries_slot * 4 + 1];
         const int i_from = queries_header[queries_slot * 4 + 2];
         const int i_to = queries_header[queries_slot * 4 + 3];
+
+        // paged_indexer_logits.ts:45  const head = map([dot, qScale, kScale, w], (s, qs, ks, w) => dsa.score.f(s * qs * ks) * w);
+        #pragma unroll
+        for (int h = 0; h < 4; ++h) {
+          #pragma unroll
+          for (int h_2 = 0; h_2 < 2; ++h_2) {
+            const int part = h_of_thread + h_2 + h * 8;
+            qScale_w[h_2 + h * 2] = qScale_ring[queries_slot * 32 + part] * w_ring[queries_slot * 32 + part];
+          }
+        }
 
         // paged_indexer_logits.ts:40  for (const { start: i } of blocks("i", ic.start, to, 1)) {
         const int turns = i_from < i_to ? i_to - i_from : 0;
@@ -279,16 +289,6 @@ extern "C" __global__ void __launch_bounds__(384, 1) paged_indexer_logits(
           wgmmaM64N32K32E4m3(dot, descriptor128(k_ring + pages_slot * 8192, 1024, 16) + 6,
               descriptor128(q_ring + queries_slot * 4096, 1024, 16) + 6);
           asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-
-          // paged_indexer_logits.ts:45  const head = map([dot, qScale, kScale, w], (s, qs, ks, w) => dsa.score.f(s * qs * ks) * w);
-          #pragma unroll
-          for (int h = 0; h < 4; ++h) {
-            #pragma unroll
-            for (int h_2 = 0; h_2 < 2; ++h_2) {
-              const int part = h_of_thread + h_2 + h * 8;
-              qScale_w[h_2 + h * 2] = qScale_ring[queries_slot * 32 + part] * w_ring[queries_slot * 32 + part];
-            }
-          }
           wgmmaWait<0, 16>(dot);
           mbarrierArriveWarp(pages_empty + pages_slot);
 
@@ -329,8 +329,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) paged_indexer_logits(
       }
     }
   } else {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
-    // role producer: warps 8 to 11, 72 registers a thread
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+    // role producer: warps 8 to 11, 56 registers a thread
     const int copy = warp - 8;
     if (thread % 32 == 0) {
       int i_before = 0;

@@ -6,9 +6,9 @@ import { byteSize } from "../../../dsl/dtype.ts";
 import type { Dsa } from "../../../dsl/kernels/spec.ts";
 import type { Schedule } from "../../../compiler/target.ts";
 
-/** 256 x 216 + 128 x 72 registers are what 384 threads start with. */
-const MATH_REGISTERS = 216;
-const PRODUCER_REGISTERS = 72;
+/** 256 x 224 + 128 x 56 registers are what 384 threads start with. */
+const MATH_REGISTERS = 224;
+const PRODUCER_REGISTERS = 56;
 /** Blocks along an axis that are longer than any axis: one block takes all of it. */
 const ALL = 2 ** 30;
 
@@ -31,7 +31,7 @@ function indexerLogits(dsa: Dsa): Schedule | undefined {
   const keys = { slots: dsa.indexDtype === "e4m3" ? 8 : 4, ring: "keys" };
   return {
     tune: { BQ: queries, BT: 128, CHUNK: ALL },
-    algebra: ["hoistScales"],
+    algebra: ["hoistScales", "hoistInvariants"],
     roles: {
       math: { warps: 8, registers: MATH_REGISTERS },
       producer: { warps: 1, registers: PRODUCER_REGISTERS, brings: ["q", "qScale", "w", "k", "kScale"] },
@@ -50,7 +50,7 @@ function pagedIndexerLogits(dsa: Dsa): Schedule | undefined {
   const pages = { slots: 8, ring: "pages" };
   return {
     tune: { PAGES: ALL },
-    algebra: ["hoistScales"],
+    algebra: ["hoistScales", "hoistInvariants"],
     roles: {
       math: { warps: 8, copies: 2, registers: MATH_REGISTERS },
       producer: { warps: 4, copies: 4, registers: PRODUCER_REGISTERS, brings: ["q", "qScale", "w", "k", "kScale"] },
