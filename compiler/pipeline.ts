@@ -10,6 +10,7 @@ import { printTile } from "./ir/print_tile.ts";
 import type { Loc, TileKernel } from "./ir/tile.ts";
 import { verifyLoop } from "./ir/verify_loop.ts";
 import { verifyPlan } from "./ir/verify_plan.ts";
+import { verifyRoles } from "./ir/verify_roles.ts";
 import { verifyTile } from "./ir/verify_tile.ts";
 import { awaitProducts } from "./passes/await_products.ts";
 import { bindSchedule } from "./passes/bind_schedule.ts";
@@ -27,7 +28,6 @@ import { placeValues } from "./passes/place_values.ts";
 import { planStages } from "./passes/plan_stages.ts";
 import { reduceStrength } from "./passes/reduce_strength.ts";
 import { shareRegisters } from "./passes/share_registers.ts";
-import { splitRelu } from "./passes/split_relu.ts";
 import { splitRoles } from "./passes/split_roles.ts";
 import type { AlgebraPass, Schedule, Target } from "./target.ts";
 import { openTrace, type Trace } from "./trace.ts";
@@ -44,9 +44,7 @@ export interface Compiled {
 const algebraPasses: readonly (readonly [AlgebraPass, (kernel: TileKernel) => TileKernel])[] = [
   // one multiplication of a sum instead of one of each of its elements
   ["hoistScales", hoistScales],
-  // magnitudes are free operands where a maximum is an operation
-  ["splitRelu", splitRelu],
-  // what they made of values from outside a loop need not be computed in it
+  // what the last pass made of values from outside a loop need not be computed in it
   ["hoistInvariants", hoistInvariants],
 ];
 
@@ -104,6 +102,7 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
   const awaited = awaitProducts(shared);
   // who does what, and how the roles hand each other their tiles
   const plan = splitRoles(awaited, bound, machine);
+  verifyRoles(plan, machine, "splitRoles");
   trace?.write("plan", printPlan(plan));
 
   // one thread's program

@@ -23,6 +23,8 @@ export function readsOfPlan(plan: Plan, s: PlanStmt): readonly Read[] {
       return [...read(s.op.a, s.plan.fragment), ...read(s.op.b), ...(s.op.acc ? read(s.op.acc, s.plan.layout) : [])];
     case "Reduce":
       return read(s.op.of, s.plan.layout);
+    case "SerialReduce":
+      return read(s.op.of);
     case "Scan":
       return s.op.of.axes.length === 1 ? read(s.op.of, s.layout) : read(s.op.of); // several axes: each element folds its own prefix
     case "Move":

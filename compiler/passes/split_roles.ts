@@ -2,13 +2,14 @@
  * Divides the plan among roles: copies go to the role that brings them, everything else to the computing role, and the scalars that
  * steer loops to both. The copies of one statement list form a pipe; where its slots are awaited and given back follows from who reads them.
  */
-import { childrenOf, variable, type Expr } from "../ir/expr.ts";
+import { variable, type Expr } from "../ir/expr.ts";
 import { diagnostic } from "../diagnostics.ts";
 import type { Machine, Persistence, Pipe, Plan, PlanStmt, Role } from "../ir/plan.ts";
 import { planStatements, readsOfPlan } from "../ir/plan_walk.ts";
-import type { ScalarValue, TileOp, TileValue, TileView } from "../ir/tile.ts";
-import { inputsOf } from "../ir/walk.ts";
+import { complaintOfRoles } from "../ir/role_limits.ts";
+import type { ScalarValue, TileValue } from "../ir/tile.ts";
 import type { Bound } from "./bind_schedule.ts";
+import { namesIn, namesOfStmt, neededScalars, serialScalar, unknownScalar, withoutIdleScalars } from "./role_scalars.ts";
 
 type For = Extract<PlanStmt, { kind: "For" }>;
 type Copy = Extract<PlanStmt, { kind: "Copy" }>;
@@ -30,28 +31,42 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
     const ids = new Set(list.flatMap((s) => (s.kind === "Copy" ? [s.value.id] : [])));
     return pipes.filter((p) => p.values.some((v) => ids.has(v.id)));
   };
-  collectPipes(plan.body);
+  collectPipes(plan.body, false);
 
   const shared = bound.persistent && bound.persistent !== "strided" ? evenly(plan.body, bound.persistent) : undefined;
   const roles: Role[] = [
     { name: computing.name, warps: computing.warps, copies: computing.copies ?? 1, duty: "compute", ...(computing.registers && { registers: computing.registers }), body: withoutIdleScalars(plan, consume(shared?.compute ?? plan.body)) },
-    { name: bringing.name, warps: bringing.warps, copies: bringing.copies ?? 1, duty: "copy", ...(bringing.registers && { registers: bringing.registers }), body: produce(shared?.copy ?? plan.body) },
+    { name: bringing.name, warps: bringing.warps, copies: bringing.copies ?? 1, duty: "copy", ...(bringing.registers && { registers: bringing.registers }), body: neededScalars(plan, produce(shared?.copy ?? plan.body), []) },
   ];
-  return { ...plan, roles, pipes, ...(shared ? { persistence: shared.persistence } : bound.persistent === "strided" && { persistence: { kind: "strided" } }), body: [] };
+  const unknown = unknownScalar(plan, [...(shared?.persistence.scalars ?? []), ...roles[1]!.body], shared?.range ?? []);
+  if (unknown !== undefined) throw refuse(`${bringing.name} needs "${unknown}" to bring its tiles, and only ${computing.name} can compute it`, "compute it from loads and other scalars, outside of loops, or leave those tiles out of stage");
+  const split: Plan = { ...plan, roles, pipes, ...(shared ? { persistence: shared.persistence } : bound.persistent === "strided" && { persistence: { kind: "strided" } }), body: [] };
+  const complaint = complaintOfRoles(split, roles, machine);
+  if (complaint !== undefined) throw refuse(complaint, "change the warps, copies and registers of its roles");
+  return split;
 
-  function collectPipes(list: readonly PlanStmt[]): void {
+  /** `turns`: inside the loop whose iterations are dealt out. */
+  function collectPipes(list: readonly PlanStmt[], turns: boolean): void {
     const copies = list.filter((s) => s.kind === "Copy");
     const stranger = copies.find((c) => !brought.has(c.value.label));
     if (stranger) throw refuse(`no role brings "${stranger.value.label}"`, `add it to ${bringing!.name}'s brings, or leave it out of stage`);
     for (const ring of new Set(copies.map(ringOf))) {
-      const values = copies.filter((c) => ringOf(c) === ring).map((c) => c.value);
-      const depths = new Set(values.map((v) => bound.rings.get(v.id)!));
-      if (depths.size > 1) throw refuse(`the tiles ${values.map((v) => v.label).join(", ")} share a ring and ask for ${[...depths].join(" and ")} slots`, "give them one number, or rings of their own");
-      pipes.push({ name: ring || values[0]!.label, depth: [...depths][0]!, values, header: [] });
+      const own = copies.filter((c) => ringOf(c) === ring);
+      const values = own.map((c) => c.value);
+      const labels = values.map((v) => v.label).join(", ");
+      const name = ring || values[0]!.label;
+      const [depth, ...others] = [...new Set(values.map((v) => bound.rings.get(v.id)!))];
+      if (others.length > 0) throw refuse(`the tiles ${labels} share a ring and ask for ${[depth, ...others].join(" and ")} slots`, "give them one number, or rings of their own");
+      if (pipes.some((p) => p.name === name)) throw refuse(`the tiles ${labels} are loaded elsewhere than the others of the ring "${name}"`, "give them a ring of their own");
+      const between = list.slice(list.indexOf(own[0]!), list.lastIndexOf(own.at(-1)!)).find(hasInnerCopies);
+      if (between) throw refuse(`the tiles ${labels} share a ring, and others are brought in a loop or branch between their loads`, "give them rings of their own");
+      const turning = bound.roles.find((r) => turns && depth! % (r.copies ?? 1) !== 0);
+      if (turning) throw refuse(`the ${turning.copies} copies of ${turning.name} take turns at the ${depth} slots of "${name}", so that a slot goes from one to another`, `give it a multiple of ${turning.copies} slots`);
+      pipes.push({ name, depth: depth!, values, header: [] });
     }
     for (const s of list) {
-      if (s.kind === "For") collectPipes(s.body);
-      if (s.kind === "If") [s.then, s.otherwise].forEach(collectPipes);
+      if (s.kind === "For") collectPipes(s.body, turns || (typeof bound.persistent === "object" && s.index.name === bound.persistent.even));
+      if (s.kind === "If") [s.then, s.otherwise].forEach((side) => collectPipes(side, turns));
     }
   }
 
@@ -71,15 +86,15 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
     // scalars that come from tiles are found by the copying role and sent along; what follows from them is computed again
     const own = withoutIdleScalars(plan, [...before.filter((s) => s.kind !== "Copy"), inner]).filter((s) => s.kind !== "ToScalar" && !(s.kind === "Reduce" && before.some((t) => t.kind === "ToScalar" && t.of.id === s.value.id)));
     const used = new Set([...planStatements(own)].flatMap((s) => namesOfStmt(plan, s)));
-    const scalars = slice(before, [...namesIn(loop.lo), ...namesIn(loop.hi), ...before.flatMap((s) => (s.kind === "Copy" ? namesOfStmt(plan, s) : [])), ...used]);
+    const scalars = neededScalars(plan, before.flatMap((s) => serialScalar(s, before)), [...namesIn(loop.lo), ...namesIn(loop.hi), ...before.flatMap((s) => (s.kind === "Copy" ? namesOfStmt(plan, s) : [])), ...used]);
     const grid = plan.kernel.grid.map((d) => d.index).filter((v) => used.has(v.name));
     const sent = scalars.flatMap((s) => (s.kind === "SerialReduce" || s.kind === "ToScalar" ? [s.scalar] : [])).filter((v) => used.has(v.name));
     const headed: Pipe = { ...pipe, header: [...grid, ...sent, ...range] };
     pipes[pipes.indexOf(pipe)] = headed;
     const compute = [...before.filter((s) => s.kind === "Copy"), ...own];
     const copy = [...before.filter((s) => s.kind === "Copy"), inner];
-    const persistence: Persistence = { kind: "even", index: even, padding, least, pipe: pipe.name, scalars, lo: loop.lo, hi: loop.hi, step: loop.step };
-    return { compute, copy, persistence };
+    const persistence: Extract<Persistence, { kind: "even" }> = { kind: "even", index: even, padding, least, pipe: pipe.name, scalars, lo: loop.lo, hi: loop.hi, step: loop.step };
+    return { compute, copy, persistence, range: range.map((v) => v.name) };
   }
 
   /** The computing role's statements: no copies, but waits for their slots. */
@@ -108,10 +123,8 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
     });
   }
 
-  /** The copying role's statements: copies, the control flow around them, and the scalars that these need. */
+  /** The copying role's statements: copies, the control flow around them, and scalars. */
   function produce(list: readonly PlanStmt[]): PlanStmt[] {
-    const needed = list.flatMap((s) => (s.kind === "Copy" ? namesOfStmt(plan, s) : hasCopies(s) ? [...planStatements([s])].flatMap((t) => namesOfStmt(plan, t)) : []));
-    const scalars = new Set(slice(list, needed));
     return list.flatMap((s): PlanStmt[] => {
       if (s.kind === "Copy") {
         // all copies of a pipe together, where the last of them stands
@@ -121,103 +134,10 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
       }
       if (s.kind === "For" && hasCopies(s)) return [{ ...s, body: produce(s.body) }];
       if (s.kind === "If" && hasCopies(s)) return [{ ...s, then: produce(s.then), otherwise: produce(s.otherwise) }];
-      const steering = [...scalars].find((t) => t === s || (t.kind === "SerialReduce" && s.kind === "ToScalar" && t.scalar === s.scalar));
-      return steering ? [steering] : [];
+      return serialScalar(s, list);
     });
   }
 }
 
+const hasInnerCopies = (s: PlanStmt): boolean => s.kind !== "Copy" && hasCopies(s);
 const hasCopies = (s: PlanStmt): boolean => [...planStatements([s])].some((t) => t.kind === "Copy");
-
-/** Statements of a list that give the named scalars, for one thread: in order, with what they are made of. */
-function slice(list: readonly PlanStmt[], names: readonly string[]): PlanStmt[] {
-  const needed = new Set(names);
-  const out: PlanStmt[] = [];
-  for (const s of [...list].reverse()) {
-    if (s.kind === "Let" && needed.has(s.scalar.name)) {
-      namesIn(s.expr).forEach((n) => needed.add(n));
-      out.unshift(s);
-    } else if (s.kind === "ToScalar" && needed.has(s.scalar.name)) {
-      const reduce = list.find((t) => t.kind === "Reduce" && t.value.id === s.of.id);
-      out.unshift(reduce?.kind === "Reduce" ? { kind: "SerialReduce", scalar: s.scalar, op: reduce.op } : s);
-    }
-  }
-  return out;
-}
-
-function namesIn(e: Expr): string[] {
-  return e.kind === "Var" ? [e.name] : childrenOf(e).flatMap(namesIn);
-}
-/** Scalars that a statement itself reads, through what is inline. */
-function namesOfStmt(plan: Plan, s: PlanStmt): string[] {
-  const ofView = (view: TileView): string[] => view.coords.flatMap((c) => namesIn(c.kind === "Index" ? c.at : c.start));
-  const ofTile = (v: TileValue): string[] => {
-    const place = plan.places.get(v.id);
-    return place?.kind === "Inline" ? ofOp(place.op) : [];
-  };
-  const ofOp = (op: TileOp): string[] => {
-    const own = op.kind === "Load" ? [...ofView(op.view), ...namesIn(op.fill)] : op.kind === "Gather" ? ofView(op.view) : op.kind === "Full" ? namesIn(op.value) : op.kind === "Iota" ? namesIn(op.start) : op.kind === "Map" ? namesIn(op.body) : [];
-    return [...own, ...inputsOf(op).flatMap(ofTile)];
-  };
-  switch (s.kind) {
-    case "Let":
-      return namesIn(s.expr);
-    case "For":
-      return [...namesIn(s.lo), ...namesIn(s.hi), ...s.scalars.flatMap((c) => [c.init.name, c.next.name])];
-    case "If":
-      return [...namesIn(s.cond), ...s.scalars.flatMap((m) => [m.then.name, m.otherwise.name])];
-    case "Store":
-      return [...ofView(s.view), ...ofTile(s.of), ...(s.keep ? ofTile(s.keep) : [])];
-    case "ToScalar":
-      return ofTile(s.of);
-    case "Move":
-      return ofTile(s.from);
-    case "HistogramAdd":
-      return [...ofTile(s.bin), ...ofTile(s.keep)];
-    case "AppendPush":
-      return [...ofTile(s.of), ...ofTile(s.keep)];
-    case "BagAdd":
-      return [...s.items, s.keep].flatMap(ofTile);
-    case "BitmapAdd":
-      return [...ofTile(s.position), ...ofTile(s.keep)];
-    case "AppendMarked":
-      return [...namesIn(s.start), ...namesIn(s.limit)];
-    case "HistogramFind":
-      return namesIn(s.want);
-    case "AppendFill":
-      return namesIn(s.value);
-    case "Append":
-      return ofView(s.view);
-    case "Copy":
-    case "Compute":
-    case "Gemm":
-    case "Reduce":
-    case "Scan":
-    case "SerialReduce":
-      return ofOp(s.op);
-    case "Stage":
-      return s.op ? ofOp(s.op) : [];
-    default:
-      return [];
-  }
-}
-
-/** Without the scalars that no other statement of the role needs, nor the reductions that only they read. */
-function withoutIdleScalars(plan: Plan, list: readonly PlanStmt[]): PlanStmt[] {
-  const isScalar = (s: PlanStmt) => s.kind === "Let" || s.kind === "ToScalar";
-  const all = [...planStatements(list)];
-  const needed = new Set(all.filter((s) => !isScalar(s)).flatMap((s) => namesOfStmt(plan, s)));
-  for (let size = -1; size !== needed.size; ) {
-    size = needed.size;
-    for (const s of all) if ((s.kind === "Let" || s.kind === "ToScalar") && needed.has(s.scalar.name)) namesOfStmt(plan, s).forEach((n) => needed.add(n));
-  }
-  const idle = new Set<PlanStmt>(all.filter((s) => (s.kind === "Let" || s.kind === "ToScalar") && !needed.has(s.scalar.name)));
-  const readByIdle = new Set([...idle].flatMap((s) => (s.kind === "ToScalar" ? [s.of.id] : [])));
-  const read = new Set(all.filter((s) => !idle.has(s)).flatMap((s) => readsOfPlan(plan, s).map((r) => r.value.id)));
-  const sweep = (body: readonly PlanStmt[]): PlanStmt[] =>
-    body.flatMap((s): PlanStmt[] => {
-      if (idle.has(s) || (s.kind === "Reduce" && readByIdle.has(s.value.id) && !read.has(s.value.id))) return [];
-      return [s.kind === "For" ? { ...s, body: sweep(s.body) } : s.kind === "If" ? { ...s, then: sweep(s.then), otherwise: sweep(s.otherwise) } : s];
-    });
-  return sweep(list);
-}

@@ -144,5 +144,5 @@ test("DSA_TRACE=passes leaves the program after every pass and a page", async ()
   vi.stubEnv("DSA_TRACE", "passes");
   onTestFinished(() => void vi.unstubAllEnvs());
   expect((await cli("compile", writeKernel(out), "--target", "wgsl", "--out", join(out, "made"))).code).toBe(0);
-  expect(readdirSync(join(trace, "wgsl"))).toEqual(["00-readKernel.txt", "01-dropDead.txt", "02-plan.txt", "03-lower.txt", "04-insertBarriers.txt", "index.html"]);
+  expect(readdirSync(join(trace, "wgsl"))).toEqual(["00-readKernel.txt", "01-dropDead.txt", "02-shareRegisters.txt", "03-plan.txt", "04-lower.txt", "05-insertBarriers.txt", "index.html"]);
 });

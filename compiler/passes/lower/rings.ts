@@ -1,6 +1,6 @@
 /** Rings between roles: the copying role fills slots by TMA, the computing one awaits and releases them. */
 import { byteSize } from "../../../dsl/dtype.ts";
-import { add, binary, convert, int, mul, sub, variable, type Expr, type ScalarType } from "../../ir/expr.ts";
+import { add, binary, constant, convert, int, mul, sub, variable, type Expr, type ScalarType } from "../../ir/expr.ts";
 import type { LoopPipe, Operand } from "../../ir/loop.ts";
 import type { HostExpr, TensorMap } from "../../ir/manifest.ts";
 import type { Pipe, PlanStmt, Stage } from "../../ir/plan.ts";
@@ -75,9 +75,11 @@ const value = (e: Expr): Operand => ({ kind: "Value", value: e });
 
 /** In the turn number `turn`: the slot and phase of each ring that turns go through. */
 export function placeTurn(ctx: Lowering, pipes: readonly Pipe[], turn: Expr): void {
+  const count = convert("u32", turn);
   for (const pipe of pipes) {
-    const slot = ctx.bind(`${pipe.name}_slot`, binary("%", turn, int(pipe.depth)));
-    const phase = ctx.bind(`${pipe.name}_phase`, binary("%", binary("/", turn, int(pipe.depth)), int(2)));
+    const depth = constant("u32", pipe.depth);
+    const slot = ctx.bind(`${pipe.name}_slot`, convert("i32", binary("%", count, depth)));
+    const phase = ctx.bind(`${pipe.name}_phase`, convert("i32", binary("%", binary("/", count, depth), constant("u32", 2))));
     ctx.rings.set(pipe.name, { pipe, slot, phase, moves: false });
   }
 }

@@ -274,8 +274,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) paged_indexer_logits(
         for (int turn = first_turn; turn < turns; turn += 2) {
           const int i = i_from + turn;
           const int of_all = i_before + turn;
-          const int pages_slot = of_all % 8;
-          const int pages_phase = (of_all / 8) % 2;
+          const int pages_slot = (int)((u32)of_all % 8u);
+          const int pages_phase = (int)(((u32)of_all / 8u) % 2u);
           mbarrierWait(pages_full + pages_slot, pages_phase);
 
           // paged_indexer_logits.ts:43  const kScale = load(a.pages.kScale.tile({ p: page }));
@@ -397,8 +397,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) paged_indexer_logits(
           for (int turn = first_turn; turn < turns; turn += 4) {
             const int i = i_from + turn;
             const int of_all = i_before + turn;
-            const int pages_slot = of_all % 8;
-            const int pages_phase = (of_all / 8) % 2;
+            const int pages_slot = (int)((u32)of_all % 8u);
+            const int pages_phase = (int)(((u32)of_all / 8u) % 2u);
             const int page = page_ahead;
             page_ahead = i_from + turn + 4 < I ? blockTable[(i64)b * I + (i_from + turn + 4)] : 0;
             mbarrierWait(pages_empty + pages_slot, pages_phase ^ 1);

@@ -12,7 +12,7 @@ import { randomBuffers } from "../kernel_cases.ts";
 import { hopper, ringSchedule } from "./small_kernels.ts";
 
 interface Case {
-  readonly kernel: "windows" | "matmul" | "scaledRows" | "steered";
+  readonly kernel: "windows" | "matmul" | "scaledRows" | "steered" | "carried";
   readonly spec: unknown;
   readonly tune: Readonly<Record<string, number>>;
   readonly schedule: Schedule;
@@ -45,8 +45,8 @@ const depth = fc.integer({ min: 1, max: 4 });
 const seed = fc.integer({ min: 1, max: 1000 });
 const warps = fc.constantFrom(4, 8);
 const registers = fc.constantFrom({}, { registers: { math: 224, producer: 40 } });
-/** Rows of a product that its warpgroups can divide. */
-const rowsFor = (warps: number): fc.Arbitrary<number> => (warps === 4 ? fc.constantFrom(64, 128) : fc.constant(128));
+/** Rows of a product that its warpgroups, and so many parts of each, can divide. */
+const rowsFor = (warps: number, parts: number): fc.Arbitrary<number> => (warps === 8 ? fc.constant(128) : parts === 3 ? fc.constant(64) : fc.constantFrom(64, 128));
 
 const windowsCase: fc.Arbitrary<Case> = fc
   .record({
@@ -58,6 +58,7 @@ const windowsCase: fc.Arbitrary<Case> = fc
     registers,
     extra: fc.subarray(["w", "scale"]),
     depths: fc.tuple(depth, depth),
+    copies: fc.constantFrom([1, 1], [1, 2], [2, 1], [2, 2]) as fc.Arbitrary<[number, number]>,
     persistent: fc.oneof(fc.constant(undefined), fc.constant("strided" as const), fc.record({ even: fc.constant("tb"), padding: fc.nat(3), least: fc.nat(5) })),
     tokens: fc.integer({ min: 1, max: 150 }),
     queries: fc.integer({ min: 1, max: 6 }),
@@ -66,16 +67,18 @@ const windowsCase: fc.Arbitrary<Case> = fc
   .filter(({ columns: [q, h], parts }) => (q * h) % (8 * parts) === 0)
   .chain((c) =>
     fc.record({
-      BT: rowsFor(c.warps),
+      BT: rowsFor(c.warps, c.parts),
       windows: fc.array(fc.tuple(fc.integer({ min: -20, max: c.tokens - 1 }), fc.nat(100)), { minLength: c.queries, maxLength: c.queries }),
     }).map(({ BT, windows }): Case => {
       const { dtype, columns: [BQ, heads], parts, extra, depths, persistent, tokens, queries } = c;
-      const brings = { q: depths[0], k: depths[1], ...(extra.includes("w") && { w: depths[0] }), ...(extra.includes("scale") && { scale: depths[1] }) };
+      const [math, producer] = typeof persistent === "object" && c.warps === 4 ? c.copies : [1, 1];
+      const keys = depths[1] * Math.max(math, producer);
+      const brings = { q: depths[0], k: keys, ...(extra.includes("w") && { w: depths[0] }), ...(extra.includes("scale") && { scale: keys }) };
       return {
         kernel: "windows",
         spec: { dtype, heads, depth: (c.lines * 32) / (dtype === "e4m3" ? 1 : 2) },
         tune: { BQ, BT },
-        schedule: ringSchedule({ warps: c.warps, brings, mma: { dot: { parts } }, ...c.registers, ...(persistent && { persistent }) }),
+        schedule: ringSchedule({ warps: c.warps, copies: { math, producer }, brings, mma: { dot: { parts } }, ...c.registers, ...(persistent && { persistent }) }),
         dims: { Q: queries, T: tokens, yPitch: tokens + (c.seed % 2) },
         windows: windows.map(([first, length]) => [first, Math.min(tokens, first + length)]),
         seed: c.seed,
@@ -100,7 +103,7 @@ const matmulCase: fc.Arbitrary<Case> = fc
   })
   .filter(({ BN, parts }) => BN % (8 * parts) === 0)
   .chain((c) =>
-    rowsFor(c.warps).map((BM): Case => {
+    rowsFor(c.warps, c.parts).map((BM): Case => {
       const K = 16 * c.slices;
       return {
         kernel: "matmul",
@@ -138,4 +141,5 @@ test.each<[string, Case]>([
   ["swizzled rings behind others in the text", { ...base, tune: { BQ: 2, BT: 64 }, schedule: scores({ brings: { q: 1, w: 1, k: 3, scale: 3 } }) }],
   ["windows that are all empty", { ...base, tune: { BQ: 2, BT: 64 }, windows: base.windows.map(([first]) => [first, first] as const), schedule: scores({ persistent: { even: "tb" } }) }],
   ["scalars of all types in a header, and windows that start before the first token", { kernel: "steered", spec: undefined, tune: {}, schedule: ringSchedule({ warps: 4, brings: { x: 2, w: 2 }, persistent: { even: "tb" } }), dims: { Q: 5, T: 90 }, windows: [[-40, 80], [-3, -1], [7, 90], [5, 5], [80, 85]], seed: 1 }],
+  ["scalars that loops and branches carry, of which copies need some", { kernel: "carried", spec: undefined, tune: {}, schedule: ringSchedule({ warps: 4, brings: { x: 3 }, persistent: "strided" }), dims: { N: 7, T: 100 }, seed: 1 }],
 ])("%s", (_, c) => agree(c));

@@ -25,16 +25,17 @@ export const cuda = cudaTarget("cuda:sm_80");
 export const wgsl = wgslTarget();
 export const hopper = cudaTarget("cuda:sm_90a");
 
-/** A computing role, and a producer that brings tiles through rings of the given depths. */
-export function ringSchedule({ warps, brings, registers, ...more }: {
+/** A computing role of so many warps a copy, and a producer that brings tiles through rings of the given depths. */
+export function ringSchedule({ warps, copies = { math: 1, producer: 1 }, brings, registers, ...more }: {
   readonly warps: number;
+  readonly copies?: { readonly math: number; readonly producer: number };
   readonly brings: Readonly<Record<string, number>>;
   readonly registers?: { readonly math: number; readonly producer: number };
 } & Pick<Schedule, "mma" | "persistent">): Schedule {
   return {
     roles: {
-      math: { warps, ...(registers && { registers: registers.math }) },
-      producer: { warps: 1, ...(registers && { registers: registers.producer }), brings: Object.keys(brings) },
+      math: { warps: warps * copies.math, copies: copies.math, ...(registers && { registers: registers.math }) },
+      producer: { warps: copies.producer, copies: copies.producer, ...(registers && { registers: registers.producer }), brings: Object.keys(brings) },
     },
     stage: brings,
     ...more,
@@ -50,7 +51,7 @@ export const smallKernels = {
   selection: ["countsThenAdd", "unusedFind", "findEnds", "longScan", "shortScan", "rowScans", "select"],
   registers: ["inPlace", "readsOldLater", "readsAccumulator", "multipliesItself", "bothTakeNext"],
   elementwise: ["softmaxRows", "sums", "gatherRows", "slidingBlocks", "deadCode"],
-  scales: ["reluScores", "narrowReluScores", "leakyScores", "clippedScores", "softScores", "gatedInside", "readTwice", "nestedLoops"],
+  scales: ["reluScores", "leakyScores", "clippedScores", "softScores", "gatedInside", "readTwice", "nestedLoops"],
 } as const;
 type File = keyof typeof smallKernels;
 export type SmallKernel = (typeof smallKernels)[File][number];

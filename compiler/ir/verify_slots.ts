@@ -1,0 +1,163 @@
+/**
+ * Within one role: slots of rings are read between the wait for them and their release, also by products that read on after their issue;
+ * registers of such a product are left alone until it is awaited; waits count what is still under way; reductions in parts are whole.
+ * One walk over the role's statements with what is open and under way.
+ */
+import { registerCount } from "./layout.ts";
+import type { Plan, PlanStmt, Role } from "./plan.ts";
+import { describeStmt, readsOfPlan } from "./plan_walk.ts";
+import type { TileValue } from "./tile.ts";
+import type { Refuse } from "./verify_roles.ts";
+
+type Reduce = Extract<PlanStmt, { kind: "Reduce" }>;
+
+/** Products that were issued together and are awaited together. */
+interface Group {
+  readonly value: TileValue;
+  readonly part: number;
+  readonly parts: number;
+  /** Register array that they change, and those that they read. */
+  readonly array: string | undefined;
+  readonly lent: readonly string[];
+  /** Pipes whose slots they read. */
+  readonly slots: readonly string[];
+}
+
+interface State {
+  /** Pipes whose slot the role holds. */
+  readonly open: ReadonlySet<string>;
+  /** In order of issue. */
+  readonly flying: readonly Group[];
+  /** Register arrays that something was written to. */
+  readonly written: ReadonlySet<string>;
+}
+
+/** What one thread can do for copies. */
+const ofCopies = new Set<PlanStmt["kind"]>(["Fill", "For", "If", "Let", "ToScalar", "SerialReduce"]);
+
+export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
+  const pipeOf = new Map((plan.pipes ?? []).flatMap((p) => p.values.map((v) => [v.id, p.name] as const)));
+  const arrayOf = (v: TileValue): string | undefined => plan.registers.get(v.id);
+  const end = run(role.body, { open: new Set(), flying: [], written: new Set() });
+  if (end.flying.length > 0) refuse(role.name, `it ends while ${name(end.flying[0]!)} is under way`);
+  if (end.open.size > 0) refuse(role.name, `it ends with a slot of ${[...end.open].join(", ")}`);
+
+  function run(list: readonly PlanStmt[], entry: State): State {
+    /** Parts of reductions so far, by value id; they begin and end in one list. */
+    const parts = new Map<number, Reduce>();
+    const end = list.reduce((state, s) => {
+      for (const [id, last] of parts)
+        if (!(s.kind === "Reduce" && s.value.id === id) && readsOfPlan(plan, s).some((r) => r.value.id === id)) refuse(describeStmt(s), `it reads ${last.value.label} before its last part`);
+      if (s.kind === "Reduce") notePart(s, parts);
+      return step(s, state);
+    }, entry);
+    for (const last of parts.values()) refuse(describeStmt(last), `part ${last.part!.index} of ${last.part!.count} is its last`);
+    return end;
+  }
+
+  function notePart(s: Reduce, parts: Map<number, Reduce>): void {
+    const { index, count } = s.part ?? { index: 0, count: 1 };
+    const before = parts.get(s.value.id)?.part;
+    const next = before ? before.index + 1 : 0;
+    if (index !== next || (before && before.count !== count) || index >= count) refuse(describeStmt(s), `part ${index} of ${count} comes where part ${next}${before ? ` of ${before.count}` : ""} is due`);
+    if (index === count - 1) parts.delete(s.value.id);
+    else parts.set(s.value.id, s);
+  }
+
+  function step(s: PlanStmt, before: State): State {
+    const where = describeStmt(s);
+    if (role.duty === "copy" && !ofCopies.has(s.kind)) refuse(where, `${role.name} only copies`);
+    checkReads(s, before, where);
+    switch (s.kind) {
+      case "Copy":
+        return refuse(where, "no fill starts it");
+      case "AwaitFull":
+        if (before.open.has(s.pipe)) refuse(where, "it holds a slot of the pipe already");
+        return { ...before, open: new Set([...before.open, s.pipe]) };
+      case "Release": {
+        const reader = before.flying.find((g) => g.slots.includes(s.pipe));
+        if (!before.open.has(s.pipe)) refuse(where, "it holds no slot of the pipe");
+        if (reader) refuse(where, `${name(reader)}, which reads the slot, is under way`);
+        return { ...before, open: new Set([...before.open].filter((p) => p !== s.pipe)) };
+      }
+      case "Await": {
+        const [first, ...later] = before.flying;
+        if (!first || first.value.id !== s.value.id || first.part !== s.part || first.parts !== s.parts) refuse(where, `it awaits part ${s.part} of ${s.parts} where ${first ? name(first) : "nothing"} is next`);
+        if (s.pending !== later.length) refuse(where, `${later.length} later groups are under way, not ${s.pending}`);
+        return { ...before, flying: later };
+      }
+      case "For": {
+        const after = run(s.body, before);
+        sameAs(before, after, where, "a turn of the loop");
+        return before;
+      }
+      case "If": {
+        const [then, otherwise] = [run(s.then, before), run(s.otherwise, before)];
+        sameAs(then, otherwise, where, "one branch");
+        return { ...then, written: new Set([...then.written].filter((a) => otherwise.written.has(a))) };
+      }
+      case "Gemm": {
+        const state = writing(s, s.value, before, where);
+        return s.plan.atom === "wgmma" ? { ...state, flying: [...state.flying, ...groupsOf(s)] } : state;
+      }
+      case "Compute":
+      case "Reduce":
+      case "Scan":
+      case "Fetch":
+        return writing(s, s.value, before, where);
+      case "Move":
+        return writing(s, s.to, before, where);
+      default:
+        return before;
+    }
+  }
+
+  /** What the statement reads is there. */
+  function checkReads(s: PlanStmt, { open, flying, written }: State, where: string): void {
+    const reads = s.kind === "Fetch" ? [{ value: s.value, from: "shared" as const }] : readsOfPlan(plan, s);
+    for (const { value, from } of reads) {
+      const pipe = pipeOf.get(value.id);
+      if (role.duty === "copy") refuse(where, `one thread cannot read ${value.label}, which is stored`);
+      if (from === "shared" && pipe !== undefined && !open.has(pipe)) refuse(where, `it reads ${value.label} while it holds no slot of ${pipe}`);
+      if (from !== "registers") continue;
+      const array = arrayOf(value);
+      if (array === undefined || !written.has(array)) refuse(where, `it reads ${value.label}, of which ${role.name} has no registers yet`);
+      const changing = flying.find((g) => g.array === array && !(isOwnSum(s, array) || (s.kind === "Reduce" && foldsBefore(s, value, g))));
+      if (changing) refuse(where, `it reads ${value.label} while ${name(changing)} is under way`);
+    }
+  }
+  /** A product that adds to registers follows in order those that change them. */
+  function isOwnSum(s: PlanStmt, array: string | undefined): boolean {
+    return s.kind === "Gemm" && s.plan.atom === "wgmma" && s.op.acc !== undefined && arrayOf(s.value) === array;
+  }
+  /** A part of a reduction reads the same part of a product's registers, and this group is a later one. */
+  function foldsBefore({ part, plan: { layout } }: Reduce, product: TileValue, g: Group): boolean {
+    const place = plan.places.get(product.id);
+    const own = place?.kind === "Stored" ? place.layout : undefined;
+    const divides = part !== undefined && (layout.registers.at(-1)?.size ?? 1) % part.count === 0;
+    return divides && own !== undefined && registerCount(own) === registerCount(layout) && g.parts === part.count && part.index < g.part;
+  }
+
+  /** Registers of a tile change: no product may be using them. */
+  function writing(s: PlanStmt, v: TileValue, state: State, where: string): State {
+    const array = arrayOf(v);
+    const user = state.flying.find((g) => (g.array === array && !isOwnSum(s, array)) || (array !== undefined && g.lent.includes(array)));
+    if (user) refuse(where, `it changes registers that ${name(user)} uses, which is under way`);
+    return array === undefined ? state : { ...state, written: new Set([...state.written, array]) };
+  }
+
+  function groupsOf(s: Extract<PlanStmt, { kind: "Gemm" }>): Group[] {
+    const reads = readsOfPlan(plan, s);
+    const slots = reads.flatMap((r) => (r.from === "shared" ? (pipeOf.get(r.value.id) ?? []) : []));
+    const lent = reads.flatMap((r) => (r.from === "registers" && r.value.id !== s.op.acc?.id ? (arrayOf(r.value) ?? []) : []));
+    const parts = s.plan.parts ?? 1;
+    return Array.from({ length: parts }, (_, part) => ({ value: s.value, part, parts, array: arrayOf(s.value), lent, slots }));
+  }
+
+  function sameAs(a: State, b: State, where: string, what: string): void {
+    const text = ({ open, flying }: State): string => [...[...open].sort().map((p) => `a slot of ${p}`), ...flying.map(name)].join(", ") || "nothing";
+    if (text(a) !== text(b)) refuse(where, `${what} leaves ${text(b)} where there was ${text(a)}`);
+  }
+}
+
+const name = (g: Group): string => (g.parts > 1 ? `part ${g.part} of ${g.value.label}` : g.value.label);
