@@ -25,7 +25,7 @@ function normalTable(format: FormatName, deviation: number): Uint8Array {
 }
 
 /** `count` normal numbers of a narrow format. */
-export function normals(format: "e4m3" | "bf16", count: number, deviation: number, seed: number): Uint8Array {
+export function normals(format: "e4m3" | "bf16" | "f16", count: number, deviation: number, seed: number): Uint8Array {
   const table = normalTable(format, deviation);
   let state = startOf(seed);
   if (elementBytes(format) === 1) {

@@ -1,7 +1,7 @@
 /** Sets of buffers for the kernels of one case. */
 import { evaluate, type Manifest } from "../compiler/ir/manifest.ts";
 import type { DeviceBuffer, Executable, Launch } from "../targets/device.ts";
-import type { Prepared } from "./problems/problem.ts";
+import { poisonOf, type Prepared } from "./problems/problem.ts";
 import type { Timer } from "./timer.ts";
 
 /** Buffers by name of the param; kernels that run one after another share those of one name. */
@@ -24,7 +24,7 @@ interface Slot {
   readonly bytes: number;
   readonly isRead: boolean;
   readonly input?: Uint8Array | undefined;
-  /** What a result is filled with before each run: NaN for floats, a large number for integers, where −1 is a result. */
+  /** What a result is filled with before each run. */
   readonly poison: number;
 }
 
@@ -71,11 +71,11 @@ export function openMemory(timer: Timer, executables: readonly Executable[], { i
 function slotsOf({ kernel, params, dims: own }: Manifest, inputs: Prepared["inputs"], dims: Prepared["dims"]): [string, Slot][] {
   const values: Record<string, number> = { ...dims };
   for (const { name, default: packed } of own) if (packed !== undefined) values[name] ??= evaluate(packed, values);
-  return params.map(({ name, access, bytes, fields }) => {
+  return params.map((param) => {
+    const { name, access, bytes } = param;
     const input = inputs[name];
     const need = evaluate(bytes, values);
     if (input !== undefined && input.byteLength < need) throw new RangeError(`${kernel}: input "${name}" has ${input.byteLength} bytes and needs ${need}`);
-    const isInteger = fields.some((f) => f.dtype === "i32" || f.dtype === "u32");
-    return [name, { bytes: input?.byteLength ?? need, isRead: access !== "out", input, poison: isInteger ? 0x5a : 0xff }];
+    return [name, { bytes: input?.byteLength ?? need, isRead: access !== "out", input, poison: poisonOf(param) }];
   });
 }

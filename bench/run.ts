@@ -1,39 +1,17 @@
 /** One case on one device: compiled, checked, held to repeat its bits, and only then timed. */
 import { addCosts, boundsOf, bytesOf, type Ceilings, type Cost, costOf, gemmFlopsOf, type Roofline, rooflineOf } from "../compiler/cost.ts";
-import type { Compiled } from "../compiler/pipeline.ts";
-import type { KernelName } from "../dsl/kernels/index.ts";
-import type { Dsa } from "../dsl/kernels/spec.ts";
 import type { CudaExecutable } from "../targets/cuda/runtime/driver.ts";
 import type { Mode } from "../targets/cuda/runtime/measure.ts";
 import type { Executable } from "../targets/device.ts";
 import { arithmeticOf } from "../verify/executor.ts";
-import { type Anchor, anchorOf, timesAsFast } from "./anchors.ts";
-import { type BenchCase, labelOf } from "./cases.ts";
+import { type Anchor, timesAsFast } from "./anchors.ts";
 import { openMemory } from "./memory.ts";
-import { problems } from "./problems/index.ts";
-import type { Prepared } from "./problems/problem.ts";
+import type { Named, Subject } from "./subject.ts";
 import type { Timed, Timer } from "./timer.ts";
-
-export interface Subject {
-  readonly of: BenchCase;
-  /** With the case's own changes. */
-  readonly spec: Dsa;
-  readonly target: string;
-  /** What WebGPU knows nothing of. */
-  readonly mode: Mode;
-}
-
-/** What a case is called in every report. */
-export interface Named {
-  readonly problem: string;
-  readonly label: string;
-  readonly spec: string;
-  readonly target: string;
-}
 
 export interface Measured extends Named {
   readonly timed: Timed;
-  /** FLOP of products that the result needs; null without products. */
+  /** FLOP of products that the result needs, or where nobody says that, those of the text in whole tiles; null without products. */
   readonly flops: number | null;
   /** 10^12 of them a second. */
   readonly tflops: number | null;
@@ -74,7 +52,6 @@ export interface Setting {
   readonly timer: Timer;
   /** Undefined where none were measured. */
   ceilings(mode: Mode): Ceilings | undefined;
-  compile(kernel: KernelName, target: string, spec: Dsa): Promise<Compiled>;
   /** Told what is going on. */
   onStep?(text: string): void;
 }
@@ -82,20 +59,15 @@ export interface Setting {
 /** Launches that must leave the same bits. */
 const equalLaunches = 20;
 
-export const nameOf = ({ of, spec, target }: Subject): Named => ({ problem: of.problem, label: labelOf(of), spec: spec.name, target });
-
 /** Rejects when a kernel does not compile, or the device refuses it or runs out of memory. */
-export async function runCase(subject: Subject, { timer, ceilings, compile, onStep }: Setting): Promise<Outcome> {
-  const { of, spec, target, mode } = subject;
+export async function runCase(subject: Subject, { timer, ceilings, onStep }: Setting): Promise<Outcome> {
+  const { named, mode } = subject;
   const { device } = timer;
-  const problem = problems[of.problem];
-  const named = nameOf(subject);
 
   onStep?.("compiles");
-  const compiled: Compiled[] = [];
-  for (const kernel of problem.kernels) compiled.push(await compile(kernel, target, spec));
+  const compiled = await subject.compile();
   onStep?.("makes inputs");
-  const prepared = problem.prepare(spec, of.sizes, of.data);
+  const prepared = subject.prepare(compiled.map(({ tile }) => tile));
   onStep?.("counts");
   const cost = addCosts(compiled.map(({ tile }) => costOf(tile, prepared.inputs, prepared.dims)));
 
@@ -108,8 +80,8 @@ export async function runCase(subject: Subject, { timer, ceilings, compile, onSt
     memory.launches(first).forEach((launch) => device.launch(launch));
     const { worst, cells, failure } = await prepared.check({
       read: (param, from, bytes) => device.readPart(first.get(param)!, from, bytes),
-      arithmetic: arithmeticOf(target),
-      tune: Object.fromEntries(problem.kernels.map((kernel, i) => [kernel, compiled[i]!.manifest.tune])),
+      arithmetic: arithmeticOf(named.target),
+      tune: Object.fromEntries(compiled.map(({ manifest }) => [manifest.kernel, manifest.tune])),
     });
     if (failure !== undefined) return { ...named, failed: failure };
     const unequal = await memory.differing(first, equalLaunches);
@@ -120,7 +92,7 @@ export async function runCase(subject: Subject, { timer, ceilings, compile, onSt
     const rounds = [first, ...Array.from({ length: sets - 1 }, () => memory.set())].map((set) => memory.launches(set));
     const timed = await timer.time(rounds, mode);
     const { median } = timed.time;
-    const flops = prepared.flops ?? null;
+    const flops = prepared.flops ?? (gemmFlopsOf(cost) || null);
     const bounds = ceilings(mode);
     return {
       ...named,
@@ -128,7 +100,7 @@ export async function runCase(subject: Subject, { timer, ceilings, compile, onSt
       flops,
       tflops: flops === null ? null : flops / median / 1e6,
       terabytes: bytesOf(cost) / median / 1e6,
-      ofCeiling: bounds ? ceilingShare(cost, prepared, median, bounds) : null,
+      ofCeiling: bounds ? ceilingShare(cost, flops ?? 0, median, bounds) : null,
       roofline: (bounds && rooflineOf(cost, bounds)) ?? null,
       cost,
       anchor: anchorFor(subject, timed, flops),
@@ -149,7 +121,7 @@ function setsPast({ cacheBytes, memoryBytes }: Timer, touched: number, bytes: nu
 }
 
 /** Of products those count that the result needs, whatever the kernel does in vain. */
-function ceilingShare(cost: Cost, { flops = 0 }: Prepared, microseconds: number, ceilings: Ceilings): Measured["ofCeiling"] {
+function ceilingShare(cost: Cost, flops: number, microseconds: number, ceilings: Ceilings): Measured["ofCeiling"] {
   const bounds = boundsOf(cost, ceilings);
   const products = (bounds.products * flops) / Math.max(gemmFlopsOf(cost), 1) / microseconds;
   const memory = bounds.memory / microseconds;
@@ -157,9 +129,8 @@ function ceilingShare(cost: Cost, { flops = 0 }: Prepared, microseconds: number,
   return products >= memory ? { share: products, of: "products" } : { share: memory, of: "memory" };
 }
 
-function anchorFor({ of, spec }: Subject, { how, time }: Timed, flops: number | null): Measured["anchor"] {
-  const isUsual = of.data === problems[of.problem].data[0];
-  const anchor = isUsual ? anchorOf({ problem: of.problem, sizes: of.sizes, spec, mode: how }) : undefined;
+function anchorFor(subject: Subject, { how, time }: Timed, flops: number | null): Measured["anchor"] {
+  const anchor = subject.anchor(how);
   return anchor ? { ...anchor, timesAsFast: timesAsFast(anchor, { microseconds: time.median, flops: flops ?? undefined }) } : null;
 }
 

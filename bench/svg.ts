@@ -26,7 +26,8 @@ interface Line {
 /** An SVG document; a drawing without panels when nothing was measured. */
 export function drawRun(report: BenchReport): string {
   const measured = report.outcomes.filter(isMeasured);
-  const names = [...new Set(measured.map((m) => m.problem))] as ProblemName[];
+  // kernels of files have no size that is known to be a context
+  const names = [...new Set(measured.map((m) => m.problem))].filter((name): name is ProblemName => Object.hasOwn(problems, name));
   const panels = names.map((name, i) => drawPanel(report, name, measured.filter((m) => m.problem === name), i * panel.height));
   const height = names.length * panel.height + 24;
   const source = `${report.device}${report.driver === null ? "" : `, driver ${report.driver}`}, ${report.date.slice(0, 10)}. Hollow marks: figures of others from ${anchorsFrom.date}, not measured in this run.`;

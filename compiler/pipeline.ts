@@ -28,6 +28,7 @@ import { placeValues } from "./passes/place_values.ts";
 import { planStages } from "./passes/plan_stages.ts";
 import { reduceStrength } from "./passes/reduce_strength.ts";
 import { shareRegisters } from "./passes/share_registers.ts";
+import { splitRelu } from "./passes/split_relu.ts";
 import { splitRoles } from "./passes/split_roles.ts";
 import type { AlgebraPass, Schedule, Target } from "./target.ts";
 import { openTrace, type Trace } from "./trace.ts";
@@ -44,7 +45,9 @@ export interface Compiled {
 const algebraPasses: readonly (readonly [AlgebraPass, (kernel: TileKernel) => TileKernel])[] = [
   // one multiplication of a sum instead of one of each of its elements
   ["hoistScales", hoistScales],
-  // what the last pass made of values from outside a loop need not be computed in it
+  // magnitudes are free operands where a maximum is an operation
+  ["splitRelu", splitRelu],
+  // what they made of values from outside a loop need not be computed in it
   ["hoistInvariants", hoistInvariants],
 ];
 

@@ -37,7 +37,7 @@ export interface RoleSchedule {
   readonly brings?: readonly string[];
 }
 
-export type AlgebraPass = "hoistScales" | "hoistInvariants";
+export type AlgebraPass = "hoistScales" | "splitRelu" | "hoistInvariants";
 
 export interface EmitOptions {
   readonly header: readonly string[];

@@ -29,13 +29,16 @@ export interface FileKernel {
 /** Imports a file and makes its kernels; factories get `spec`, and are left out without one. */
 export async function kernelsOfFile(path: string, spec?: Dsa): Promise<FileKernel[]> {
   const file = resolve(path);
-  const module = (await import(pathToFileURL(file).href)) as Readonly<Record<string, unknown>>;
+  const module = (await import(pathToFileURL(importable(file)).href)) as Readonly<Record<string, unknown>>;
   const examples = (module.examples ?? []) as readonly Example[];
   return listKernels(file).flatMap(({ exportName, factory }): FileKernel[] => {
     if (!factory) return [{ file: path, exportName, kernel: module[exportName] as Kernel, examples }];
     return spec ? [{ file: path, exportName, kernel: (module[exportName] as (spec: Dsa) => Kernel)(spec), examples }] : [];
   });
 }
+
+/** An archive for GPU hosts has JavaScript beside each text, and no loader for TypeScript. */
+const importable = (file: string): string => (import.meta.url.endsWith(".js") ? file.replace(/\.ts$/, ".js") : file);
 
 export interface VerifyFileOptions extends Draw {
   readonly of: FileKernel;

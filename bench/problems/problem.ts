@@ -1,4 +1,5 @@
 /** What is timed: inputs of full size in seconds, and a check of some of the results that takes seconds too. */
+import type { Param } from "../../compiler/ir/manifest.ts";
 import type { KernelName } from "../../dsl/kernels/index.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 import type { Arithmetic } from "../../verify/executor.ts";
@@ -23,18 +24,21 @@ export interface Prepared {
   /** Bytes of every param that no kernel before has written. */
   readonly inputs: Readonly<Record<string, Uint8Array>>;
   readonly dims: Readonly<Record<string, number>>;
-  /** FLOP of products that the result needs, whatever the kernel does in vain; undefined without products. */
+  /** FLOP of products that the result needs, whatever the kernel does in vain; undefined without products, or where nobody knows. */
   readonly flops?: number;
   /** Compares rows that are spread over the result with the reference. */
   check(results: Results): Promise<Verdict>;
 }
 
+/** What results hold before a kernel runs: NaN for floats, a large number for integers, where −1 is a result. */
+export const poisonOf = ({ fields }: Pick<Param, "fields">): number => (fields.some((f) => f.dtype === "i32" || f.dtype === "u32") ? 0x5a : 0xff);
+
 export interface Results {
   /** `bytes` bytes of an output from byte `from` on. */
   read(param: string, from: number, bytes: number): Promise<Uint8Array>;
   readonly arithmetic: Arithmetic;
-  /** Tune numbers of each kernel. */
-  readonly tune: Readonly<Partial<Record<KernelName, Readonly<Record<string, number>>>>>;
+  /** Tune numbers of each kernel, by its name. */
+  readonly tune: Readonly<Partial<Record<string, Readonly<Record<string, number>>>>>;
 }
 
 /** Standard deviation of e4m3 codes whose scale is that of an amax of 3.5 deviations. */

@@ -15,12 +15,10 @@ import type { TileKernel } from "../ir/tile.ts";
 import type { Compiled } from "../pipeline.ts";
 import { describeError, Failure, UsageError } from "./failure.ts";
 import { compileJob, type Job, jobOf, textOf } from "./jobs.ts";
-import { checked, kernelName, type SpecOptions, specsOf, targetName, wholeNumber, withSpecs } from "./options.ts";
+import { addDim, checked, type Dims, kernelName, type SpecOptions, specsOf, targetName, withSpecs } from "./options.ts";
 import { printTable } from "./table.ts";
 import { targetNamed } from "./targets.ts";
 import { workOf } from "./work.ts";
-
-type Dims = Readonly<Record<string, number>>;
 
 interface ExplainOptions extends SpecOptions {
   readonly dim?: Dims;
@@ -162,10 +160,4 @@ export async function largestThat(holds: (n: number) => Promise<boolean>, most: 
     else high = middle - 1;
   }
   return low === 0 ? undefined : low;
-}
-
-function addDim(text: string, before: Dims = {}): Dims {
-  const [, name, size] = /^(\w+)=(.*)$/.exec(text) ?? [];
-  if (name === undefined || size === undefined) throw new RangeError("It must read name=size.");
-  return { ...before, [name]: wholeNumber(size) };
 }

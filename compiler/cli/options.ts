@@ -70,6 +70,15 @@ export function wholeNumber(text: string): number {
   return Number(text);
 }
 
+export type Dims = Readonly<Record<string, number>>;
+
+/** Parses one more "name=size". */
+export function addDim(text: string, before: Dims = {}): Dims {
+  const [, name, size] = /^(\w+)=(.*)$/.exec(text) ?? [];
+  if (name === undefined || size === undefined) throw new RangeError("It must read name=size.");
+  return { ...before, [name]: wholeNumber(size) };
+}
+
 /** Turns the RangeError of a parser into commander's, which names the option. */
 export const checked =
   <T>(parse: (text: string, previous?: T) => T) =>

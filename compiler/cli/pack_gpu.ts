@@ -21,7 +21,7 @@ const MB = 1e6;
 const largestMB = 40;
 
 /** What of the project the archive holds. TypeScript stays beside the JavaScript made of it: the compiler reads kernels as text. */
-const project = ["bench", "compiler", "dsl", "reference", "targets", "trace", "verify", "generated", "package.json", "tsconfig.json", "LICENSE"];
+const project = ["bench", "compiler", "dsl", "reference", "targets", "test/kernels", "trace", "verify", "generated", "package.json", "tsconfig.json", "LICENSE"];
 
 /** Packages that run there; those that they depend on come along. */
 const packages = [

@@ -25,10 +25,15 @@ type Step = (block: Block) => void;
 export type Scalar = (scalars: readonly number[]) => number;
 
 /**
- * Runs all blocks of the grid. Outputs are written in place; bytes that no block writes stay. Pitches default to packed. A missing dim or
+ * Runs all blocks of the grid, or those whose number, counted with the last dimension fastest, is in `only`. Outputs are written in place; bytes that no block writes stay. Pitches default to packed. A missing dim or
  * a buffer that is too small is a RangeError.
  */
-export function interpretTile(kernel: TileKernel, buffers: Readonly<Record<string, Uint8Array>>, dims: Readonly<Record<string, number>>): void {
+export function interpretTile(
+  kernel: TileKernel,
+  buffers: Readonly<Record<string, Uint8Array>>,
+  dims: Readonly<Record<string, number>>,
+  only?: ReadonlySet<number>,
+): void {
   const values: Record<string, number> = { ...dims };
   for (const { name, default: packed } of kernel.dims) values[name] ??= evaluate(packed ?? name, values);
   const slots = new Map<string, number>();
@@ -42,9 +47,15 @@ export function interpretTile(kernel: TileKernel, buffers: Readonly<Record<strin
   const scalars: number[] = [];
   for (const { name } of kernel.dims) scalars[slot(name)] = values[name]!;
 
+  let block = 0;
   const run = (axis: number): void => {
     const place = places[axis];
-    if (!place) return body({ tiles: [], scalars, histograms: new Map(), bags: new Map(), bitmaps: new Map(), appends: new Map() });
+    if (!place) {
+      const isRun = only === undefined || only.has(block);
+      block++;
+      if (isRun) body({ tiles: [], scalars, histograms: new Map(), bags: new Map(), bitmaps: new Map(), appends: new Map() });
+      return;
+    }
     for (let i = 0; i < place.count; i++) {
       scalars[place.slot] = place.lo + i * place.step;
       run(axis + 1);

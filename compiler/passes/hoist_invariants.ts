@@ -1,7 +1,7 @@
-import type { TileKernel, TileStmt } from "../ir/tile.ts";
+import type { TileKernel, TileOp, TileStmt } from "../ir/tile.ts";
 import { definedScalars, definedTiles, inputsOf, variablesOf } from "../ir/walk.ts";
 
-/** Moves element-wise values in front of the loops in which nothing that they read changes. */
+/** Moves element-wise values and reductions in front of the loops in which nothing that they read changes. */
 export function hoistInvariants(kernel: TileKernel): TileKernel {
   return { ...kernel, body: hoisted(kernel.body) };
 }
@@ -16,7 +16,7 @@ const hoisted = (body: readonly TileStmt[]): readonly TileStmt[] =>
     for (const tile of definedTiles(inner)) changing.add(tile.id);
     for (const { name } of definedScalars(inner)) changing.add(name);
     const before = inner.filter((d) => {
-      const leaves = isElementwise(d) && inputsOf(d.op).every((t) => !changing.has(t.id)) && scalarsOf(d).every((name) => !changing.has(name));
+      const leaves = isMovable(d) && inputsOf(d.op).every((t) => !changing.has(t.id)) && scalarsOf(d).every((name) => !changing.has(name));
       if (leaves) changing.delete(d.value.id);
       return leaves;
     });
@@ -24,10 +24,12 @@ const hoisted = (body: readonly TileStmt[]): readonly TileStmt[] =>
   });
 
 type Define = Extract<TileStmt, { kind: "Define" }>;
-const isElementwise = (s: TileStmt): s is Define => s.kind === "Define" && (s.op.kind === "Map" || s.op.kind === "Cast");
+const movable = new Set<TileOp["kind"]>(["Map", "Cast", "Reduce", "Full", "Iota"]);
+const isMovable = (s: TileStmt): s is Define => s.kind === "Define" && movable.has(s.op.kind);
 
 /** The uniform scalars that a value depends on. */
 function scalarsOf({ op }: Define): readonly string[] {
-  if (op.kind !== "Map") return [];
-  return [...variablesOf(op.body)].filter((name) => !op.params.includes(name));
+  if (op.kind === "Map") return [...variablesOf(op.body)].filter((name) => !op.params.includes(name));
+  if (op.kind === "Full") return [...variablesOf(op.value)];
+  return op.kind === "Iota" ? [...variablesOf(op.start)] : [];
 }

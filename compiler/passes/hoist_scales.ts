@@ -2,7 +2,7 @@ import { variable, type Expr } from "../ir/expr.ts";
 import type { Axis, TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
 import { axisNames, statements, variablesOf } from "../ir/walk.ts";
 import { factorsWhere, product } from "./factors.ts";
-import { survey, unlike, type Survey } from "./survey.ts";
+import { rewriteDefines, survey, unlike, type Survey } from "./survey.ts";
 
 type MapOp = Extract<TileOp, { kind: "Map" }>;
 type Define = Extract<TileStmt, { kind: "Define" }>;
@@ -35,13 +35,7 @@ export function hoistScales(kernel: TileKernel): TileKernel {
     const behind = mapOf(product([variable("f32", name), ...parts.behind]), [[name, sum], ...sources(map)]);
     instead.set(s.value.id, [{ kind: "Define", value: sum, op: s.op }, { kind: "Define", value: s.value, op: behind }]);
   }
-  const rewrite = (body: readonly TileStmt[]): readonly TileStmt[] =>
-    body.flatMap((s): readonly TileStmt[] => {
-      if (s.kind === "Define") return instead.get(s.value.id) ?? [s];
-      if (s.kind === "For") return [{ ...s, body: rewrite(s.body) }];
-      return s.kind === "If" ? [{ ...s, then: rewrite(s.then), otherwise: rewrite(s.otherwise) }] : [s];
-    });
-  return instead.size === 0 ? kernel : { ...kernel, body: rewrite(kernel.body) };
+  return rewriteDefines(kernel, instead);
 }
 
 /** What becomes of a summed map; undefined if it stays as it is. */

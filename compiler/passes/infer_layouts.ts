@@ -57,7 +57,9 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
     const axes = axisNames(v);
     const candidates = [...reads].sort((a, b) => b.axes.length - a.axes.length).flatMap(offered);
     const full = candidates.find((l) => axes.every((axis) => covers(l, axis, v)));
-    return full ? project(full, axes) : linearLayout(v.axes, threads);
+    // whole words of shared memory are written by one thread
+    const least = placement.onlyStaged.has(v.id) && v.dtype !== "bool" && byteSize(v.dtype) < 4 ? 2 : 1;
+    return full ? project(full, axes) : linearLayout(v.axes, threads, least);
   }
   const covers = (l: Layout, axis: string, v: TileValue): boolean => [...l.threads, ...l.registers].some((d) => d.axis === axis) || v.axes.find((a) => a.name === axis)?.extent === 1;
 

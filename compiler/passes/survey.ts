@@ -78,3 +78,14 @@ export function unlike(wish: string, taken: readonly string[]): string {
   for (let n = 2; taken.includes(name); n++) name = `${wish}_${n}`;
   return name;
 }
+
+/** The kernel with some definitions replaced, by the id of what they define. */
+export function rewriteDefines(kernel: TileKernel, instead: ReadonlyMap<number, readonly TileStmt[]>): TileKernel {
+  const rewrite = (body: readonly TileStmt[]): readonly TileStmt[] =>
+    body.flatMap((s): readonly TileStmt[] => {
+      if (s.kind === "Define") return instead.get(s.value.id) ?? [s];
+      if (s.kind === "For") return [{ ...s, body: rewrite(s.body) }];
+      return s.kind === "If" ? [{ ...s, then: rewrite(s.then), otherwise: rewrite(s.otherwise) }] : [s];
+    });
+  return instead.size === 0 ? kernel : { ...kernel, body: rewrite(kernel.body) };
+}

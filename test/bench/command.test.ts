@@ -42,11 +42,22 @@ test("a case that the device cannot hold does not keep the others from running",
   expect(outcomes).toMatchObject([{ failed: expect.stringContaining("bytes on a device with 1048576") }, { failed: expect.stringContaining("the reference says") }]);
 });
 
+test("kernels of a file, on the software adapter", { timeout: 120_000 }, async () => {
+  const file = join(import.meta.dirname, "../kernels/gemms.ts");
+  const { code, stdout, stderr } = await cli("bench", file, "--device", "software", "--dim", "M=40", "--dim", "N=24", "--dim", "K=48");
+  expect(code, stderr).toBe(0);
+  expect(stdout).toMatch(/\ndenseRelu\ncase .*\nM=40 N=24 K=48 +wgsl /);
+  expect(stdout).toMatch(/\ndenseGelu\ncase .*\nM=40 N=24 K=48 +wgsl /);
+  expect(stdout).not.toContain("batchedGemm");
+});
+
 test.each([
   [["--device", "software", "--mode", "queued"], "--mode is for --device cuda"],
   [["--device", "software", "--target", "cuda:sm_80"], "target cuda:sm_80 does not run on --device software"],
   [["--target", "wgsl"], "target wgsl does not run on --device cuda"],
   [["--kernel", "topk", "--case", "R=3"], "no case fits"],
+  [["test/kernels/gemms.ts", "--dim", "M=3", "--device", "software"], "no kernel of test/kernels/gemms.ts has exactly the dims that --dim gives"],
+  [["test/kernels/gemms.ts", "--case", "M=3"], "--case and --kernel choose kernels of dsl/kernels, not those of a file"],
   [["--kernel", "sparse_mla_decode", "--preset", "v4-flash", "--device", "software"], "no spec of v4-flash has a kernel of these cases"],
 ])("%j is a wrong command line", async (args, message) => {
   const { code, stdout, stderr } = await cli("bench", ...args);

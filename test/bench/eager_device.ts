@@ -1,4 +1,4 @@
-/** A device in this process: it runs the kernels of dsl/kernels eagerly, and whoever holds it can plant faults. */
+/** A device in this process: it runs kernels eagerly, those of dsl/kernels or `own` ones, and whoever holds it can plant faults. */
 import { kernels, type KernelName } from "../../dsl/kernels/index.ts";
 import type { Kernel } from "../../dsl/index.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
@@ -20,10 +20,18 @@ export interface EagerDevice {
 
 const state = { smMHz: 1500, memoryMHz: 3200, watts: 612, limitWatts: null };
 
-export function eagerDevice(spec: Dsa, { cacheBytes = 0, memoryBytes = Infinity, median = 100 } = {}): EagerDevice {
+interface Options {
+  readonly cacheBytes?: number;
+  readonly memoryBytes?: number;
+  readonly median?: number;
+  /** By name. */
+  readonly own?: Readonly<Record<string, Kernel>>;
+}
+
+export function eagerDevice(spec: Dsa, { cacheBytes = 0, memoryBytes = Infinity, median = 100, own = {} }: Options = {}): EagerDevice {
   const memory = new Map<DeviceBuffer, Uint8Array>();
   let [launches, loaded] = [0, 0];
-  const own = (buffer: DeviceBuffer): Uint8Array => {
+  const bytesOf = (buffer: DeviceBuffer): Uint8Array => {
     const bytes = memory.get(buffer);
     if (!bytes) throw new Error("a buffer that is not there");
     return bytes;
@@ -37,15 +45,15 @@ export function eagerDevice(spec: Dsa, { cacheBytes = 0, memoryBytes = Infinity,
       memory.set(buffer, new Uint8Array(bytes));
       return buffer;
     },
-    write: (buffer, data) => own(buffer).set(data),
-    read: async (buffer) => own(buffer).slice(),
-    readPart: async (buffer, from, bytes) => own(buffer).slice(from, from + bytes),
+    write: (buffer, data) => bytesOf(buffer).set(data),
+    read: async (buffer) => bytesOf(buffer).slice(),
+    readPart: async (buffer, from, bytes) => bytesOf(buffer).slice(from, from + bytes),
     free: (buffer) => void memory.delete(buffer),
     load: async (manifest) => (loaded++, { manifest }),
     launch(launch) {
       const { manifest } = launch.executable;
-      const kernel = kernels[manifest.kernel as KernelName](spec) as Kernel;
-      const buffers = Object.fromEntries(manifest.params.map(({ name }) => [name, own(launch.buffers[name]!)]));
+      const kernel = own[manifest.kernel] ?? (kernels[manifest.kernel as KernelName](spec) as Kernel);
+      const buffers = Object.fromEntries(manifest.params.map(({ name }) => [name, bytesOf(launch.buffers[name]!)]));
       const dims = Object.fromEntries(manifest.dims.flatMap(({ name }) => (launch.dims[name] === undefined ? [] : [[name, launch.dims[name]]])));
       kernel.run(buffers, dims, manifest.tune);
       result.afterLaunch(launch, launches++);
@@ -59,13 +67,13 @@ export function eagerDevice(spec: Dsa, { cacheBytes = 0, memoryBytes = Infinity,
     cacheBytes,
     memoryBytes,
     unload: () => void loaded--,
-    fill: (buffer, byte) => void own(buffer).fill(byte),
-    equal: async (a, b) => Buffer.compare(own(a), own(b)) === 0,
+    fill: (buffer, byte) => void bytesOf(buffer).fill(byte),
+    equal: async (a, b) => Buffer.compare(bytesOf(a), bytesOf(b)) === 0,
     async time(rounds, mode): Promise<Timed> {
       result.timedRounds = rounds;
       return { how: mode, time: { median, p10: 0.9 * median, p90: 1.2 * median }, samples: 15, rounds: 20, state };
     },
   };
-  const result: EagerDevice = { device, timer, bytesOf: own, afterLaunch: () => {}, timedRounds: [], held: () => memory.size, loaded: () => loaded };
+  const result: EagerDevice = { device, timer, bytesOf, afterLaunch: () => {}, timedRounds: [], held: () => memory.size, loaded: () => loaded };
   return result;
 }

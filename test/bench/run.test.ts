@@ -4,6 +4,7 @@ import type { BenchCase } from "../../bench/cases.ts";
 import { specOf } from "../../bench/cases.ts";
 import { problems, type ProblemName } from "../../bench/problems/index.ts";
 import { isMeasured, type Measured, type Outcome, runCase } from "../../bench/run.ts";
+import { type Subject, subjectOfCase } from "../../bench/subject.ts";
 import { compileJob, jobOf, textOf } from "../../compiler/cli/jobs.ts";
 import type { KernelName } from "../../dsl/kernels/index.ts";
 import { preset } from "../../dsl/kernels/presets.ts";
@@ -34,10 +35,8 @@ const compile = (kernel: KernelName, target: string, spec: Dsa): ReturnType<type
   return compiled.get(key)!;
 };
 
-function run(of: BenchCase, on: EagerDevice, spec = tiny): Promise<Outcome> {
-  const subject = { of, spec, target: "cuda:sm_80", mode: of.mode };
-  return runCase(subject, { timer: on.timer, ceilings: () => ceilings, compile });
-}
+const subjectOf = (of: BenchCase, spec = tiny): Subject => subjectOfCase(of, { spec, target: "cuda:sm_80", mode: of.mode }, compile);
+const run = (of: BenchCase, on: EagerDevice): Promise<Outcome> => runCase(subjectOf(of), { timer: on.timer, ceilings: () => ceilings });
 const figuresOf = (outcome: Outcome): Measured => {
   if (!isMeasured(outcome)) throw new Error(outcome.failed);
   return outcome;
@@ -106,9 +105,9 @@ describe("figures", () => {
 
   test("products in vain do not count towards the ceiling", async () => {
     const spec = specOf(tiny, {}, { indexerHeads: "64", indexerDim: "128" });
-    const subject = { of: caseOf("indexer_logits", { sizes: { S: 2, N: 65 } }), spec, target: "cuda:sm_80", mode: "queued" as const };
+    const subject = subjectOf(caseOf("indexer_logits", { sizes: { S: 2, N: 65 } }), spec);
     const slowTensors = { memory: 4e12, tensor: { e4m3: 1e10 } };
-    const outcome = figuresOf(await runCase(subject, { timer: eagerDevice(spec).timer, ceilings: () => slowTensors, compile }));
+    const outcome = figuresOf(await runCase(subject, { timer: eagerDevice(spec).timer, ceilings: () => slowTensors }));
     expect(outcome.cost.gemmFlops.e4m3).toBeGreaterThan(1.5 * outcome.flops!); // two blocks of 64 tokens for 65
     expect(outcome.ofCeiling).toEqual({ share: expect.closeTo(outcome.flops! / 1e10 / 100e-6, 3), of: "products" });
     expect(outcome.roofline!.microseconds).toBeCloseTo((1e6 * outcome.cost.gemmFlops.e4m3!) / 1e10, 3);
@@ -128,7 +127,7 @@ describe("figures", () => {
         return time(rounds, mode);
       },
     };
-    const outcome = figuresOf(await runCase({ of, spec: tiny, target: "cuda:sm_80", mode: "queued" }, { timer, ceilings: () => undefined, compile }));
+    const outcome = figuresOf(await runCase(subjectOf(of), { timer, ceilings: () => undefined }));
     expect(outcome.sets).toBe(12);
     expect(new Set(seen.map((s) => s.buffers.logits)).size).toBe(12);
     expect(new Set(seen.map((s) => s.buffers.idx)).size).toBe(12);
@@ -148,7 +147,7 @@ describe("figures", () => {
     const launch = on.device.launch;
     let first = true;
     on.device.launch = (l) => void (first && launch(l), (first = false)); // eager top-k of long rows takes a while
-    const outcome = figuresOf(await runCase({ of, spec, target: "cuda:sm_80", mode: "queued" }, { timer: fast, ceilings: () => undefined, compile }));
+    const outcome = figuresOf(await runCase(subjectOf(of, spec), { timer: fast, ceilings: () => undefined }));
     expect(outcome.anchor).toMatchObject({ microseconds: 30.3, timesAsFast: expect.closeTo(3.03) });
   });
 

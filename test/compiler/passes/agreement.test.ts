@@ -6,6 +6,7 @@ import { fromBytes, type DType } from "../../../dsl/dtype.ts";
 import type { TileKernel } from "../../../compiler/ir/tile.ts";
 import { hoistInvariants } from "../../../compiler/passes/hoist_invariants.ts";
 import { hoistScales } from "../../../compiler/passes/hoist_scales.ts";
+import { splitRelu } from "../../../compiler/passes/split_relu.ts";
 import { randomBuffers, randomDims } from "../kernel_cases.ts";
 import { cuda, readSmall, runPasses, smallKernelNames, smallKernels, wgsl } from "./small_kernels.ts";
 
@@ -14,6 +15,7 @@ const allowed = (dtype: DType, x: number): number => Math.max(1, Math.abs(x)) * 
 
 test.each(smallKernelNames)("%s", async (name) => agrees(await readSmall(name)));
 test.each(smallKernels.scales)("%s with its scales moved", async (name) => agrees(await readSmall(name), (tile) => hoistInvariants(hoistScales(tile))));
+test("narrowReluScores with its maximum split", async () => agrees(hoistInvariants(splitRelu(hoistScales(await readSmall("narrowReluScores"))))));
 
 function agrees(tile: TileKernel, rewrite = (kernel: TileKernel) => kernel): void {
   for (const { target, threads, seed } of [{ target: cuda, threads: 64, seed: 1 }, { target: cuda, threads: 128, seed: 2 }, { target: wgsl, threads: 32, seed: 3 }, { target: wgsl, threads: 256, seed: 4 }]) {

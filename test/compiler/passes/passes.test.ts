@@ -8,6 +8,7 @@ import { verifyPlan } from "../../../compiler/ir/verify_plan.ts";
 import { fitShared } from "../../../compiler/passes/fit_shared.ts";
 import { hoistInvariants } from "../../../compiler/passes/hoist_invariants.ts";
 import { hoistScales } from "../../../compiler/passes/hoist_scales.ts";
+import { splitRelu } from "../../../compiler/passes/split_relu.ts";
 import type { Target } from "../../../compiler/target.ts";
 import { beforeAfter, cuda, passesOf, printLayouts, printPlacement, printStages, readSmall, smallKernelNames, smallKernels, wgsl, type Passes, type SmallKernel } from "./small_kernels.ts";
 
@@ -26,6 +27,17 @@ test.each(["reluScores", "leakyScores", "gatedInside", "nestedLoops"] as const)(
 test.each(["clippedScores", "softScores", "readTwice"] as const)("hoistScales leaves %s alone", async (name) => {
   const read = await readSmall(name);
   expect(hoistScales(read)).toBe(read);
+});
+
+test("splitRelu: narrowReluScores", async () => {
+  const scaled = hoistScales(await readSmall("narrowReluScores"));
+  const split = splitRelu(scaled);
+  await golden("split_relu", "narrowReluScores", beforeAfter(printTile(scaled), printTile(split)));
+  await golden("hoist_invariants", "narrowReluScores", beforeAfter(printTile(split), printTile(hoistInvariants(split))));
+});
+test.each(["reluScores", "leakyScores", "softScores", "gatedInside"] as const)("splitRelu leaves %s alone", async (name) => {
+  const scaled = hoistScales(await readSmall(name));
+  expect(splitRelu(scaled)).toBe(scaled);
 });
 
 test("hoistInvariants: nestedLoops", async () => {

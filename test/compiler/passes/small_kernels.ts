@@ -51,7 +51,7 @@ export const smallKernels = {
   selection: ["countsThenAdd", "unusedFind", "findEnds", "longScan", "shortScan", "rowScans", "select"],
   registers: ["inPlace", "readsOldLater", "readsAccumulator", "multipliesItself", "bothTakeNext"],
   elementwise: ["softmaxRows", "sums", "gatherRows", "slidingBlocks", "deadCode"],
-  scales: ["reluScores", "leakyScores", "clippedScores", "softScores", "gatedInside", "readTwice", "nestedLoops"],
+  scales: ["reluScores", "narrowReluScores", "leakyScores", "clippedScores", "softScores", "gatedInside", "readTwice", "nestedLoops"],
 } as const;
 type File = keyof typeof smallKernels;
 export type SmallKernel = (typeof smallKernels)[File][number];

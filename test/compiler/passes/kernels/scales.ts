@@ -1,19 +1,19 @@
 /** Sums of products in which scales can move, and some in which they must not. */
 import { blocks, exp, gemm, input, kernel, load, log1p, map, output, store, sum } from "../../../../dsl/index.ts";
 
-const args = {
-  a: input("bf16", { q: 2, h: 8, d: 16 }),
-  b: input("bf16", { t: "T", d: 16 }),
+const argsOf = (dtype: "bf16" | "e4m3") => ({
+  a: input(dtype, { q: 2, h: 8, d: 16 }),
+  b: input(dtype, { t: "T", d: 16 }),
   aScale: input("f32", { q: 2, h: 8 }, { nonNegative: true }),
   bScale: input("f32", { t: "T" }, { nonNegative: true }),
   gate: input("f32", { q: 2, h: 8 }),
   y: output("f32", { t: "T", q: 2 }),
-};
+});
 
 /** y[t, q] = sum over h of gate * score(aScale * bScale * <a, b>). */
-const scored = (name: string, score: (x: number) => number) =>
+const scored = (name: string, score: (x: number) => number, dtype: "bf16" | "e4m3" = "bf16") =>
   kernel(name, {
-    args,
+    args: argsOf(dtype),
     tune: {},
     grid: (a) => ({ tc: blocks("t", 0, a.b.size.t, 64) }),
     body(a, {}, { tc }) {
@@ -30,6 +30,7 @@ const scored = (name: string, score: (x: number) => number) =>
   });
 
 export const reluScores = scored("relu_scores", (x) => Math.max(x, 0));
+export const narrowReluScores = scored("narrow_relu_scores", (x) => Math.max(x, 0), "e4m3");
 export const leakyScores = scored("leaky_scores", (x) => (x > 0 ? x : 0.125 * x));
 export const clippedScores = scored("clipped_scores", (x) => Math.min(Math.max(x, 0), 4));
 export const softScores = scored("soft_scores", (x) => Math.max(x, 0) + log1p(exp(-Math.abs(x))));
@@ -60,7 +61,7 @@ export const readTwice = kernel("read_twice", {
 /** The product of gate and scale changes in the outer loop alone, and so do offsets with qb; mix changes in both, twice the offset in neither. */
 export const nestedLoops = kernel("nested_loops", {
   args: {
-    ...args,
+    ...argsOf("bf16"),
     a: input("bf16", { q: 6, h: 8, d: 16 }),
     aScale: input("f32", { q: 6, h: 8 }, { nonNegative: true }),
     gate: input("f32", { q: 6, h: 8 }),
