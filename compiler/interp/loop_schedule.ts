@@ -123,7 +123,7 @@ function stuck(machine: Machine, states: readonly State[]): never {
   machine.become(thread);
   const { site } = states[thread] as Stop;
   if (waits) machine.fault("deadlock", site, `no thread can go on: ${text}`);
-  machine.fault("divergence", site, `threads part: ${text}. Barriers need all threads of the block, warp instructions all ${warpSize} lanes of each warp`);
+  machine.fault("divergence", site, `threads part: ${text}. Barriers need all threads of the block or role, joint instructions all of each warp or warpgroup`);
 }
 const roleOf = (machine: Machine, thread: number): string => {
   const role = machine.roleOf(thread);

@@ -35,7 +35,7 @@ const harmless = new Set(["read read", "write write", "atomic atomic", "copy cop
 export function verifyBarriers(kernel: LoopKernel, instructions: ReadonlyMap<string, Instruction>, fail: Fail): void {
   const nodes: Node[] = [];
   const outputs = new Set(kernel.params.filter((p) => p.access !== "in").map((p) => p.name));
-  // the hardware barriers of a ring order its slots between roles; the simulated machine judges them
+  // hardware barriers order the slots of rings between roles, and what the copy engine writes; the simulated machine judges them
   const rings = new Set(kernel.pipes.flatMap((p) => p.buffers.map((b) => b.buffer)));
   const exits = build(kernel.body, [], "block");
 
@@ -77,7 +77,7 @@ export function verifyBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
       const record = instructions.get(s.instruction)!;
       s.operands.forEach((o, i) => {
         if (o.kind === "Matrix") found.push({ memory: o.buffer, mode: "read" });
-        if (o.kind === "SharedAddress") found.push({ memory: o.buffer, mode: !record.writes.includes(i) ? "read" : record.timeline === "cpAsync" ? "copy" : "write" });
+        if (o.kind === "SharedAddress" && record.timeline !== "tma") found.push({ memory: o.buffer, mode: !record.writes.includes(i) ? "read" : record.timeline === "cpAsync" ? "copy" : "write" });
       });
     }
     return found;

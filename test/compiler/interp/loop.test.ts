@@ -383,7 +383,7 @@ describe("faults", () => {
 
   it("a barrier that some threads do not reach", () => {
     expect(fault([ifThen(binary("<", thread, int(16)), [barrier])])).toBe(
-      "[divergence] k: threads part: threads 0-15 wait at a barrier, k.ts:7; threads 16-63 ended. Barriers need all threads of the block, warp instructions all 32 lanes of each warp\n  at k.ts:7 (block 0, thread 0)",
+      "[divergence] k: threads part: threads 0-15 wait at a barrier, k.ts:7; threads 16-63 ended. Barriers need all threads of the block or role, joint instructions all of each warp or warpgroup\n  at k.ts:7 (block 0, thread 0)",
     );
     const split: LoopStmt = { kind: "If", cond: binary("<", thread, int(32)), uniform: false, then: [barrier], otherwise: [barrier] };
     expect(fault([split])).toMatch(
