@@ -72,7 +72,7 @@ export function verifyHardware(kernel: LoopKernel, instructions: ReadonlyMap<str
   if (nested) fail(nested, "roles stand inside another statement");
   verifyInitialisation(kernel, fail);
   const calls = statementsOf(kernel.body).filter((s) => s.kind === "Call");
-  const copies = calls.flatMap((s) => operandsOf(s, "TensorMap").map((t) => ({ map: kernel.tensorMaps.find((m) => m.name === t.map)!, to: operandsOf(s, "SharedAddress")[0]!.buffer })));
+  const copies = calls.filter((s) => operandsOf(s, "SharedAddress").length > 0).flatMap((s) => operandsOf(s, "TensorMap").map((t) => ({ map: kernel.tensorMaps.find((m) => m.name === t.map)!, to: operandsOf(s, "SharedAddress")[0]!.buffer })));
   for (const call of calls) {
     const matrices = operandsOf(call, "Matrix").flatMap((m) => matrixRules(m, kernel, new Set(copies.filter((c) => c.to === m.buffer).map((c) => c.map.swizzle))));
     const complaint = firstBroken([...matrices, ...copyRules(call, kernel)]);
@@ -135,10 +135,11 @@ function matrixRules(m: OperandOf<"Matrix">, { shared }: LoopKernel, filled: Rea
 /** A copy brings elements as its buffer holds them, and no more than a slot takes. */
 function copyRules(call: Call, { shared, pipes, tensorMaps }: LoopKernel): readonly Rule[] {
   const [operand] = operandsOf(call, "TensorMap");
-  if (!operand) return [];
+  const [address] = operandsOf(call, "SharedAddress");
+  if (!operand || !address) return [];
   const { map } = operand;
   const { dtype, swizzle, box } = tensorMaps.find((m) => m.name === map)!;
-  const to = operandsOf(call, "SharedAddress")[0]!.buffer;
+  const to = address.buffer;
   const buffer = shared.find((b) => b.name === to)!;
   const elements = box.reduce((n, b) => n * b, 1);
   const multiple = Math.max(128, patternOf(swizzle));

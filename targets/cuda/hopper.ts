@@ -120,6 +120,11 @@ const pack = (dtype: "bf16" | "f16"): Instruction => ({
 export const hopperInstructions: readonly Instruction[] = [
   ...barriers,
   ...[1, 2, 3, 4, 5].flatMap((rank) => [tmaLoad(rank, false), tmaLoad(rank, true)]),
+  /** (tensor map): on its way to where copies will look for it. */
+  machine("prefetchTensorMap", {
+    operands: ["TensorMap"],
+    text: ([map]) => `asm volatile("prefetch.tensormap [%0];" :: "l"(${map!.text}) : "memory");`,
+  }),
   /** (): what this thread wrote to shared memory becomes visible to tensor copies and wgmma. */
   machine("fenceProxyAsync", { text: statement("fence.proxy.async.shared::cta") }),
   machine("syncWarp", { scope: "warp", text: () => "__syncwarp();" }),

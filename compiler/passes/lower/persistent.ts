@@ -55,6 +55,11 @@ export function findShare(ctx: Lowering, p: Even, threads: number, lower: Lower)
   const outer = ctx.threads;
   ctx.threads = threads;
   const { thread } = ctx;
+  const share = ctx.sharedBuffer("share", "i32", 2, "first item of this block, units of it that belong to others");
+  // for a launch without work; the sum's barrier stands between this and the word of the thread that finds the share
+  ctx.when(binary("==", thread, int(0)), () => {
+    ctx.emit({ kind: "StoreShared", buffer: share, index: int(0), values: [int(0)] }, { kind: "StoreShared", buffer: share, index: int(1), values: [int(0)] });
+  });
   const items = ctx.bind("items", ctx.plan.kernel.grid.map((d) => hostExpr(d.count)).reduce(mul));
   const each = ctx.bind("items_each", binary("/", add(items, int(threads - 1)), int(threads)));
   const first = ctx.bind("first_item", call("min", mul(thread, each), items));
@@ -83,11 +88,6 @@ export function findShare(ctx: Lowering, p: Even, threads: number, lower: Lower)
   const longer = ctx.bind("longer", binary("%", total, blockCount));
   const begin = ctx.bind("begin", add(mul(blockIndex, even), call("min", blockIndex, longer)));
   const units = ctx.bind("units", add(even, select(binary("<", blockIndex, longer), int(1), int(0))));
-  const share = ctx.sharedBuffer("share", "i32", 2, "first item of this block, units of it that belong to others");
-  ctx.when(binary("==", thread, int(0)), () => {
-    ctx.emit({ kind: "StoreShared", buffer: share, index: int(0), values: [int(0)] }, { kind: "StoreShared", buffer: share, index: int(1), values: [int(0)] });
-  });
-  ctx.emit({ kind: "Barrier" });
   ctx.when(binary("&&", binary("<=", before, begin), binary("<", begin, add(before, mine))), () => {
     const reached = ctx.name("reached");
     ctx.emit({ kind: "Variable", name: reached, type: "i32", init: before });

@@ -19,9 +19,11 @@ export function lowerRoles(ctx: Lowering, plan: Plan, roles: readonly Role[], lo
   const computing = roles.filter((r) => r.duty === "compute");
   const turning = turningPipes(plan, roles);
   const pipes = (plan.pipes ?? []).map((p) => declareRing(ctx, p, computing.reduce((n, r) => n + (turning.includes(p) ? r.warps / r.copies : r.warps), 0)));
+  // a thread of a copying role: those of the computing one come first in what follows
+  const starts = binary("==", threadOfBlock, int(32 * computing.reduce((n, r) => n + r.warps, 0)));
   let share: Share | undefined;
   const start = ctx.block(() => {
-    ctx.when(binary("==", threadOfBlock, int(0)), () => {
+    ctx.when(starts, () => {
       for (const b of ctx.barriers)
         ctx.repeated("slot", b.slots, (slot) => ctx.emit({ kind: "Call", instruction: "mbarrierInit", operands: [{ kind: "Barrier", barrier: b.name, slot }, { kind: "Value", value: int(b.arrivals) }] }));
       ctx.emit({ kind: "Call", instruction: "mbarrierInitFence", operands: [] });
@@ -49,7 +51,10 @@ export function lowerRoles(ctx: Lowering, plan: Plan, roles: readonly Role[], lo
     firstWarp += role.warps;
     return placed;
   });
-  return { body: [...opening, { kind: "Roles", roles: programs }], pipes, threads };
+  const prefetch = ctx.block(() =>
+    ctx.when(starts, () => ctx.tensorMaps.forEach((m) => ctx.emit({ kind: "Call", instruction: "prefetchTensorMap", operands: [{ kind: "TensorMap", map: m.name }] }))),
+  );
+  return { body: [...prefetch, ...opening, { kind: "Roles", roles: programs }], pipes, threads };
 
   function program(role: Role, copy: Expr): void {
     const used = new Set([...planStatements(role.body)].flatMap((s) => (s.kind === "Fill" || s.kind === "AwaitFull" ? [s.pipe] : [])));

@@ -6,8 +6,8 @@
 //    82432  w_ring  f32 x 128  (2 x w: h 64, n 1)
 //    82944  kScale_ring  f32 x 512  (8 x kScale: t 64)
 //    84992  queries_header  i32 x 8  (2 x whether there is work, b, i_from, i_to)
-//    85120  exchange_i32  i32 x 32  (partial results on their way between threads)
-//    85248  share  i32 x 2  (first item of this block, units of it that belong to others)
+//    85120  share  i32 x 2  (first item of this block, units of it that belong to others)
+//    85248  exchange_i32  i32 x 32  (partial results on their way between threads)
 
 using u8 = unsigned char;
 using u32 = unsigned int;
@@ -134,8 +134,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) paged_indexer_logits(
   float* const w_ring = (float*)(shared + 82432);  // 2 x w: h 64, n 1
   float* const kScale_ring = (float*)(shared + 82944);  // 8 x kScale: t 64
   int* const queries_header = (int*)(shared + 84992);  // 2 x whether there is work, b, i_from, i_to
-  int* const exchange_i32 = (int*)(shared + 85120);  // partial results on their way between threads
-  int* const share = (int*)(shared + 85248);  // first item of this block, units of it that belong to others
+  int* const share = (int*)(shared + 85120);  // first item of this block, units of it that belong to others
+  int* const exchange_i32 = (int*)(shared + 85248);  // partial results on their way between threads
   u64* const queries_full = (u64*)(shared + 85376);  // q, qScale, w: the slot is filled (1 arrival and its bytes)
   u64* const queries_empty = (u64*)(shared + 85392);  // the slot is free (8 warps)
   u64* const pages_full = (u64*)(shared + 85408);  // k, kScale: the slot is filled (1 arrival and its bytes)
@@ -144,8 +144,15 @@ extern "C" __global__ void __launch_bounds__(384, 1) paged_indexer_logits(
   const int blocks = gridDim.x;
   const int thread = threadIdx.x;
   const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
+  if (thread == 256) {
+    asm volatile("prefetch.tensormap [%0];" :: "l"(&q_map) : "memory");
+    asm volatile("prefetch.tensormap [%0];" :: "l"(&qScale_map) : "memory");
+    asm volatile("prefetch.tensormap [%0];" :: "l"(&w_map) : "memory");
+    asm volatile("prefetch.tensormap [%0];" :: "l"(&k_map) : "memory");
+    asm volatile("prefetch.tensormap [%0];" :: "l"(&kScale_map) : "memory");
+  }
   const int lane = thread % 32;
-  if (thread == 0) {
+  if (thread == 256) {
     for (int slot = 0; slot < 2; ++slot) {
       mbarrierInit(queries_full + slot, 1);
     }
@@ -161,6 +168,10 @@ extern "C" __global__ void __launch_bounds__(384, 1) paged_indexer_logits(
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
   // this block's share of all iterations over i
+  if (thread == 0) {
+    share[0] = 0;
+    share[1] = 0;
+  }
   const int items = B * ((I + 1073741823) / 1073741824);
   const int items_each = (items + 383) / 384;
   const int first_item = min(thread * items_each, items);
@@ -202,11 +213,6 @@ extern "C" __global__ void __launch_bounds__(384, 1) paged_indexer_logits(
   const int longer = total % blocks;
   const int begin = block * even + min(block, longer);
   const int units = even + (block < longer ? 1 : 0);
-  if (thread == 0) {
-    share[0] = 0;
-    share[1] = 0;
-  }
-  __syncthreads();
   if (before_thread <= begin && begin < before_thread + own_units) {
     int reached = before_thread;
     #pragma unroll 4
