@@ -90,6 +90,15 @@ describe.each(["wgsl", "cuda:sm_80"])("Loop IR for %s with scales moved", (name)
   });
 });
 
+describe("Loop IR with roles for cuda:sm_90a", () => {
+  const withRoles = realSubjects.filter(({ kernel, spec }) => kernel.endsWith("indexer_logits") && spec.logitsDtype === "f32" && spec.pageTokens === 64).slice(0, 6);
+  test.each(titled(withRoles))("%s", async (_, subject) => {
+    const { loop, tile } = await compiled(subject, "cuda:sm_90a");
+    expect(loop.pipes.length).toBeGreaterThan(0);
+    await expectRight(subject, loopExecutor(loop, targetNamed("cuda:sm_90a"), tile.tune), 1);
+  });
+});
+
 describe("WGSL on the software adapter", () => {
   let device: WebGpuDevice;
   beforeAll(async () => {
