@@ -17,7 +17,7 @@ import type { LayerValues } from "../trace/recall.ts";
 import { bytesOf, poisoned } from "./checks/check.ts";
 import { logitsPitch, referenceScore } from "./checks/indexer_logits.ts";
 import { attentionOutputs, attentionTarget, judgeAttention } from "./checks/sparse_mla.ts";
-import type { Buffers, Executor } from "./executor.ts";
+import { accumulatorOf, type Buffers, type Executor } from "./executor.ts";
 import { compare, packedRows, type Verdict } from "./verdict.ts";
 
 /** Activations in full precision; row-major. */
@@ -124,7 +124,7 @@ export async function runChain(spec: Dsa, input: ChainInput, executors: ChainExe
     idx,
     out: decodeArray("bf16", attended.out!),
     judge() {
-      const { accumulator } = executors.indexer_logits.arithmetic;
+      const accumulator = accumulatorOf(executors.indexer_logits.arithmetic, spec.indexDtype);
       const budget = logitsBudget(indexed, { accumulator, output: spec.logitsDtype });
       const want = topK({ shape: { queries, tokens, k: spec.topK }, scores: logits, first, last: input.last });
       const { arithmetic, tune } = executors.sparse_mla;

@@ -5,13 +5,16 @@ import type { LoopKernel } from "../compiler/ir/loop.ts";
 import type { Manifest } from "../compiler/ir/manifest.ts";
 import type { TileKernel } from "../compiler/ir/tile.ts";
 import type { Target } from "../compiler/target.ts";
+import type { DType } from "../dsl/dtype.ts";
 import type { Kernel } from "../dsl/index.ts";
 import {
   cudaAccuracy,
   f32Accumulator,
+  hopperFp8Accumulator,
   roundedAccuracy,
   tensorCoreAccumulator,
   wgslAccuracy,
+  type Accumulator,
   type AnyOrder,
   type ScalarAccuracy,
 } from "../reference/index.ts";
@@ -24,8 +27,12 @@ export type Dims = Readonly<Record<string, number>>;
 /** How an execution adds up products, and how exact its scalar functions are: what error budgets start from. */
 export interface Arithmetic {
   readonly accumulator: AnyOrder;
+  /** Of products of e4m3 with e4m3, where the target multiplies them without widening them first. */
+  readonly e4m3?: Accumulator;
   readonly scalars: ScalarAccuracy;
 }
+/** How products of operands of a dtype are summed. */
+export const accumulatorOf = ({ accumulator, e4m3 }: Arithmetic, dtype: DType): Accumulator => (dtype === "e4m3" && e4m3 ? e4m3 : accumulator);
 
 /** One way to run one kernel. */
 export interface Executor {
@@ -52,6 +59,7 @@ const rounded: Arithmetic = { accumulator: f32Accumulator, scalars: roundedAccur
 /** What the arithmetic of a target promises; simulations of a target keep the target's promise. */
 export function arithmeticOf(target: string): Arithmetic {
   if (target === "wgsl") return { accumulator: f32Accumulator, scalars: wgslAccuracy };
+  if (target === "cuda:sm_90a") return { accumulator: tensorCoreAccumulator, e4m3: hopperFp8Accumulator, scalars: cudaAccuracy };
   if (target.startsWith("cuda:")) return { accumulator: tensorCoreAccumulator, scalars: cudaAccuracy };
   throw new RangeError(`nothing is known of the arithmetic of target "${target}". Add it to arithmeticOf in verify/executor.ts.`);
 }

@@ -2,7 +2,7 @@
 import type { IndexerArgs } from "../../reference/index.ts";
 import { decodeArray, indexerLogits, logitsBudget } from "../../reference/index.ts";
 import { referenceScore } from "../../verify/checks/indexer_logits.ts";
-import type { Arithmetic } from "../../verify/executor.ts";
+import { accumulatorOf, type Arithmetic } from "../../verify/executor.ts";
 import { compare, type Verdict } from "../../verify/verdict.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 
@@ -22,7 +22,7 @@ export interface SampledQuery {
 }
 
 /** Every cell of the row must have been written (its poison is NaN), and those of the sampled tokens must lie within their budget. */
-export function judgeLogits(dsa: Dsa, { place, tokens, q, keys, qScale, kScale, w, row }: SampledQuery, { accumulator }: Arithmetic): Verdict {
+export function judgeLogits(dsa: Dsa, { place, tokens, q, keys, qScale, kScale, w, row }: SampledQuery, arithmetic: Arithmetic): Verdict {
   const unwritten = row.findIndex((x) => Number.isNaN(x));
   if (unwritten >= 0) return { worst: Infinity, cells: row.length, failure: `logits[${place}, t ${unwritten}] was not written, or is NaN` };
   const args: IndexerArgs = {
@@ -41,7 +41,7 @@ export function judgeLogits(dsa: Dsa, { place, tokens, q, keys, qScale, kScale, 
     axes: { sample: tokens.length },
     got: tokens.map((t) => row[t]!),
     want: indexerLogits(args),
-    budget: logitsBudget(args, { accumulator, output: dsa.logitsDtype }),
+    budget: logitsBudget(args, { accumulator: accumulatorOf(arithmetic, dsa.indexDtype), output: dsa.logitsDtype }),
   });
   const failure = verdict.failure?.replace(/sample (\d+)/, (_, i: string) => `${place}, t ${tokens[Number(i)]}`);
   return { ...verdict, ...(failure !== undefined && { failure }) };

@@ -15,6 +15,7 @@ import {
   type Score,
   type WindowKind,
 } from "../../reference/index.ts";
+import { accumulatorOf } from "../executor.ts";
 import { all, compare, packedRows, untouchedGaps } from "../verdict.ts";
 import { affordable, bytesOf, extent, poisoned, seed, type Check, type Shape } from "./check.ts";
 
@@ -98,7 +99,7 @@ export const indexerLogitsCheck: Check<IndexerShape> = {
             axes: { q: queries, t: tokens },
             got: decodeArray(dsa.logitsDtype, packedRows(logits!, queries, rowBytes, pitchBytes)),
             want: indexerLogits(args),
-            budget: logitsBudget(args, { accumulator: arithmetic.accumulator, output: dsa.logitsDtype }),
+            budget: logitsBudget(args, { accumulator: accumulatorOf(arithmetic, dsa.indexDtype), output: dsa.logitsDtype }),
           }),
         ]);
       },

@@ -169,9 +169,12 @@ CUtensorMap Gpu::encode(const TensorMapArg& map) const {
   if (!driver_.cuTensorMapEncodeTiled) throw Fault("CUDA_ERROR_NOT_SUPPORTED", "the driver has no tensor maps; it is older than CUDA 12.0");
   CUtensorMap encoded{};
   const std::vector<uint32_t> everyElement(map.sizes.size(), 1);
+  // one dimension has no strides, but the driver wants a pointer
+  std::vector<uint64_t> strides = map.strides;
+  strides.resize(std::max<size_t>(1, strides.size()));
   const CUresult result = driver_.cuTensorMapEncodeTiled(
       &encoded, map.dataType, static_cast<uint32_t>(map.sizes.size()), reinterpret_cast<void*>(addressOf(*map.buffer) + map.offset),
-      map.sizes.data(), map.strides.data(), map.box.data(), everyElement.data(), kInterleaveNone, map.swizzle, kL2Promotion256, kFillZero);
+      map.sizes.data(), strides.data(), map.box.data(), everyElement.data(), kInterleaveNone, map.swizzle, kL2Promotion256, kFillZero);
   check(result, "tensor map with sizes " + list(map.sizes) + ", byte strides " + list(map.strides) + ", box " +
                     list({map.box.begin(), map.box.end()}) + ", swizzle mode " + std::to_string(map.swizzle));
   return encoded;
