@@ -53,7 +53,9 @@ const algebraPasses: readonly (readonly [AlgebraPass, (kernel: TileKernel) => Ti
 
 export interface CompileOptions extends ReadOptions {
   readonly target: Target;
-  /** Threads of a block; the target's schedule decides when absent. */
+  /** Instead of the target's own schedule for the kernel. */
+  readonly schedule?: Schedule;
+  /** Threads of a block; the schedule decides when absent. */
   readonly threads?: number;
   /** How the manifest and the header name the spec. */
   readonly specName?: string;
@@ -61,7 +63,7 @@ export interface CompileOptions extends ReadOptions {
 
 export async function compile(options: CompileOptions): Promise<Compiled> {
   const { target } = options;
-  const schedule = target.scheduleOf(options.name ?? options.exportName ?? "", options.spec);
+  const schedule = options.schedule ?? target.scheduleOf(options.name ?? options.exportName ?? "", options.spec);
   const tune = { ...schedule.tune, ...options.tune };
   const read = await readKernel({ ...options, tune });
   const chosen = options.threads === undefined ? schedule : { threads: options.threads };

@@ -1,43 +1,11 @@
 /** What the compiler needs from a target: its machine, its instruction records, its schedules and its text. */
+import type { AlgebraPass, RoleSchedule, Schedule } from "../dsl/schedule.ts";
 import type { Instruction } from "./ir/instruction.ts";
 import type { LoopKernel } from "./ir/loop.ts";
 import type { Machine } from "./ir/plan.ts";
 import type { Loc } from "./ir/tile.ts";
 
-/** How a kernel runs on a target: who, where and when. Labels are the author's names of tiles. What is left out has a default. */
-export interface Schedule {
-  /** Threads of a block, a power of two; roles say it where there are any. */
-  readonly threads?: number;
-  /** Replaces tune numbers of the kernel's text. */
-  readonly tune?: Readonly<Record<string, number>>;
-  /** Rewrites that keep the real-number result but round elsewhere. They run in the order of the pipeline. */
-  readonly algebra?: readonly AlgebraPass[];
-  /** Warps with programs of their own, the computing role first. */
-  readonly roles?: Readonly<Record<string, RoleSchedule>>;
-  /**
-   * Slots of the ring in shared memory that a tile travels through. Tiles of one statement list share a ring, and are awaited and released
-   * together, unless they name rings of their own.
-   */
-  readonly stage?: Readonly<Record<string, number | { readonly slots: number; readonly ring: string }>>;
-  /** Tiles that a launch reads once: they leave the L2 cache first. */
-  readonly evictFirst?: readonly string[];
-  /** Products by wgmma; `parts`: accumulators in flight, so that one is folded while the next is multiplied. */
-  readonly mma?: Readonly<Record<string, { readonly parts?: number }>>;
-  /** Blocks stay: a multiprocessor each. `even` cuts the iterations of that loop evenly over the blocks. */
-  readonly persistent?: { readonly even: string; readonly padding?: number; readonly least?: number } | "strided";
-}
-
-export interface RoleSchedule {
-  readonly warps: number;
-  /** Registers of each thread (setmaxnreg), a multiple of 8. */
-  readonly registers?: number;
-  /** The role's warps form so many groups that take the iterations in turn. */
-  readonly copies?: number;
-  /** Tiles that the role brings into their rings by TMA. */
-  readonly brings?: readonly string[];
-}
-
-export type AlgebraPass = "hoistScales" | "splitRelu" | "hoistInvariants";
+export type { AlgebraPass, RoleSchedule, Schedule };
 
 export interface EmitOptions {
   readonly header: readonly string[];

@@ -45,7 +45,7 @@ export const f32Accumulator: AnyOrder = { kind: "anyOrder", roundoff: f32Roundof
 /** bf16 and f16 tensor cores with f32 accumulators: addends cut, not rounded, to 23 bits, and once more per group of 8 or more. */
 export const tensorCoreAccumulator: AnyOrder = { kind: "anyOrder", roundoff: (9 / 8) * f32Ulp };
 
-/** fp8 tensor cores of Hopper: 13 fraction bits, 32 products an instruction (reported for H100; not yet measured by this project). */
+/** fp8 tensor cores of Hopper: every addend cut to 13 bits below the largest one of an instruction, 32 products and the accumulator (measured on an H200, 2026-11-22). */
 export const hopperFp8Accumulator: Aligned = { kind: "aligned", bits: 13, group: 32 };
 
 /** γ = n · roundoff / (1 − n · roundoff), the most that n roundings add up to. Infinite once n · roundoff reaches 1. */

@@ -1,11 +1,12 @@
 /** Anybody's kernel: held to its own eager run. */
+import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { listKernels } from "../compiler/front/index.ts";
 import { evaluate, type Param } from "../compiler/ir/manifest.ts";
 import type { TileKernel } from "../compiler/ir/tile.ts";
 import { byteSize, readElement } from "../dsl/dtype.ts";
-import type { Kernel } from "../dsl/index.ts";
+import type { Kernel, Schedule, Schedules } from "../dsl/index.ts";
 import type { Dsa } from "../dsl/kernels/spec.ts";
 import type { Case } from "./checks/check.ts";
 import { dimsOf, drawBuffers, examplesFor, fixedShapes, forEachElement, shapesOf, type Example, type ExampleShape } from "./examples.ts";
@@ -22,6 +23,8 @@ export interface FileKernel {
   readonly file: string;
   readonly exportName: string;
   readonly kernel: Kernel;
+  /** By target. */
+  readonly schedules: Readonly<Record<string, Schedule>>;
   /** The file's `examples`, those of its other kernels among them. */
   readonly examples: readonly Example[];
 }
@@ -31,10 +34,19 @@ export async function kernelsOfFile(path: string, spec?: Dsa): Promise<FileKerne
   const file = resolve(path);
   const module = (await import(pathToFileURL(importable(file)).href)) as Readonly<Record<string, unknown>>;
   const examples = (module.examples ?? []) as readonly Example[];
+  const schedules = (module.schedules ?? {}) as Schedules;
   return listKernels(file).flatMap(({ exportName, factory }): FileKernel[] => {
-    if (!factory) return [{ file: path, exportName, kernel: module[exportName] as Kernel, examples }];
-    return spec ? [{ file: path, exportName, kernel: (module[exportName] as (spec: Dsa) => Kernel)(spec), examples }] : [];
+    if (!factory) return [{ file: path, exportName, kernel: module[exportName] as Kernel, schedules: schedules[exportName] ?? {}, examples }];
+    return spec ? [{ file: path, exportName, kernel: (module[exportName] as (spec: Dsa) => Kernel)(spec), schedules: schedules[exportName] ?? {}, examples }] : [];
   });
+}
+
+/** What a file says of its kernels' schedules, by export name and target. */
+export async function schedulesOfFile(path: string): Promise<Schedules> {
+  const file = resolve(path);
+  if (!/^export const schedules\b/m.test(readFileSync(file, "utf8"))) return {};
+  const module = (await import(pathToFileURL(importable(file)).href)) as { readonly schedules: Schedules };
+  return module.schedules;
 }
 
 /** An archive for GPU hosts has JavaScript beside each text, and no loader for TypeScript. */

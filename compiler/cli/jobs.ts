@@ -2,6 +2,7 @@
 import { basename, join, resolve } from "node:path";
 import { kernelsOf, type KernelName } from "../../dsl/kernels/index.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
+import { schedulesOfFile } from "../../verify/file.ts";
 import { listKernels } from "../front/index.ts";
 import { root } from "../front/read.ts";
 import { compile, type Compiled } from "../pipeline.ts";
@@ -61,12 +62,14 @@ export const jobsOfFiles = (files: readonly string[], specs: readonly Dsa[], tar
     (text.factory ? specs : [undefined]).flatMap((spec) => targets.map((target) => jobOf(text, target, spec))),
   );
 
-/** Compiles one job. Mistakes in the kernel's text are a CompileError. */
-export function compileJob({ file, exportName, name, spec, target }: Job): Promise<Compiled> {
+/** Compiles one job, with the schedule that its file has for the target. Mistakes in the kernel's text are a CompileError. */
+export async function compileJob({ file, exportName, name, spec, target }: Job): Promise<Compiled> {
+  const schedule = name === undefined ? (await schedulesOfFile(file))[exportName]?.[target] : undefined;
   return compile({
     file,
     exportName,
     target: targetNamed(target),
+    ...(schedule && { schedule }),
     ...(name && { name }),
     ...(spec && { spec, specName: spec.name, sources: [join(root, "dsl/kernels/spec.ts")] }),
   });

@@ -13,8 +13,11 @@ import { suite } from "./suite.ts";
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 }); // the machine may be busy
 
-const [cuda, wgsl] = [cudaTarget("cuda:sm_80"), wgslTarget()];
-const compiled = (of: FileKernel, target: Target) => compile({ file: of.file, exportName: of.exportName, target, skipTypes: true });
+const [cuda, hopper, wgsl] = [cudaTarget("cuda:sm_80"), cudaTarget("cuda:sm_90a"), wgslTarget()];
+const compiled = (of: FileKernel, target: Target) => {
+  const schedule = of.schedules[target.name];
+  return compile({ file: of.file, exportName: of.exportName, target, skipTypes: true, ...(schedule && { schedule }) });
+};
 
 let device: WebGpuDevice;
 beforeAll(async () => {
@@ -37,6 +40,7 @@ async function expectSame(
 
 describe.each(suite.map((of) => [of.kernel.name, of] as const))("%s", (_, of) => {
   test("Tile IR", () => expectSame(of, wgsl, 8, ({ tile }) => tileExecutor(tile)));
+  test.runIf("cuda:sm_90a" in of.schedules)("Loop IR for Hopper", () => expectSame(of, hopper, 2, ({ loop, tile }) => loopExecutor(loop, hopper, tile.tune)));
   test("Loop IR for WGSL", () => expectSame(of, wgsl, 3, ({ loop, tile }) => loopExecutor(loop, wgsl, tile.tune)));
   test("Loop IR for CUDA", () => expectSame(of, cuda, 3, ({ loop, tile }) => loopExecutor(loop, cuda, tile.tune)));
   test("WGSL on the software adapter", () => expectSame(of, wgsl, 6, ({ manifest, text }) => deviceExecutor(device, manifest, text)));
