@@ -4,6 +4,7 @@
  */
 import { add, binary, int, mul, select, sub, substitute, variable, type Expr } from "../../ir/expr.ts";
 import type { Persistence, Pipe, PlanStmt } from "../../ir/plan.ts";
+import type { GridDim } from "../../ir/tile.ts";
 import { hostExpr, multipleOf, type Lowering, type Turns } from "./context.ts";
 import { scalarElement } from "./element.ts";
 import { fill, headerScalar, headerWord, placeTurn } from "./rings.ts";
@@ -23,12 +24,17 @@ export interface Share {
   readonly units: Expr;
 }
 
+/** Axes are shorter than this: blocks of so many positions, or more, are one. */
+const LONGEST_AXIS = 2 ** 30;
+const countOf = (d: GridDim): Expr => (d.step >= LONGEST_AXIS ? int(1) : hostExpr(d.count));
+const itemsOf = (ctx: Lowering): Expr => ctx.plan.kernel.grid.map(countOf).reduce(mul);
+
 /** Splits an item number into the grid's indices, the last one fastest. */
 export function gridOf(ctx: Lowering, item: Expr): void {
   let rest = item;
   const { grid } = ctx.plan.kernel;
   [...grid].reverse().forEach((d, i) => {
-    const count = hostExpr(d.count);
+    const count = countOf(d);
     const position = i === grid.length - 1 ? rest : binary("%", rest, count);
     ctx.emit({ kind: "Let", name: d.index.name, value: add(hostExpr(d.lo), mul(position, int(d.step))) });
     ctx.learnGrid(d);
@@ -60,7 +66,7 @@ export function findShare(ctx: Lowering, p: Even, threads: number, lower: Lower)
   ctx.when(binary("==", thread, int(0)), () => {
     ctx.emit({ kind: "StoreShared", buffer: share, index: int(0), values: [int(0)] }, { kind: "StoreShared", buffer: share, index: int(1), values: [int(0)] });
   });
-  const items = ctx.bind("items", ctx.plan.kernel.grid.map((d) => hostExpr(d.count)).reduce(mul));
+  const items = ctx.bind("items", itemsOf(ctx));
   const each = ctx.bind("items_each", binary("/", add(items, int(threads - 1)), int(threads)));
   const first = ctx.bind("first_item", call("min", mul(thread, each), items));
   const end = ctx.bind("end_item", call("min", add(first, each), items));
@@ -85,7 +91,7 @@ export function findShare(ctx: Lowering, p: Even, threads: number, lower: Lower)
   const { before, total } = scanThreads(ctx, "sum", "i32", mine, threads);
   // the first total % blocks shares are one unit longer
   const even = ctx.bind("even", binary("/", total, blockCount));
-  const longer = ctx.bind("longer", binary("%", total, blockCount));
+  const longer = ctx.bind("longer", sub(total, mul(even, blockCount)));
   const begin = ctx.bind("begin", add(mul(blockIndex, even), call("min", blockIndex, longer)));
   const units = ctx.bind("units", add(even, select(binary("<", blockIndex, longer), int(1), int(0))));
   ctx.when(binary("&&", binary("<=", before, begin), binary("<", begin, add(before, mine))), () => {
@@ -197,7 +203,7 @@ export function inTurns(ctx: Lowering, { index, copies, copy, before, pipes }: T
 
 /** Every role by itself: item b, b + blocks, and so on. */
 export function strideWork(ctx: Lowering, body: readonly PlanStmt[], lower: Lower): void {
-  const items = ctx.bind("items", ctx.plan.kernel.grid.map((d) => hostExpr(d.count)).reduce(mul));
+  const items = ctx.bind("items", itemsOf(ctx));
   const name = ctx.name("item");
   ctx.facts.learn(name, { min: 0 });
   ctx.emit({ kind: "Variable", name, type: "i32", init: blockIndex });

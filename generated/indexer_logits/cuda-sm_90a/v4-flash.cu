@@ -171,15 +171,15 @@ extern "C" __global__ void __launch_bounds__(384, 1) indexer_logits(
     share[0] = 0;
     share[1] = 0;
   }
-  const int items = ((Q + 3) / 4) * ((T + 1073741823) / 1073741824);
+  const int items = (Q + 3) / 4;
   const int items_each = (items + 383) / 384;
   const int first_item = min(thread * items_each, items);
   const int end_item = min(first_item + items_each, items);
   int own_units = 0;
   #pragma unroll 4
   for (int item = first_item; item < end_item; ++item) {
-    const int tc = (item % ((T + 1073741823) / 1073741824)) * 1073741824;
-    const int qb = (item / ((T + 1073741823) / 1073741824)) * 4;
+    const int tc = 0;
+    const int qb = item * 4;
 
     // indexer_logits.ts:27  const lo = scalar(min(load(a.first.tile({ q: qb }), 0x7fffffff), "q"));
     int lo_min = 2147483647;
@@ -220,15 +220,15 @@ extern "C" __global__ void __launch_bounds__(384, 1) indexer_logits(
   below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part : 0);
   const int before_thread = below + upto - own_units;
   const int even = total / blocks;
-  const int longer = total % blocks;
+  const int longer = total - even * blocks;
   const int begin = block * even + min(block, longer);
   const int units = even + (block < longer ? 1 : 0);
   if (before_thread <= begin && begin < before_thread + own_units) {
     int reached = before_thread;
     #pragma unroll 4
     for (int item = first_item; item < end_item; ++item) {
-      const int tc = (item % ((T + 1073741823) / 1073741824)) * 1073741824;
-      const int qb = (item / ((T + 1073741823) / 1073741824)) * 4;
+      const int tc = 0;
+      const int qb = item * 4;
 
       // indexer_logits.ts:27  const lo = scalar(min(load(a.first.tile({ q: qb }), 0x7fffffff), "q"));
       int lo_min = 2147483647;
@@ -392,8 +392,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) indexer_logits(
         int unit = share[1];
         int left = units;
         while (left > 0) {
-          const int tc = (item % ((T + 1073741823) / 1073741824)) * 1073741824;
-          const int qb = (item / ((T + 1073741823) / 1073741824)) * 4;
+          const int tc = 0;
+          const int qb = item * 4;
 
           // indexer_logits.ts:27  const lo = scalar(min(load(a.first.tile({ q: qb }), 0x7fffffff), "q"));
           int lo_min = 2147483647;

@@ -164,15 +164,14 @@ extern "C" __global__ void __launch_bounds__(384, 1) paged_indexer_logits(
     share[0] = 0;
     share[1] = 0;
   }
-  const int items = B * ((I + 1073741823) / 1073741824);
-  const int items_each = (items + 383) / 384;
-  const int first_item = min(thread * items_each, items);
-  const int end_item = min(first_item + items_each, items);
+  const int items_each = (B + 383) / 384;
+  const int first_item = min(thread * items_each, B);
+  const int end_item = min(first_item + items_each, B);
   int own_units = 0;
   #pragma unroll 4
   for (int item = first_item; item < end_item; ++item) {
-    const int ic = (item % ((I + 1073741823) / 1073741824)) * 1073741824;
-    const int b = item / ((I + 1073741823) / 1073741824);
+    const int ic = 0;
+    const int b = item;
 
     // paged_indexer_logits.ts:34  const length = scalar(max(load(a.lengths.tile({ b })), "n"));
     int length_max = (-2147483647 - 1);
@@ -202,15 +201,15 @@ extern "C" __global__ void __launch_bounds__(384, 1) paged_indexer_logits(
   below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part : 0);
   const int before_thread = below + upto - own_units;
   const int even = total / blocks;
-  const int longer = total % blocks;
+  const int longer = total - even * blocks;
   const int begin = block * even + min(block, longer);
   const int units = even + (block < longer ? 1 : 0);
   if (before_thread <= begin && begin < before_thread + own_units) {
     int reached = before_thread;
     #pragma unroll 4
     for (int item = first_item; item < end_item; ++item) {
-      const int ic = (item % ((I + 1073741823) / 1073741824)) * 1073741824;
-      const int b = item / ((I + 1073741823) / 1073741824);
+      const int ic = 0;
+      const int b = item;
 
       // paged_indexer_logits.ts:34  const length = scalar(max(load(a.lengths.tile({ b })), "n"));
       int length_max = (-2147483647 - 1);
@@ -344,8 +343,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) paged_indexer_logits(
       int unit = share[1];
       int left = units;
       while (left > 0) {
-        const int ic = (item % ((I + 1073741823) / 1073741824)) * 1073741824;
-        const int b = item / ((I + 1073741823) / 1073741824);
+        const int ic = 0;
+        const int b = item;
 
         // paged_indexer_logits.ts:34  const length = scalar(max(load(a.lengths.tile({ b })), "n"));
         int length_max = (-2147483647 - 1);
