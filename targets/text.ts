@@ -170,7 +170,8 @@ export const identifier = (name: string): string =>
   name
     .replace(/[^A-Za-z0-9_]/g, "_")
     .replace(/^(?=\d)/, "_")
-    .replace(/__+/g, "_");
+    .replace(/__+/g, "_")
+    .replace(/^_$/, "unnamed"); // WGSL has no variable of this name
 
 /** Gives every name of the IR one identifier: the author's, unless the language reserves it or another thing has it. */
 export class Names {

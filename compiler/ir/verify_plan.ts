@@ -3,13 +3,14 @@
  * the lowering must get right.
  */
 import { byteSize, type DType } from "../../dsl/dtype.ts";
+import { collectiveBuffers } from "./collectives.ts";
 import { assemble, project, registerCount, sameLayout, threadCount, type Digit, type Layout, type PlacedDigit } from "./layout.ts";
 import { computeType, type GemmPlan, type Machine, type Plan, type PlanStmt, type ReducePlan, type Stage } from "./plan.ts";
 import { describeStmt, planStatements, readsOfPlan } from "./plan_walk.ts";
 import type { Axis, TileType, TileValue } from "./tile.ts";
 import { VerifyError } from "./verify_error.ts";
 import { verifyLifetimes } from "./verify_lifetimes.ts";
-import { axisNames, collectionsOf, definedTiles } from "./walk.ts";
+import { axisNames, definedTiles } from "./walk.ts";
 
 interface Context {
   readonly plan: Plan;
@@ -84,7 +85,7 @@ const threadsRule = ({ plan: { threads }, machine }: Context): Verdict =>
 /** Stages and collections fit the block's shared memory. */
 function sharedRule({ plan, machine }: Context): Verdict {
   const stages = [...plan.places.values()].flatMap((p) => (p.kind === "Stored" && p.stage ? [p.stage] : []));
-  const collections = collectionsOf([...planStatements(plan.body)]).reduce((n, c) => n + c.bytes, 0);
+  const collections = collectiveBuffers(plan.kernel.body, false).buffers.reduce((n, c) => n + 4 * c.elements, 0);
   const bytes = stages.reduce((n, s) => n + s.elements * byteSize(s.dtype), collections);
   return all(
     unless(new Set(stages.map((s) => s.buffer)).size === stages.length, "two stages have one name"),

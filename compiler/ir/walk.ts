@@ -1,7 +1,6 @@
 /** Traversals that several passes share. */
 import { visitExpr, type Expr } from "./expr.ts";
-import type { PlanStmt } from "./plan.ts";
-import type { Loc, ScalarValue, TileOp, TileStmt, TileValue } from "./tile.ts";
+import type { ScalarValue, TileOp, TileStmt, TileValue } from "./tile.ts";
 
 /** Tiles that an op reads. */
 export function inputsOf(op: TileOp): readonly TileValue[] {
@@ -84,11 +83,3 @@ export function variablesOf(e: Expr): ReadonlySet<string> {
   visitExpr(e, (x) => x.kind === "Var" && names.add(x.name));
   return names;
 }
-/** On-chip memory of the collectives: what each is, its bytes and its place. */
-export const collectionsOf = (list: readonly (TileStmt | PlanStmt)[]): readonly { readonly what: string; readonly name: string; readonly bytes: number; readonly loc: Loc }[] =>
-  list.flatMap((s) => {
-    if (s.kind === "Histogram") return [{ what: `histogram ${s.name} of ${s.bins}`, name: s.name, bytes: 4 * s.bins, loc: s.loc }];
-    if (s.kind === "Bag") return [{ what: `bag ${s.name} of ${s.capacity}`, name: s.name, bytes: 4 * s.capacity * s.fields.length + 4, loc: s.loc }];
-    if (s.kind === "Bitmap") return [{ what: `bitmap ${s.name} of ${s.size}`, name: s.name, bytes: Math.ceil(s.size / 32) * 4, loc: s.loc }];
-    return [];
-  });

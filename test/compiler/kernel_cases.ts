@@ -46,7 +46,7 @@ export const smallSpec: fc.Arbitrary<Dsa> = fc.record({
 export const smallTune: Readonly<Record<KernelName, Readonly<Record<string, number>>>> = {
   indexer_logits: { BQ: 2, BT: 4, CHUNK: 8 },
   paged_indexer_logits: { PAGES: 2 },
-  topk: { BT: 8 },
+  topk: { BT: 8, SAMPLE: 16, BINS: 16, ROOM: 12, SPAN: 16, WIDE: 8 },
   sparse_mla: { BH: 2, BJ: 4 },
   sparse_mla_decode: { BH: 2, BJ: 4 },
   sparse_mla_combine: { BH: 2 },

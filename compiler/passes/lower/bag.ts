@@ -17,8 +17,7 @@ export function declareBag(ctx: Lowering, s: Extract<PlanStmt, { kind: "Bag" }>)
   const { capacity, fields, name } = s;
   const { bags } = ctx;
   if (!bags.has(name)) {
-    ctx.namedBuffer(name, "u32", capacity * fields.length, `${capacity} items of ${fields.map((f) => `${f.name} ${f.dtype}`).join(", ")}`);
-    bags.set(name, { capacity, fields, buffer: name, counter: ctx.sharedBuffer(`${name}_added`, "u32", 1, `items added to ${name}`) });
+    bags.set(name, { capacity, fields, buffer: ctx.collective(name), counter: ctx.sharedBuffer(`${name}_added`, "u32", 1, `items added to ${name}`) });
   }
   ctx.when(binary("==", ctx.thread, int(0)), () => ctx.emit({ kind: "StoreShared", buffer: bags.get(name)!.counter, index: int(0), values: [constant("u32", 0)] }));
 }

@@ -16,9 +16,9 @@ export interface BitmapMemory {
 export function declareBitmap(ctx: Lowering, s: Extract<PlanStmt, { kind: "Bitmap" }>, bitmaps: Map<string, BitmapMemory>): void {
   ctx.source(s.loc);
   const words = Math.ceil(s.size / 32);
-  if (!bitmaps.has(s.name)) ctx.namedBuffer(s.name, "u32", words, `a bit for each of ${s.size} positions`);
-  bitmaps.set(s.name, { size: s.size, buffer: s.name });
-  clear(ctx, s.name, words);
+  const buffer = ctx.collective(s.name);
+  bitmaps.set(s.name, { size: s.size, buffer });
+  clear(ctx, buffer, words);
 }
 
 export function addToBitmap(ctx: Lowering, s: Extract<PlanStmt, { kind: "BitmapAdd" }>, { buffer }: BitmapMemory): void {
@@ -74,13 +74,13 @@ export function pushMarked(ctx: Lowering, s: Extract<PlanStmt, { kind: "AppendMa
       // the lowest bit alone, less one, is a one for each position below it
       const position = add(base, convert("i32", popcount(sub({ kind: "Binary", type: "u32", op: "^", a: left, b: others }, constant("u32", 1)))));
       if (stage === undefined) write(ctx, to, at, position);
-      else ctx.when(binary("<", at, int(stage.elements)), () => ctx.emit({ kind: "StoreShared", buffer: stage.buffer, index: at, values: [position] }));
+      else ctx.when(binary("<", at, int(stage.elements)), () => ctx.emit({ kind: "StoreShared", buffer: stage.buffer, index: at, values: [convert("u32", position)] }));
       ctx.emit({ kind: "Assign", name: bits, value: others }, { kind: "Assign", name: next, value: add(at, int(1)) });
     });
   });
   if (stage !== undefined) {
     const count = ctx.bind("listed", { kind: "Call", type: "i32", fn: "min", args: [total, int(stage.elements)] });
-    loop(ctx, "i", ctx.thread, count, (i) => write(ctx, to, ctx.bind("slot", add(length, i)), { kind: "Shared", type: "i32", buffer: stage.buffer, index: i }), threads);
+    loop(ctx, "i", ctx.thread, count, (i) => write(ctx, to, ctx.bind("slot", add(length, i)), convert("i32", { kind: "Shared", type: "u32", buffer: stage.buffer, index: i })), threads);
   }
   ctx.emit({ kind: "Assign", name: to.count, value: add(length, total) });
 }

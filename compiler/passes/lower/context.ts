@@ -5,11 +5,12 @@ import type { Layout } from "../../ir/layout.ts";
 import type { LoopBarrier, LoopStmt, SharedBuffer } from "../../ir/loop.ts";
 import type { HostExpr, Param, TensorMap } from "../../ir/manifest.ts";
 import type { Machine, Pipe, Place, Plan } from "../../ir/plan.ts";
-import type { GridDim, Loc, TileKernel, TileValue } from "../../ir/tile.ts";
+import type { GridDim, Loc, TileKernel, TileStmt, TileValue } from "../../ir/tile.ts";
 import { statements } from "../../ir/walk.ts";
+import type { CollectiveBuffers } from "../../ir/collectives.ts";
 import type { BagMemory } from "./bag_memory.ts";
 import { Facts, hostMultiple } from "./facts.ts";
-import { listStages, scalarsRead } from "./needs.ts";
+import { collectivesOf, scalarsRead } from "./needs.ts";
 
 const threadOfBlock: Expr = { kind: "ThreadIndex", type: "i32" };
 
@@ -57,8 +58,8 @@ export class Lowering {
   private depth = 0;
   private arrays = new Map<string, string>();
   private threadTerms = new Map<string, Expr>();
-  private readonly stages = new Map<string, string>();
   private read: ReadonlySet<string> | undefined;
+  private collectives: CollectiveBuffers | undefined;
   private readonly dimMultiples: ReadonlyMap<string, number>;
   private at: Loc | undefined;
 
@@ -220,18 +221,26 @@ export class Lowering {
     this.namedBuffer(name, dtype, elements, note);
     return name;
   }
-  /** Room in which a list's elements are put together, if shared memory has it beside everything else. */
-  listStage(append: string): { readonly buffer: string; readonly elements: number } | undefined {
-    const elements = listStages(this.plan, this.machine).get(append);
-    if (elements === undefined) return undefined;
-    const known = this.shared.find((b) => b.name === this.stages.get(append));
-    const buffer = known?.name ?? this.sharedBuffer(`${append}_part`, "i32", elements, `a part of ${append} on its way to memory`);
-    this.stages.set(append, buffer);
-    return { buffer, elements };
+  /** Shared memory in which a part of a list is put together, if there is room. */
+  partOf(s: Extract<TileStmt, { kind: "AppendMarked" }>): { readonly buffer: string; readonly elements: number } | undefined {
+    const part = this.memory().parts.get(s);
+    return part && { buffer: this.collectiveBuffer(part.buffer), elements: part.elements };
   }
   /** Whether anything reads a uniform scalar. */
   isRead(scalar: string): boolean {
     return (this.read ??= scalarsRead(this.plan.kernel)).has(scalar);
+  }
+  /** The buffer of a collective: one may serve several that do not live together. */
+  collective(name: string): string {
+    return this.collectiveBuffer(this.memory().of.get(name)!);
+  }
+  private memory(): CollectiveBuffers {
+    return (this.collectives ??= collectivesOf(this.plan, this.machine));
+  }
+  private collectiveBuffer(name: string): string {
+    const { elements, what } = this.memory().buffers.find((b) => b.name === name)!;
+    if (!this.shared.some((b) => b.name === name)) this.namedBuffer(name, "u32", elements, what);
+    return name;
   }
   /** A buffer that has the author's name. */
   namedBuffer(name: string, dtype: DType, elements: number, note: string): void {

@@ -159,7 +159,7 @@ export function evaluate(ctx: Lowering, v: TileValue, op: TileOp, at: Cursor): E
     case "Items":
       return itemField(ctx.bags.get(op.bag)!, op.field, at.coords.get(v.axes[0]!.name)!);
     case "Counts":
-      return { kind: "Shared", type: "u32", buffer: op.histogram, index: at.coords.get(v.axes[0]!.name)! };
+      return { kind: "Shared", type: "u32", buffer: ctx.collective(op.histogram), index: at.coords.get(v.axes[0]!.name)! };
     default:
       throw new Error(`lower: a ${op.kind} cannot be inline ("${v.label}")`);
   }

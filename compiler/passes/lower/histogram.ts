@@ -1,5 +1,5 @@
 /** Histograms: counters in shared memory, added to atomically, searched from the top by all threads together. */
-import { add, and, binary, constant, convert, int, mul, select, sub, type Expr } from "../../ir/expr.ts";
+import { add, and, binary, constant, convert, int, mul, select, sub, variable, type Expr } from "../../ir/expr.ts";
 import type { PlanStmt } from "../../ir/plan.ts";
 import type { ScalarValue } from "../../ir/tile.ts";
 import { clear } from "./clear.ts";
@@ -11,16 +11,15 @@ import { insideTile, overRegisters } from "./work.ts";
 
 export function declareHistogram(ctx: Lowering, s: Extract<PlanStmt, { kind: "Histogram" }>, bins: Map<string, number>): void {
   ctx.source(s.loc);
-  if (!bins.has(s.name)) ctx.namedBuffer(s.name, "u32", s.bins, `${s.bins} counters`);
   bins.set(s.name, s.bins);
-  clear(ctx, s.name, s.bins);
+  clear(ctx, ctx.collective(s.name), s.bins);
 }
 
 export function addToHistogram(ctx: Lowering, s: Extract<PlanStmt, { kind: "HistogramAdd" }>): void {
   ctx.source(s.loc);
   const count = (at: Cursor, inside: Expr): void => {
     const keep = and(inside, convert("bool", element(ctx, s.keep, at)));
-    ctx.when(keep, () => ctx.emit({ kind: "Atomic", fn: "add", buffer: s.histogram, index: convert("i32", element(ctx, s.bin, at)), value: constant("u32", 1) }));
+    ctx.when(keep, () => ctx.emit({ kind: "Atomic", fn: "add", buffer: ctx.collective(s.histogram), index: convert("i32", element(ctx, s.bin, at)), value: constant("u32", 1) }));
   };
   const axis = itemAxis(ctx, s.bin.axes, [s.bin, s.keep]);
   if (axis) return overItems(ctx, axis, (at) => count(at, isTrue));
@@ -37,7 +36,7 @@ export function findInHistogram(ctx: Lowering, s: Extract<PlanStmt, { kind: "His
   const binOf = (r: number): Expr => sub(int(bins - 1), add(mul(ctx.thread, int(each)), int(r)));
   const counts = Array.from({ length: each }, (_, r) => {
     const bin = binOf(r);
-    const counter: Expr = { kind: "Shared", type: "u32", buffer: s.histogram, index: even ? bin : { kind: "Call", type: "i32", fn: "max", args: [bin, int(0)] } };
+    const counter: Expr = { kind: "Shared", type: "u32", buffer: ctx.collective(s.histogram), index: even ? bin : { kind: "Call", type: "i32", fn: "max", args: [bin, int(0)] } };
     return ctx.bind("count", even ? counter : select(binary(">=", bin, int(0)), counter, constant("u32", 0)));
   });
   const own = ctx.bind("counts", counts.reduce(add));
@@ -47,21 +46,22 @@ export function findInHistogram(ctx: Lowering, s: Extract<PlanStmt, { kind: "His
   // nothing is wanted: the top bin; too much is wanted: bin 0
   const none = and(binary("==", ctx.thread, int(0)), binary("==", want, constant("u32", 0)));
   const all = and(binary("==", ctx.thread, int(Math.ceil(bins / each) - 1)), binary("<", after, want));
-  const mine = binary("||", and(binary("<", before, want), binary(">=", after, want)), binary("||", none, all));
-  ctx.when(mine, () => {
-    let above = before;
-    counts.forEach((count, r) => {
-      const reached = each === 1 ? after : ctx.bind("reached", add(above, count));
-      const bin = binOf(r);
-      const crosses = and(binary("<", above, want), binary(">=", reached, want));
-      const top = r === 0 ? binary("||", crosses, none) : crosses;
-      const bottom = and(binary("==", bin, int(0)), binary("<", reached, want));
-      const from = above;
-      ctx.when(each === 1 ? isTrue : binary("||", top, bottom), () => {
-        [bin, convert("i32", from), convert("i32", count)].forEach((value, i) => ctx.emit({ kind: "StoreShared", buffer: found, index: int(i), values: [value] }));
+  ctx.when(binary("||", and(binary("<", before, want), binary(">=", after, want)), binary("||", none, all)), () => {
+    const part = (wish: string, init: Expr): string => {
+      const name = ctx.name(wish);
+      ctx.emit({ kind: "Variable", name, type: "u32", init });
+      return name;
+    };
+    const [above, inBin, down] = [part("above", before), part("in_bin", counts[0]!), part("down", constant("u32", 0))];
+    const [aboveSoFar, inThis] = [variable("u32", above), variable("u32", inBin)];
+    counts.slice(1).forEach((count, i) => {
+      const isBin = even ? isTrue : binary(">=", binOf(i + 1), int(0));
+      ctx.when(and(isBin, binary("<", add(aboveSoFar, inThis), want)), () => {
+        ctx.emit({ kind: "Assign", name: above, value: add(aboveSoFar, inThis) }, { kind: "Assign", name: inBin, value: count }, { kind: "Assign", name: down, value: constant("u32", i + 1) });
       });
-      above = reached;
     });
+    const results = [sub(binOf(0), convert("i32", variable("u32", down))), convert("i32", aboveSoFar), convert("i32", inThis)];
+    results.forEach((value, i) => ctx.emit({ kind: "StoreShared", buffer: found, index: int(i), values: [value] }));
   });
   const publish = (v: ScalarValue, i: number): void => {
     ctx.emit({ kind: "Uniform", name: v.name, value: convert(v.type, { kind: "Shared", type: "i32", buffer: found, index: int(i) }) });

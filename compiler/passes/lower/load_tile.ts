@@ -18,11 +18,26 @@ export function loadTile(ctx: Lowering, value: TileValue, op: Reading, layout: L
   const fits = layout.registers[0]?.stride === 1 && lastBlock(op.view)?.name === layout.registers[0].axis && value.axes.every((a) => covered(layout, a.name) === a.extent);
   if (!fits) return generic();
   const width = layout.registers[0]!.size;
+  if (op.kind === "Gather" && !startsAtVectors(ctx, value, op, layout, width)) return generic();
   const plain = op.kind === "Load";
   const asked = and(isAlignedRow(ctx, op.view, width), plain ? isWhole(ctx, op.view) : isTrue);
   const wide = ctx.block(() => overVectors(ctx, layout, value.axes, (lanes) => loadLanes(ctx, value, op, layout, array, lanes, plain)));
   if (asked === isTrue) return ctx.emit(...wide);
   ctx.emit({ kind: "If", cond: asked, uniform: true, then: wide, otherwise: ctx.block(generic) });
+}
+
+/** Picked runs start at multiples of a vector, and not before the param. */
+function startsAtVectors(ctx: Lowering, value: TileValue, op: Extract<TileOp, { kind: "Gather" }>, layout: Layout, width: number): boolean {
+  const pick = op.picks.find((p) => p.coord === op.view.coords.length - 1);
+  if (!pick || op.picks.length > 1) return false;
+  let known = true;
+  ctx.block(() =>
+    overVectors(ctx, layout, value.axes, (lanes) => {
+      const { min, multiple } = ctx.facts.of(element(ctx, pick.index, { coords: lanes[0]!.coords }));
+      known &&= min >= 0 && multiple % width === 0;
+    }),
+  );
+  return known;
 }
 
 const lastBlock = (view: TileView) => {

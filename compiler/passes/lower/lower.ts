@@ -116,7 +116,7 @@ function statement(ctx: Lowering, s: PlanStmt, lists: Lists): void {
     case "BitmapAdd":
       return addToBitmap(ctx, s, lists.bitmaps.get(s.bitmap)!);
     case "AppendMarked":
-      return pushMarked(ctx, s, lists.bitmaps.get(s.bitmap)!, { view: lists.views.get(s.append)!, count: lists.counts.get(s.append)!, stage: ctx.listStage(s.append) });
+      return pushMarked(ctx, s, lists.bitmaps.get(s.bitmap)!, { view: lists.views.get(s.append)!, count: lists.counts.get(s.append)!, stage: ctx.partOf(s) });
     case "Append": {
       lists.views.set(s.name, s.view);
       const count = ctx.name(`${s.name}_count`);

@@ -1,10 +1,10 @@
 /** What the lowering of a plan has to know beforehand: scalars that something reads, and shared memory that is left over. */
 import { byteSize } from "../../../dsl/dtype.ts";
+import { collectiveBuffers, type CollectiveBuffers } from "../../ir/collectives.ts";
 import { childrenOf, type Expr } from "../../ir/expr.ts";
 import type { Machine, Plan } from "../../ir/plan.ts";
-import { planStatements } from "../../ir/plan_walk.ts";
 import type { TileKernel, TileOp, TileStmt, TileView } from "../../ir/tile.ts";
-import { collectionsOf, statements } from "../../ir/walk.ts";
+import { statements } from "../../ir/walk.ts";
 
 /** Names of the uniform scalars that expressions and loops read. */
 export function scalarsRead(kernel: TileKernel): ReadonlySet<string> {
@@ -56,18 +56,12 @@ function expressionsOf(s: TileStmt): readonly Expr[] {
   }
 }
 
-/** Elements for lists that marked positions go to, by list, where all of them fit beside stages and collectives. */
-export function listStages(plan: Plan, machine: Machine): ReadonlyMap<string, number> {
-  const all = [...planStatements(plan.body)];
-  const sizes = new Map(all.flatMap((s) => (s.kind === "Bitmap" ? [[s.name, s.size] as const] : [])));
-  const extents = new Map(all.flatMap((s) => (s.kind === "Append" ? [[s.name, s.view.coords.reduce((n, c) => (c.kind === "Block" ? c.axis.extent : n), 0)] as const] : [])));
-  const elements = new Map<string, number>();
-  for (const s of all) if (s.kind === "AppendMarked") elements.set(s.append, Math.max(elements.get(s.append) ?? 0, Math.min(extents.get(s.append)!, sizes.get(s.bitmap)!)));
-  const sizesInBytes = [
-    ...[...plan.places.values()].flatMap((p) => (p.kind === "Stored" && p.stage ? [p.stage.elements * byteSize(p.stage.dtype)] : [])),
-    ...collectionsOf(all).map((c) => c.bytes + 128),
-    ...[...elements.values()].map((e) => 4 * e),
-  ];
-  const bytes = sizesInBytes.reduce((n, b) => n + Math.ceil(b / 128) * 128, 3 * machine.exchangeBytes);
-  return bytes <= machine.maxSharedBytes ? elements : new Map();
+/** The memory of the plan's collectives; lists are put together on chip where that fits beside stages and exchanges. */
+export function collectivesOf(plan: Plan, machine: Machine): CollectiveBuffers {
+  const stages = [...plan.places.values()].flatMap((p) => (p.kind === "Stored" && p.stage ? [p.stage.elements * byteSize(p.stage.dtype)] : []));
+  const listing = collectiveBuffers(plan.kernel.body, true);
+  // a bag has a counter
+  const sizes = [...stages, ...listing.buffers.map((b) => 4 * b.elements + (b.kind === "Bag" ? 128 : 0))];
+  const bytes = sizes.reduce((n, b) => n + Math.ceil(b / 128) * 128, 3 * machine.exchangeBytes);
+  return bytes <= machine.maxSharedBytes ? listing : collectiveBuffers(plan.kernel.body, false);
 }

@@ -60,7 +60,8 @@ describe("bytes are those that the interpreter touches", { timeout: 60_000 }, ()
   test.each(kernelNames)("%s", async (name) => {
     await fc.assert(
       fc.asyncProperty(smallSpec, fc.nat(), async (spec, seed) => {
-        const kernel = await read(name, spec, smallTune[name]);
+        // a bag decides how top-k goes on; without room for one all is decided by the windows
+        const kernel = await read(name, spec, name === "topk" ? { WIDE: 8, ROOM: 1 } : smallTune[name]);
         expectTouched(kernel, randomDims(kernel, seed), seed);
       }),
       { numRuns: 15 },

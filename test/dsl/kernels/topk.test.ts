@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { byteSize, encode, fromBytes, toBytes, writeElement } from "../../../dsl/dtype.ts";
-import { orderedKey, topK } from "../../../dsl/kernels/topk.ts";
+import { topK } from "../../../dsl/kernels/topk.ts";
+import { orderedKey } from "../../../dsl/math.ts";
 import { integer, seed, small, uniform } from "./inputs.ts";
 
 /** The order of the contract: score descending (NaN last, -0 equals +0), then token ascending. */
