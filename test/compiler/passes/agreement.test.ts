@@ -19,7 +19,7 @@ test("narrowReluScores with its maximum split", async () => agrees(hoistInvarian
 
 function agrees(tile: TileKernel, rewrite = (kernel: TileKernel) => kernel): void {
   for (const { target, threads, seed } of [{ target: cuda, threads: 64, seed: 1 }, { target: cuda, threads: 128, seed: 2 }, { target: wgsl, threads: 32, seed: 3 }, { target: wgsl, threads: 256, seed: 4 }]) {
-    const { loop } = runPasses(rewrite(tile), target, threads);
+    const { loop } = runPasses(rewrite(tile), target, { threads });
     const dims = randomDims(tile, seed);
     const want = randomBuffers(tile, dims, seed);
     const got = structuredClone(want);

@@ -10,7 +10,7 @@ import { hoistInvariants } from "../../../compiler/passes/hoist_invariants.ts";
 import { hoistScales } from "../../../compiler/passes/hoist_scales.ts";
 import { splitRelu } from "../../../compiler/passes/split_relu.ts";
 import type { Target } from "../../../compiler/target.ts";
-import { beforeAfter, cuda, passesOf, printLayouts, printPlacement, printStages, readSmall, smallKernelNames, smallKernels, wgsl, type Passes, type SmallKernel } from "./small_kernels.ts";
+import { beforeAfter, cuda, passesOf, printLayouts, printPlacement, printStages, readSmall, ringPasses, smallKernelNames, smallKernels, wgsl, type Passes, type SmallKernel } from "./small_kernels.ts";
 
 const folderOf = (target: Target): string => target.name.replace(":", "-");
 const golden = (pass: string, name: string, text: string): Promise<void> => expect(text).toMatchFileSnapshot(`golden/${pass}/${name}.txt`);
@@ -70,6 +70,28 @@ each("build_plan", ["swap", "rotate", "mirror", "branches"], (p) => beforeAfter(
 each("share_registers", ["attention", "rotate"], (p) => beforeAfter(printPlan(p.built), printPlan(p.plan)));
 each("lower", ["attention", "batchProduct", "softmaxRows", "gatherRows", "longScan", "rowScans", "select", "branches"], (p) => beforeAfter(printPlan(p.plan), printLoop(p.lowered)));
 each("insert_barriers", ["attention", "softmaxRows", "shortScan"], (p) => beforeAfter(printLoop(p.used), printLoop(p.loop)));
+
+const rings = Object.entries(ringPasses).map(([name, passes]) => ({ name, passes }));
+test.each(rings)("tileRings: $name", async ({ name, passes }) => {
+  const p = await passes();
+  await golden("tile_rings", name, beforeAfter(printLayouts(p), printStages(p.stages)));
+});
+test.each(rings)("awaitProducts: $name", async ({ name, passes }) => {
+  const { plan, awaited } = await passes();
+  await golden("await_products", name, beforeAfter(printPlan(plan), printPlan(awaited)));
+});
+test.each(rings)("splitRoles: $name", async ({ name, passes }) => {
+  const { awaited, split } = await passes();
+  await golden("split_roles", name, beforeAfter(printPlan(awaited), printPlan(split)));
+});
+test.each(rings)("lower: $name", async ({ name, passes }) => {
+  const { split, lowered } = await passes();
+  await golden("lower", name, beforeAfter(printPlan(split), printLoop(lowered)));
+});
+test("reduceStrength: windows", async () => {
+  const { used, reduced } = await ringPasses.windows();
+  await golden("reduce_strength", "windows", beforeAfter(printLoop(used), printLoop(reduced)));
+});
 
 test("dropUnused: what nothing reads goes, and what only that read", async () => {
   const { lowered, used } = await passesOf("nested", wgsl, 64);

@@ -1,18 +1,16 @@
 /** Kernels under schedules with roles on the simulated machine against the Tile interpreter: same values, and no fault of the machine. */
 import fc from "fast-check";
-import { join } from "node:path";
 import { expect, test } from "vitest";
-import { readKernel } from "../../../compiler/front/index.ts";
 import { runLoop } from "../../../compiler/interp/loop.ts";
 import { interpretTile } from "../../../compiler/interp/tile.ts";
 import { compileTile } from "../../../compiler/pipeline.ts";
 import type { Schedule } from "../../../compiler/target.ts";
 import { fromBytes, type DType } from "../../../dsl/dtype.ts";
 import { randomBuffers } from "../kernel_cases.ts";
-import { hopper, ringSchedule } from "./small_kernels.ts";
+import { hopper, readRings, ringSchedule } from "./small_kernels.ts";
 
 interface Case {
-  readonly kernel: "windows" | "matmul" | "scaledRows" | "steered" | "carried";
+  readonly kernel: Parameters<typeof readRings>[0];
   readonly spec: unknown;
   readonly tune: Readonly<Record<string, number>>;
   readonly schedule: Schedule;
@@ -26,7 +24,7 @@ interface Case {
 const allowed = (dtype: DType, x: number): number => Math.max(1, Math.abs(x)) * (dtype === "bf16" ? 2 ** -8 : 2 ** -17);
 
 async function agree({ kernel, spec, tune, schedule, dims, windows, seed }: Case): Promise<void> {
-  const read = await readKernel({ file: join(import.meta.dirname, "kernels/rings.ts"), exportName: kernel, spec, tune, skipTypes: true });
+  const read = await readRings(kernel, spec, tune);
   const { tile, loop } = compileTile(read, hopper, schedule, "");
   const want = randomBuffers(tile, dims, seed);
   windows?.forEach((ends, q) => (["first", "last"] as const).forEach((name, i) => new DataView(want[name]!.buffer).setInt32(4 * q, ends[i]!, true)));

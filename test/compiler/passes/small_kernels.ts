@@ -6,6 +6,7 @@ import type { LoopKernel } from "../../../compiler/ir/loop.ts";
 import type { Plan } from "../../../compiler/ir/plan.ts";
 import type { TileKernel } from "../../../compiler/ir/tile.ts";
 import { definedTiles } from "../../../compiler/ir/walk.ts";
+import { awaitProducts } from "../../../compiler/passes/await_products.ts";
 import { bindSchedule } from "../../../compiler/passes/bind_schedule.ts";
 import { buildPlan } from "../../../compiler/passes/build_plan.ts";
 import { dropDead } from "../../../compiler/passes/drop_dead.ts";
@@ -16,7 +17,9 @@ import { insertBarriers } from "../../../compiler/passes/insert_barriers.ts";
 import { lower } from "../../../compiler/passes/lower/lower.ts";
 import { placeValues, type Placement } from "../../../compiler/passes/place_values.ts";
 import { planStages, type StagedTile } from "../../../compiler/passes/plan_stages.ts";
+import { reduceStrength } from "../../../compiler/passes/reduce_strength.ts";
 import { shareRegisters } from "../../../compiler/passes/share_registers.ts";
+import { splitRoles } from "../../../compiler/passes/split_roles.ts";
 import type { Schedule, Target } from "../../../compiler/target.ts";
 import { cudaTarget } from "../../../targets/cuda/index.ts";
 import { wgslTarget } from "../../../targets/wgsl/index.ts";
@@ -71,27 +74,50 @@ export interface Passes {
   readonly stages: readonly StagedTile[];
   readonly fitted: readonly StagedTile[];
   readonly built: Plan;
+  /** One role runs it. */
   readonly plan: Plan;
+  readonly awaited: Plan;
+  readonly split: Plan;
   readonly lowered: LoopKernel;
   readonly used: LoopKernel;
+  readonly reduced: LoopKernel;
   readonly loop: LoopKernel;
 }
 
-export function runPasses(read: TileKernel, target: Target, threads: number): Passes {
+export function runPasses(read: TileKernel, target: Target, schedule: Schedule): Passes {
   const { machine } = target;
   const tile = dropDead(read);
-  const bound = bindSchedule(tile, { threads }, target.name);
+  const bound = bindSchedule(tile, schedule, target.name);
   const placement = placeValues(tile, bound);
   const layouts = inferLayouts(tile, placement, machine, bound);
   const stages = planStages(tile, placement, layouts, machine, bound.rings);
   const fitted = fitShared(tile, stages, machine);
   const built = buildPlan(tile, placement, layouts, fitted, bound);
   const plan = shareRegisters(built);
-  const lowered = lower(plan, machine);
-  const used = dropUnused(lowered);
-  return { read, tile, placement, layouts, stages, fitted, built, plan, lowered, used, loop: insertBarriers(used, target.instructions) };
+  const awaited = awaitProducts(plan);
+  const split = splitRoles(awaited, bound, machine);
+  return { read, tile, placement, layouts, stages, fitted, built, plan, awaited, split, ...runLoopPasses(split, target) };
 }
-export const passesOf = async (name: SmallKernel, target: Target, threads: number): Promise<Passes> => runPasses(await readSmall(name), target, threads);
+/** The program of a plan, by the passes behind splitRoles. */
+export function runLoopPasses(plan: Plan, target: Target): Pick<Passes, "lowered" | "used" | "reduced" | "loop"> {
+  const lowered = lower(plan, target.machine);
+  const used = dropUnused(lowered);
+  const reduced = reduceStrength(used);
+  return { lowered, used, reduced, loop: insertBarriers(reduced, target.instructions) };
+}
+export const passesOf = async (name: SmallKernel, target: Target, threads: number): Promise<Passes> => runPasses(await readSmall(name), target, { threads });
+
+/** Kernels of kernels/rings.ts for schedules with roles. */
+export const readRings = (name: "windows" | "matmul" | "scaledRows" | "steered" | "carried", spec?: unknown, tune: Readonly<Record<string, number>> = {}): Promise<TileKernel> =>
+  readKernel({ file: join(import.meta.dirname, "kernels/rings.ts"), exportName: name, spec, tune, skipTypes: true });
+
+/** A product in two parts that a sum folds, its rounds dealt out evenly; and one that accumulates, items in turn. */
+export const ringPasses = {
+  windows: async (): Promise<Passes> =>
+    runPasses(await readRings("windows", { dtype: "e4m3", heads: 8, depth: 32 }), hopper, ringSchedule({ warps: 4, brings: { q: 2, k: 2, w: 2, scale: 2 }, mma: { dot: { parts: 2 } }, persistent: { even: "tb", padding: 1 } })),
+  matmul: async (): Promise<Passes> =>
+    runPasses(await readRings("matmul", { dtype: "bf16" }), hopper, ringSchedule({ warps: 4, registers: { math: 224, producer: 40 }, brings: { x: 3, y: 3 }, mma: { acc: {} }, persistent: "strided" })),
+} as const;
 
 const list = (lines: readonly string[]): string => lines.map((l) => `  ${l}\n`).join("");
 
@@ -109,8 +135,13 @@ export const printLayouts = ({ tile, layouts }: Passes): string =>
     }),
   );
 
-export const printStages = (stages: readonly StagedTile[]): string =>
-  list(stages.map(({ value, stage, optional }) => `${value.label}: ${stage.dtype}[${stage.axes.map((a) => `${a.name} ${a.extent} by ${a.stride}`).join(", ")}] of ${stage.elements}${optional ? ", optional" : ""}`));
+export const printStages = (stages: readonly StagedTile[]): string => list(stages.map(printStaged));
+const printStaged = ({ value, stage, optional, depth }: StagedTile): string => {
+  const { tiling } = stage;
+  const digits = tiling?.digits.map((d) => `${d.axis} ${d.size} by ${d.stride}`).join(", ");
+  if (tiling) return `${value.label}: ${depth} slots of ${stage.elements} ${stage.dtype}, ${digits}, swizzle ${tiling.swizzle}, major ${tiling.major ?? "of none"}`;
+  return `${value.label}: ${stage.dtype}[${stage.axes.map((a) => `${a.name} ${a.extent} by ${a.stride}`).join(", ")}] of ${stage.elements}${optional ? ", optional" : ""}`;
+};
 
 /** Golden text of a pass. */
 export const beforeAfter = (before: string, after: string): string => `before\n${before}\nafter\n${after}`;
