@@ -10,6 +10,7 @@ import { printTile } from "./ir/print_tile.ts";
 import type { Loc, TileKernel } from "./ir/tile.ts";
 import { verifyLoop } from "./ir/verify_loop.ts";
 import { verifyPlan } from "./ir/verify_plan.ts";
+import { verifyRings } from "./ir/verify_rings.ts";
 import { verifyRoles } from "./ir/verify_roles.ts";
 import { verifyTile } from "./ir/verify_tile.ts";
 import { awaitProducts } from "./passes/await_products.ts";
@@ -120,6 +121,7 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
   // only now is it known who writes what
   const loop = insertBarriers(reduced, target.instructions);
   verifyLoop(loop, target, "insertBarriers");
+  verifyRings(plan, loop, "insertBarriers");
   trace?.write("insertBarriers", printLoop(loop));
 
   const text = target.emit(loop, { header: header(tile, loop, target, specName), sourceLine });
