@@ -21,6 +21,7 @@ export function cudaTarget(name: CudaTarget): Target {
       instructions: new Set(instructions.keys()),
       ieeeFloats: true,
       storeGranule: 1,
+      ...(arch.features.some((f) => f === "wgmma") && { registers: cudaLimits.registersPerMultiprocessor }),
     },
     instructions,
     file: "kernel.cu",

@@ -6,7 +6,7 @@ import { describe, expect, it } from "vitest";
 import { MachineFault, runLoop } from "../../../compiler/interp/loop.ts";
 import { binary, int, sub, variable } from "../../../compiler/ir/expr.ts";
 import type { LoopKernel, LoopStmt } from "../../../compiler/ir/loop.ts";
-import type { Machine, Plan, PlanStmt, Role } from "../../../compiler/ir/plan.ts";
+import type { Plan, PlanStmt, Role } from "../../../compiler/ir/plan.ts";
 import { printPlan } from "../../../compiler/ir/print_plan.ts";
 import { verifyLoop } from "../../../compiler/ir/verify_loop.ts";
 import { verifyRings } from "../../../compiler/ir/verify_rings.ts";
@@ -23,7 +23,7 @@ const strided = await inTurn({});
 const { split: steered } = await (async () => runPasses(await readRings("steered"), hopper, ringSchedule({ warps: 4, brings: { x: 2, w: 2 }, persistent: "strided" })))();
 const { split: carried } = await (async () => runPasses(await readRings("carried"), hopper, ringSchedule({ warps: 4, brings: { x: 2 }, persistent: "strided" })))();
 
-const machine: Machine = { ...hopper.machine, registers: 65536 };
+const { machine } = hopper;
 const verify = (plan: Plan, on = machine): void => verifyRoles(plan, on, "splitRoles");
 
 type Fault = (plan: Plan) => Plan;
@@ -80,8 +80,8 @@ it("a complaint names pass, source line and label", () => {
   expect(() => verify(move("math", part("Reduce", 0), "before", part("Await", 0))(windows))).toThrow(/^after splitRoles: test\/compiler\/passes\/kernels\/rings\.ts:\d+ \w+ \(Reduce\): .* This is a fault of the compiler\.$/);
 });
 
-/** Name, plan, fault, what the verifier says, what the machine finds; without the last it cannot be run. */
-type Case = readonly [string, Plan, Fault, RegExp, (string | undefined)?];
+/** Name, plan, fault, what the verifier says, what the machine finds, which may depend on the order of threads; without it the fault cannot be run. */
+type Case = readonly [string, Plan, Fault, RegExp, RegExp?];
 
 /** A product of accumulators, which no slot serves. */
 const fromRegisters = (s: PlanStmt): readonly PlanStmt[] => (s.kind === "Gemm" ? [{ ...s, op: { ...s.op, a: s.value, b: s.value } }] : []);
@@ -90,39 +90,39 @@ const refuses = (cases: readonly Case[]): void => {
   for (const [name, plan, fault, complaint, code] of cases)
     it(name, () => {
       expect(() => verify(fault(plan))).toThrow(complaint);
-      if (code !== undefined) expect(faultOf(fault(plan))).toBe(code);
+      if (code !== undefined) expect(faultOf(fault(plan))).toMatch(code);
     });
 };
 
 describe("slots and products", () => {
   refuses([
-    ["a release before a product has read the slot", windows, move("math", is("Release", "k"), "before", part("Await", 1)), /k \(Release\): part 1 of dot, which reads the slot, is under way/, "race"],
-    ["a release before the slot's tile is fetched", windows, move("math", is("Release", "k"), "before", is("Fetch", "scale")), /it reads scale while it holds no slot of k/, "race"],
-    ["a product before its wait", windows, move("math", is("AwaitFull", "k"), "behind", is("Gemm")), /it reads (scale|k) while it holds no slot of k/, "asyncCopy"],
-    ["no wait for a product", matmul, drop("math", is("Await")), /x \(Release\): acc_3, which reads the slot, is under way/, "race"],
+    ["a release before a product has read the slot", windows, move("math", is("Release", "k"), "before", part("Await", 1)), /k \(Release\): part 1 of dot, which reads the slot, is under way/, /race|asyncCopy/],
+    ["a release before the slot's tile is fetched", windows, move("math", is("Release", "k"), "before", is("Fetch", "scale")), /it reads scale while it holds no slot of k/, /race|asyncCopy/],
+    ["a product before its wait", windows, move("math", is("AwaitFull", "k"), "behind", is("Gemm")), /it reads (scale|k) while it holds no slot of k/, /race|asyncCopy/],
+    ["no wait for a product", matmul, drop("math", is("Await")), /x \(Release\): acc_3, which reads the slot, is under way/, /race|asyncCopy/],
     ["no wait for a product, nor a release", matmul, drop("math", (s) => is("Release")(s) || is("Await")(s)), /releases it at 0/],
-    ["a product that goes on into the next turn", matmul, move("math", is("Release"), "before", is("Gemm")), /it reads x while it holds no slot of x/, "race"],
-    ["a read before the part's wait", windows, drop("math", part("Await", 1)), /part 1 of dot, which reads the slot, is under way/, "wgmma"],
-    ["a fold in front of all waits", windows, move("math", part("Reduce", 0), "before", part("Await", 0)), /it reads dot while part 0 of dot is under way/, "wgmma"],
-    ["a fold of the part that is under way", windows, move("math", part("Reduce", 1), "before", part("Await", 1)), /it reads dot while part 1 of dot is under way/, "wgmma"],
-    ["a wait that leaves too many groups", windows, statement("math", part("Await", 0), (s) => [{ ...s, pending: 2 } as PlanStmt]), /1 later groups are under way, not 2/, "wgmma"],
+    ["a product that goes on into the next turn", matmul, move("math", is("Release"), "before", is("Gemm")), /it reads x while it holds no slot of x/, /race|asyncCopy/],
+    ["a read before the part's wait", windows, drop("math", part("Await", 1)), /part 1 of dot, which reads the slot, is under way/, /wgmma/],
+    ["a fold in front of all waits", windows, move("math", part("Reduce", 0), "before", part("Await", 0)), /it reads dot while part 0 of dot is under way/, /wgmma/],
+    ["a fold of the part that is under way", windows, move("math", part("Reduce", 1), "before", part("Await", 1)), /it reads dot while part 1 of dot is under way/, /wgmma/],
+    ["a wait that leaves too many groups", windows, statement("math", part("Await", 0), (s) => [{ ...s, pending: 2 } as PlanStmt]), /1 later groups are under way, not 2/, /wgmma/],
     ["a wait that leaves fewer than there are", windows, statement("math", part("Await", 0), (s) => [{ ...s, pending: 0 } as PlanStmt]), /1 later groups are under way, not 0/],
     ["waits in another order", windows, move("math", part("Await", 1), "before", part("Await", 0)), /it awaits part 1 of 2 where part 0 of dot is next/],
     ["a wait for what is not under way", windows, statement("math", part("Await", 1), (s) => [s, s]), /it awaits part 1 of 2 where nothing is next/],
-    ["registers that change under a product", matmul, (p) => statement("math", is("Gemm"), (s) => [s, ...p.roles![0]!.body.slice(0, 1)])(p), /it changes registers that acc_3 uses, which is under way/, "wgmma"],
+    ["registers that change under a product", matmul, (p) => statement("math", is("Gemm"), (s) => [s, ...p.roles![0]!.body.slice(0, 1)])(p), /it changes registers that acc_3 uses, which is under way/, /wgmma/],
     ["parts in another order", windows, move("math", part("Reduce", 1), "before", part("Reduce", 0)), /part 1 of 2 comes where part 0 is due|while part 1 of dot is under way/],
-    ["a part too few", windows, drop("math", part("Reduce", 1)), /it reads score before its last part/, "uninitialised"],
+    ["a part too few", windows, drop("math", part("Reduce", 1)), /it reads score before its last part/, /uninitialised/],
     ["a part too few for nobody", windows, drop("math", (s) => part("Reduce", 1)(s) || is("Store")(s)), /part 0 of 2 is its last/],
     ["a part twice", windows, statement("math", part("Reduce", 0), (s) => [s, s]), /part 0 of 2 comes where part 1 of 2 is due/],
     ["parts of another count", windows, statement("math", part("Reduce", 1), (s) => [{ ...s, part: { index: 1, count: 4 } } as PlanStmt]), /part 1 of 4 comes where part 1 of 2 is due/],
-    ["a result that is read before its last part", windows, move("math", is("Store"), "before", part("Reduce", 1)), /it reads score before its last part/, "uninitialised"],
+    ["a result that is read before its last part", windows, move("math", is("Store"), "before", part("Reduce", 1)), /it reads score before its last part/, /uninitialised/],
     ["a tile that nobody fetched", windows, drop("math", is("Fetch", "w")), /it reads w, of which math has no registers yet/],
     ["computing in a role that copies", windows, (p) => role("producer", (r) => ({ ...r, body: [...r.body, ...p.roles![0]!.body.filter(is("Fetch"))] }))(p), /producer only copies/],
     ["a stored tile in a role that copies", steered, (p) => role("producer", (r) => ({ ...r, body: [...p.roles![0]!.body.filter((s) => s.kind === "ToScalar" && s.scalar.name === "peak"), ...r.body] }))(p), /one thread cannot read peak\.max, which is stored/],
     ["a copy that no fill starts", windows, (p) => statement("producer", is("Fill", "k"), (s) => (s.kind === "Fill" ? [s, ...s.copies] : []))(p), /producer only copies/],
     ["a copy in a role that computes", windows, (p) => role("math", (r) => ({ ...r, body: [...r.body, ...p.roles![1]!.body.flatMap((s) => (s.kind === "Fill" ? s.copies : []))] }))(p), /no fill starts it/],
     ["a product that nobody awaits", matmul, role("math", (r) => ({ ...r, body: [...r.body, ...r.body.flatMap((s) => (s.kind === "For" ? s.body.flatMap(fromRegisters) : []))] })), /it ends while acc_3 is under way/],
-    ["a product that one branch awaits", matmul, statement("math", is("Await"), (s) => [{ kind: "If", cond: binary("<", variable("i32", "kb"), int(64)), then: [s], otherwise: [], scalars: [], loc: matmul.kernel.loc }]), /one branch leaves acc_3 under way where there was nothing/, "race"],
+    ["a product that one branch awaits", matmul, statement("math", is("Await"), (s) => [{ kind: "If", cond: binary("<", variable("i32", "kb"), int(64)), then: [s], otherwise: [], scalars: [], loc: matmul.kernel.loc }]), /one branch leaves acc_3 under way where there was nothing/, /race|asyncCopy/],
     ["a product that an inner loop awaits", matmul, statement("math", is("Await"), (s) => [{ kind: "For", index: { name: "again", type: "i32", loc: matmul.kernel.loc }, lo: int(0), hi: int(1), step: 1, scalars: [], body: [s], loc: matmul.kernel.loc }]), /a turn of the loop leaves nothing under way where there was acc_3/],
   ]);
 });
@@ -133,22 +133,22 @@ describe("trips", () => {
   it("accepts what a loop carries, where both roles carry it alike", () => verify(byCarried(carried)));
   refuses([
     ["no wait for a slot", windows, drop("math", is("AwaitFull", "k")), /k: math awaits it at 0 places and releases it at 1/],
-    ["no release", windows, drop("math", is("Release", "k")), /k: math awaits it at 1 places and releases it at 0/, "deadlock"],
+    ["no release", windows, drop("math", is("Release", "k")), /k: math awaits it at 1 places and releases it at 0/, /deadlock/],
     ["a release too many", windows, statement("math", is("Release", "k"), (s) => [s, s]), /releases it at 2/],
     ["a release in front of the wait", windows, move("math", is("Release", "k"), "before", is("AwaitFull", "k")), /math does not release it behind the wait, in the same trip/],
-    ["a release behind the loop", matmul, (p) => lists("math", (list): readonly PlanStmt[] => list.flatMap((s): PlanStmt[] => (s.kind === "For" ? [s, { kind: "Release", pipe: "x" }] : [s])))(drop("math", is("Release"))(p)), /math does not release it behind the wait, in the same trip/, "deadlock"],
+    ["a release behind the loop", matmul, (p) => lists("math", (list): readonly PlanStmt[] => list.flatMap((s): PlanStmt[] => (s.kind === "For" ? [s, { kind: "Release", pipe: "x" }] : [s])))(drop("math", is("Release"))(p)), /math does not release it behind the wait, in the same trip/, /deadlock/],
     ["a wait around the loop", matmul, (p) => lists("math", (list): readonly PlanStmt[] => (list.some(is("For")) ? [{ kind: "AwaitFull", pipe: "x" }, ...list, { kind: "Release", pipe: "x" }] : list))(drop("math", (s) => s.kind === "AwaitFull" || s.kind === "Release")(p)), /producer fills it inside for kb .*, math awaits it inside nothing/],
-    ["a loop that brings fewer", matmul, statement("producer", is("For"), (s) => [{ ...s, hi: sub((s as Extract<PlanStmt, { kind: "For" }>).hi, int(64)) } as PlanStmt]), /producer fills it inside for kb = \(0\) to \(K - 64\) step 64, math awaits it inside for kb = \(0\) to \(K\) step 64/, "deadlock"],
-    ["a loop of another step", matmul, statement("producer", is("For"), (s) => [{ ...s, step: 32 } as PlanStmt]), /step 32, math awaits it inside .* step 64/, "deadlock"],
-    ["a scalar that means something else", strided, statement("producer", is("Let"), (s) => [{ ...s, expr: sub(variable("i32", "lo"), int(64)) } as PlanStmt]), /producer fills it inside .*, math awaits it inside/, "deadlock"],
+    ["a loop that brings fewer", matmul, statement("producer", is("For"), (s) => [{ ...s, hi: sub((s as Extract<PlanStmt, { kind: "For" }>).hi, int(64)) } as PlanStmt]), /producer fills it inside for kb = \(0\) to \(K - 64\) step 64, math awaits it inside for kb = \(0\) to \(K\) step 64/, /deadlock/],
+    ["a loop of another step", matmul, statement("producer", is("For"), (s) => [{ ...s, step: 32 } as PlanStmt]), /step 32, math awaits it inside .* step 64/, /deadlock/],
+    ["a scalar that means something else", strided, statement("producer", is("Let"), (s) => [{ ...s, expr: sub(variable("i32", "lo"), int(64)) } as PlanStmt]), /producer fills it inside .*, math awaits it inside/, /deadlock/],
     ["a scalar that is folded otherwise", strided, statement("producer", is("SerialReduce"), (s) => [{ ...s, op: { ...(s as Extract<PlanStmt, { kind: "SerialReduce" }>).op, fn: "sum" } } as PlanStmt]), /producer fills it inside .*, math awaits it inside/],
     ["a scalar that the role does not know", strided, drop("producer", is("Let")), /producer steers by a scalar that it does not know/],
     ["another branch", carried, statement("producer", is("If"), (s) => [{ ...s, then: (s as Extract<PlanStmt, { kind: "If" }>).otherwise, otherwise: (s as Extract<PlanStmt, { kind: "If" }>).then } as PlanStmt]), /producer fills it inside .* otherwise, math awaits it inside .* then/],
-    ["a carried scalar that goes on otherwise", byCarried(carried), statement("producer", (s) => s.kind === "Let" && s.scalar.name === "at_3", (s) => [{ ...s, expr: int(9) } as PlanStmt]), /producer fills it inside .* where carried\(at_2\) is .*, math awaits it inside/, "deadlock"],
+    ["a carried scalar that goes on otherwise", byCarried(carried), statement("producer", (s) => s.kind === "Let" && s.scalar.name === "at_3", (s) => [{ ...s, expr: int(9) } as PlanStmt]), /producer fills it inside .* where carried\(at_2\) is .*, math awaits it inside/, /deadlock/],
     ["a carried scalar whose next value the role does not know", byCarried(carried), statement("producer", (s) => s.kind === "Let" && s.scalar.name === "at_3", () => []), /it steers by carried\(at_2\), of which it does not know the next value/],
     ["a fill at two places", windows, statement("producer", is("Fill", "k"), (s) => [s, s]), /k: it is filled at 2 places/],
-    ["no fill", windows, drop("producer", is("Fill", "k")), /k: it is filled at 0 places/, "deadlock"],
-    ["a fill that forgets a tile", windows, statement("producer", is("Fill", "k"), (s) => [{ ...s, copies: (s as Extract<PlanStmt, { kind: "Fill" }>).copies.slice(1) } as PlanStmt]), /it brings k 0 times/, "uninitialised"],
+    ["no fill", windows, drop("producer", is("Fill", "k")), /k: it is filled at 0 places/, /deadlock/],
+    ["a fill that forgets a tile", windows, statement("producer", is("Fill", "k"), (s) => [{ ...s, copies: (s as Extract<PlanStmt, { kind: "Fill" }>).copies.slice(1) } as PlanStmt]), /it brings k 0 times/, /uninitialised/],
     ["a fill of another's tile", windows, (p) => statement("producer", is("Fill", "k"), (s) => [{ ...s, copies: [...(s as Extract<PlanStmt, { kind: "Fill" }>).copies, ...(p.roles![1]!.body.find(is("Fill")) as Extract<PlanStmt, { kind: "Fill" }>).copies] } as PlanStmt])(p), /it brings q, which is not of the pipe/],
     ["a fill elsewhere than the place", windows, statement("producer", is("Fill", "k"), (s) => [{ ...s, copies: (s as Extract<PlanStmt, { kind: "Fill" }>).copies.map((c) => ({ ...c, stage: { ...c.stage } })) } as PlanStmt]), /it brings k elsewhere than its place says/],
     ["a fill by a role that computes", strided, role("producer", (r) => ({ ...r, duty: "compute", warps: 4 })), /producer computes and cannot start copies/],
@@ -160,7 +160,7 @@ describe("trips", () => {
     ["a header with less than the role needs", windows, (p) => ({ ...p, pipes: p.pipes!.map((x) => ({ ...x, header: x.header.slice(0, -1) })) }), /math steers by a scalar that it does not know/],
     ["a header of unknown scalars", windows, (p) => ({ ...p, pipes: p.pipes!.map((x) => ({ ...x, header: x.header.map((v) => ({ ...v, name: `${v.name}_` })) })) }), /its header has qb_, which nobody finds/],
     ["work before its header", windows, lists("math", (list) => (list.some(is("For", "tb")) ? [...list.slice(1, 2), list[0]!, ...list.slice(2)] : list)), /math: it does not begin with a wait for q, which says what its work is/],
-    ["fills in the wrong order", strided, move("producer", is("Fill", "q"), "behind", is("For")), /the roles wait for each other in a circle/, "deadlock"],
+    ["fills in the wrong order", strided, move("producer", is("Fill", "q"), "behind", is("For")), /the roles wait for each other in a circle/, /deadlock/],
     ["waits in the wrong order", strided, lists("math", (list) => (list.some(is("Release", "q")) ? [...list.filter((s) => !is("AwaitFull", "q")(s) && !is("Release", "q")(s)), { kind: "AwaitFull", pipe: "q" }, { kind: "Release", pipe: "q" }] : list)), /it reads q while it holds no slot of q/],
   ]);
 
