@@ -80,7 +80,10 @@ export async function runCase(subject: Subject, { timer, ceilings, onStep }: Set
     memory.launches(first).forEach((launch) => device.launch(launch));
     const { worst, cells, failure } = await prepared.check({
       read: (param, from, bytes) => device.readPart(first.get(param)!, from, bytes),
-      arithmetic: arithmeticOf(named.target),
+      arithmetic: arithmeticOf(named.target, {
+        products: compiled.flatMap(({ manifest }) => manifest.products ?? []),
+        algebra: compiled.flatMap(({ manifest }) => manifest.algebra ?? []),
+      }),
       tune: Object.fromEntries(compiled.map(({ manifest }) => [manifest.kernel, manifest.tune])),
     });
     if (failure !== undefined) return { ...named, failed: failure };

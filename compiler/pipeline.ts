@@ -1,7 +1,7 @@
 /** From a kernel file to a text and its manifest: every pass, in order, with the reason it stands there. */
 import { createHash } from "node:crypto";
 import { readKernel, sourceText, type ReadOptions } from "./front/index.ts";
-import type { LoopKernel } from "./ir/loop.ts";
+import { instructionsOf, type LoopKernel } from "./ir/loop.ts";
 import type { Dim, Manifest } from "./ir/manifest.ts";
 import type { Plan } from "./ir/plan.ts";
 import { printLoop } from "./ir/print_loop.ts";
@@ -82,9 +82,12 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
   let tile = dropDead(read);
   verifyTile(tile, "dropDead");
   trace?.write("dropDead", printTile(tile));
+  const changed: AlgebraPass[] = [];
   for (const [name, rewrite] of algebraPasses) {
     if (!algebra.includes(name)) continue;
-    tile = rewrite(tile);
+    const before = tile;
+    tile = rewrite(before);
+    if (tile !== before) changed.push(name);
     verifyTile(tile, name);
     trace?.write(name, printTile(tile));
   }
@@ -125,7 +128,7 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
   trace?.write("insertBarriers", printLoop(loop));
 
   const text = target.emit(loop, { header: header(tile, loop, target, specName), sourceLine });
-  const manifest = manifestOf(tile, loop, target, text);
+  const manifest = manifestOf(tile, loop, target, changed, text);
   return { tile, plan, loop, text, manifest };
 }
 
@@ -142,9 +145,10 @@ function header(tile: TileKernel, loop: LoopKernel, target: Target, specName: st
   ];
 }
 
-function manifestOf(tile: TileKernel, loop: LoopKernel, target: Target, text: string): Manifest {
+function manifestOf(tile: TileKernel, loop: LoopKernel, target: Target, algebra: readonly AlgebraPass[], text: string): Manifest {
   const multiples = dimMultiples(tile);
   const dims = tile.dims.map((d): Dim => ({ ...d, ...(multiples.get(d.name)! > 1 && { multipleOf: multiples.get(d.name)! }) }));
+  const products = [...instructionsOf(loop.body)].filter((name) => target.instructions.get(name)?.flops).sort();
   return {
     format: 1,
     kernel: tile.name,
@@ -161,6 +165,8 @@ function manifestOf(tile: TileKernel, loop: LoopKernel, target: Target, text: st
     threads: loop.threads,
     sharedBytes: loop.sharedBytes,
     ...target.needs(loop),
+    ...(products.length > 0 && { products }),
+    ...(algebra.length > 0 && { algebra }),
     sha256: createHash("sha256").update(text).digest("hex"),
   };
 }

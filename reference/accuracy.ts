@@ -95,6 +95,18 @@ function alignedDotError(a: Float64Array, aAt: number, b: Float64Array, bAt: num
   return error;
 }
 
+/** As `dotError` where only Σ|t_i| is known of the products, or a bound of it: any of them may be cut. */
+export function sumError(magnitude: number, length: number, accumulator: Accumulator): number {
+  if (accumulator.kind === "anyOrder") return gamma(length, accumulator.roundoff) * magnitude * (1 + 1 / length);
+  const { bits, group } = accumulator;
+  let error = 0;
+  for (let start = 0; start < length && magnitude > 0; start += group) {
+    const count = Math.min(group, length - start);
+    error += (2 + count) * 2 ** (Math.floor(Math.log2((magnitude + error) * (1 + (group + 2) * 2 ** -bits))) - bits);
+  }
+  return error;
+}
+
 /** Accuracy of the f32 scalar functions of a target. */
 export interface ScalarAccuracy {
   /** exp2 and exp of x err by at most (ulp + ulpPerUnit · |x|) ulp. */

@@ -60,6 +60,7 @@ import {
 } from "./accuracy.ts";
 import { indexerLogits, requestOf, scoreFunction, type IndexerArgs, type PagedIndexerArgs } from "./indexer.ts";
 import { pageTokens } from "./quantise.ts";
+import { splitError, splitQuery } from "./split_logits.ts";
 import { asFloat64 } from "./shape.ts";
 import { requireAttentionArgs, selectedTokens, sinkFactor, sparseMla, type AttentionResult, type SparseMlaArgs } from "./sparse_mla.ts";
 
@@ -77,6 +78,8 @@ export interface LogitsTarget {
   readonly accumulator: Accumulator;
   /** Format that logits are stored in. */
   readonly output: OutputFormat;
+  /** The kernel computes max(x, 0) as (|x| + x) / 2, the second half through one vector a query: see `split_logits.ts`. ReLU only. */
+  readonly split?: boolean;
   /** Needed when the score is a function of the caller's; ReLU and softplus have theirs in `accuracy.ts`. */
   readonly scoreAccuracy?: ScoreAccuracy;
 }
@@ -102,7 +105,13 @@ export function logitsBudget(args: IndexerArgs, target: LogitsTarget): Float64Ar
   const sumGamma = gamma(heads + 2, f32Roundoff);
   const budget = new Float64Array(queries * tokens).fill(NaN);
   for (let t = 0; t < queries; t++) {
+    const query = target.split ? splitQuery(args, q, t) : undefined;
     for (let s = Math.max(args.first[t]!, 0); s < Math.min(args.last[t]!, tokens); s++) {
+      const at = t * tokens + s;
+      if (query) {
+        budget[at] = afterRounding(splitError(query, k, s, target.accumulator) * secondOrder, logits[at]!, target.output);
+        continue;
+      }
       let passedOn = 0;
       let magnitude = 0;
       for (let h = 0; h < heads; h++) {
@@ -120,7 +129,6 @@ export function logitsBudget(args: IndexerArgs, target: LogitsTarget): Float64Ar
         passedOn += gate * yError + smallestNormalF32 * (1 + Math.abs(args.kScale[s]!) * (Math.abs(a) + dot + 2));
         magnitude += gate * (y + yError);
       }
-      const at = t * tokens + s;
       budget[at] = afterRounding((passedOn + sumGamma * magnitude) * secondOrder, logits[at]!, target.output);
     }
   }

@@ -15,9 +15,9 @@ import {
 } from "../reference/index.ts";
 import type { LayerValues } from "../trace/recall.ts";
 import { bytesOf, poisoned } from "./checks/check.ts";
-import { logitsPitch, referenceScore } from "./checks/indexer_logits.ts";
+import { logitsPitch, logitsTarget, referenceScore } from "./checks/indexer_logits.ts";
 import { attentionOutputs, attentionTarget, judgeAttention } from "./checks/sparse_mla.ts";
-import { accumulatorOf, type Buffers, type Executor } from "./executor.ts";
+import type { Buffers, Executor } from "./executor.ts";
 import { compare, packedRows, type Verdict } from "./verdict.ts";
 
 /** Activations in full precision; row-major. */
@@ -124,8 +124,7 @@ export async function runChain(spec: Dsa, input: ChainInput, executors: ChainExe
     idx,
     out: decodeArray("bf16", attended.out!),
     judge() {
-      const accumulator = accumulatorOf(executors.indexer_logits.arithmetic, spec.indexDtype);
-      const budget = logitsBudget(indexed, { accumulator, output: spec.logitsDtype });
+      const budget = logitsBudget(indexed, logitsTarget(spec, executors.indexer_logits.arithmetic));
       const want = topK({ shape: { queries, tokens, k: spec.topK }, scores: logits, first, last: input.last });
       const { arithmetic, tune } = executors.sparse_mla;
       return {

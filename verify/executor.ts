@@ -5,7 +5,6 @@ import type { LoopKernel } from "../compiler/ir/loop.ts";
 import type { Manifest } from "../compiler/ir/manifest.ts";
 import type { TileKernel } from "../compiler/ir/tile.ts";
 import type { Target } from "../compiler/target.ts";
-import type { DType } from "../dsl/dtype.ts";
 import type { Kernel } from "../dsl/index.ts";
 import {
   cudaAccuracy,
@@ -14,7 +13,7 @@ import {
   roundedAccuracy,
   tensorCoreAccumulator,
   wgslAccuracy,
-  type Accumulator,
+  type Aligned,
   type AnyOrder,
   type ScalarAccuracy,
 } from "../reference/index.ts";
@@ -27,12 +26,12 @@ export type Dims = Readonly<Record<string, number>>;
 /** How an execution adds up products, and how exact its scalar functions are: what error budgets start from. */
 export interface Arithmetic {
   readonly accumulator: AnyOrder;
-  /** Of products of e4m3 with e4m3, where the target multiplies them without widening them first. */
-  readonly e4m3?: Accumulator;
+  /** Of products of e4m3 with e4m3, where the text multiplies them without widening them first. */
+  readonly e4m3?: Aligned;
+  /** Sums of max(x, 0) are two halves: see `LogitsTarget.split`. */
+  readonly split?: boolean;
   readonly scalars: ScalarAccuracy;
 }
-/** How products of operands of a dtype are summed. */
-export const accumulatorOf = ({ accumulator, e4m3 }: Arithmetic, dtype: DType): Accumulator => (dtype === "e4m3" && e4m3 ? e4m3 : accumulator);
 
 /** One way to run one kernel. */
 export interface Executor {
@@ -56,11 +55,13 @@ export interface Executor {
 
 const rounded: Arithmetic = { accumulator: f32Accumulator, scalars: roundedAccuracy };
 
-/** What the arithmetic of a target promises; simulations of a target keep the target's promise. */
-export function arithmeticOf(target: string): Arithmetic {
-  if (target === "wgsl") return { accumulator: f32Accumulator, scalars: wgslAccuracy };
-  if (target === "cuda:sm_90a") return { accumulator: tensorCoreAccumulator, e4m3: hopperFp8Accumulator, scalars: cudaAccuracy };
-  if (target.startsWith("cuda:")) return { accumulator: tensorCoreAccumulator, scalars: cudaAccuracy };
+/** What the arithmetic of a target promises; simulations of a target keep the target's promise. `ran`: the text that is run. */
+export function arithmeticOf(target: string, ran: Pick<Manifest, "products" | "algebra"> = {}): Arithmetic {
+  const split = ran.algebra?.includes("splitRelu") ?? false;
+  const narrow = ran.products?.some((name) => name.startsWith("wgmma.") && name.includes(".e4m3")) ?? false;
+  if (target === "wgsl") return { accumulator: f32Accumulator, scalars: wgslAccuracy, split };
+  if (target.startsWith("cuda:"))
+    return { accumulator: tensorCoreAccumulator, scalars: cudaAccuracy, split, ...(narrow && { e4m3: hopperFp8Accumulator }) };
   throw new RangeError(`nothing is known of the arithmetic of target "${target}". Add it to arithmeticOf in verify/executor.ts.`);
 }
 
@@ -100,14 +101,19 @@ export function tileExecutor(kernel: TileKernel): Executor {
 }
 
 /** Loop IR on the simulated machine, which also tells races, reads of what nobody wrote, and stores out of range. */
-export function loopExecutor(kernel: LoopKernel, target: Pick<Target, "name" | "instructions">, tune: Dims): Executor {
+export function loopExecutor(
+  kernel: LoopKernel,
+  target: Pick<Target, "name" | "instructions">,
+  tune: Dims,
+  arithmetic = arithmeticOf(target.name),
+): Executor {
   const outputs = outputsOf(kernel);
   const instructions = [...target.instructions.values()];
   return {
     target: `loop ${target.name}`,
     device: "CPU",
     tune,
-    arithmetic: arithmeticOf(target.name),
+    arithmetic,
     budget: 2e4,
     run: async (buffers, dims) => inPlace(buffers, outputs, (copies) => runLoop(kernel, instructions, copies, dims)),
   };
@@ -125,7 +131,7 @@ export async function deviceExecutor(device: Device, manifest: Manifest, text: s
     target: manifest.target,
     device: device.name,
     tune: manifest.tune,
-    arithmetic: arithmeticOf(manifest.target),
+    arithmetic: arithmeticOf(manifest.target, manifest),
     budget: device.isGpu ? 1e8 : 4e6,
     run: (buffers, dims) => withBuffers(device, executable, buffers, dims, (launch) => launch()),
     repeatsBitwise: (buffers, dims, launches) =>

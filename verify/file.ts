@@ -87,7 +87,8 @@ function caseOf(kernel: Kernel, tile: TileKernel, examples: readonly Example[], 
       // with the tune numbers of what it is compared with: blocks of other sizes round in other places
       const wanted: Buffers = { ...buffers, ...Object.fromEntries(Object.keys(outputs).map((name) => [name, buffers[name]!.slice()])) };
       kernel.run(wanted, dims, tune);
-      const tolerance = toleranceOf(tile, dims, arithmetic.accumulator.roundoff);
+      const { accumulator, e4m3 } = arithmetic;
+      const tolerance = toleranceOf(tile, dims, e4m3 ? 2 ** -e4m3.bits : accumulator.roundoff);
       const written = tile.params.filter((param) => param.access !== "in");
       return all(written.flatMap((param) => compareParam(param, dims, outputs[param.name]!, wanted[param.name]!, tolerance)));
     },

@@ -1,8 +1,8 @@
 /** Verdicts over cells that were picked out of a large result. */
 import type { IndexerArgs } from "../../reference/index.ts";
 import { decodeArray, indexerLogits, logitsBudget } from "../../reference/index.ts";
-import { referenceScore } from "../../verify/checks/indexer_logits.ts";
-import { accumulatorOf, type Arithmetic } from "../../verify/executor.ts";
+import { logitsTarget, referenceScore } from "../../verify/checks/indexer_logits.ts";
+import type { Arithmetic } from "../../verify/executor.ts";
 import { compare, type Verdict } from "../../verify/verdict.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 
@@ -41,7 +41,7 @@ export function judgeLogits(dsa: Dsa, { place, tokens, q, keys, qScale, kScale, 
     axes: { sample: tokens.length },
     got: tokens.map((t) => row[t]!),
     want: indexerLogits(args),
-    budget: logitsBudget(args, { accumulator: accumulatorOf(arithmetic, dsa.indexDtype), output: dsa.logitsDtype }),
+    budget: logitsBudget(args, logitsTarget(dsa, arithmetic)),
   });
   const failure = verdict.failure?.replace(/sample (\d+)/, (_, i: string) => `${place}, t ${tokens[Number(i)]}`);
   return { ...verdict, ...(failure !== undefined && { failure }) };

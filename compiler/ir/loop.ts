@@ -177,6 +177,10 @@ export function bodiesOf(s: LoopStmt): readonly (readonly LoopStmt[])[] {
   }
 }
 
+/** Names of the instruction records that statements call. */
+export const instructionsOf = (list: readonly LoopStmt[]): ReadonlySet<string> =>
+  new Set(list.flatMap((s) => [...(s.kind === "Call" ? [s.instruction] : []), ...bodiesOf(s).flatMap((body) => [...instructionsOf(body)])]));
+
 /** Expressions of a statement itself, not of those inside it. */
 export function expressionsOf(s: LoopStmt): readonly (Expr | undefined)[] {
   switch (s.kind) {

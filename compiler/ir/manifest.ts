@@ -88,6 +88,10 @@ export interface Manifest {
   readonly features: readonly string[];
   /** WebGPU limits that the text needs, by their WebGPU name. */
   readonly limits: Readonly<Record<string, number>>;
+  /** Product instructions of the text, by the names of their records: how exactly it adds up depends on them. Absent without any. */
+  readonly products?: readonly string[];
+  /** What the schedule's algebra changed. Absent where it changed nothing. */
+  readonly algebra?: readonly string[];
   readonly sha256: string;
 }
 

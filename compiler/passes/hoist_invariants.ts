@@ -3,13 +3,17 @@ import { definedScalars, definedTiles, inputsOf, variablesOf } from "../ir/walk.
 
 /** Moves element-wise values and reductions in front of the loops in which nothing that they read changes. */
 export function hoistInvariants(kernel: TileKernel): TileKernel {
-  return { ...kernel, body: hoisted(kernel.body) };
+  const body = hoisted(kernel.body);
+  return body === kernel.body ? kernel : { ...kernel, body };
 }
 
 /** Inner loops first: what leaves one may leave the next. */
-const hoisted = (body: readonly TileStmt[]): readonly TileStmt[] =>
-  body.flatMap((s): readonly TileStmt[] => {
-    if (s.kind === "If") return [{ ...s, then: hoisted(s.then), otherwise: hoisted(s.otherwise) }];
+function hoisted(body: readonly TileStmt[]): readonly TileStmt[] {
+  const out = body.flatMap((s): readonly TileStmt[] => {
+    if (s.kind === "If") {
+      const [then, otherwise] = [hoisted(s.then), hoisted(s.otherwise)];
+      return then === s.then && otherwise === s.otherwise ? [s] : [{ ...s, then, otherwise }];
+    }
     if (s.kind !== "For") return [s];
     const inner = hoisted(s.body);
     const changing = new Set<number | string>([s.index.name, ...s.tiles.map((c) => c.param.id), ...s.scalars.map((c) => c.param.name)]);
@@ -20,8 +24,11 @@ const hoisted = (body: readonly TileStmt[]): readonly TileStmt[] =>
       if (leaves) changing.delete(d.value.id);
       return leaves;
     });
+    if (before.length === 0 && inner === s.body) return [s];
     return [...before, { ...s, body: inner.filter((d) => !before.includes(d)) }];
   });
+  return out.every((s, i) => s === body[i]) ? body : out;
+}
 
 type Define = Extract<TileStmt, { kind: "Define" }>;
 const movable = new Set<TileOp["kind"]>(["Map", "Cast", "Reduce", "Full", "Iota"]);

@@ -2,8 +2,10 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
   cudaAccuracy,
+  dotError,
   f32Accumulator,
   hopperFp8Accumulator,
+  sumError,
   tensorCoreAccumulator,
   wgslAccuracy,
   type Accumulator,
@@ -22,7 +24,7 @@ import {
 import { generateMla, mlaArgs, mlaKinds, sinkKinds, slotKinds } from "../../reference/inputs/mla.ts";
 import { randomOf } from "../../reference/inputs/random.ts";
 import { sparseMla, type AttentionResult, type SparseMlaArgs } from "../../reference/sparse_mla.ts";
-import { alignedSum, anyOrderSum, chainSum, simulateLogits, simulateMla } from "./simulated.ts";
+import { alignedSum, anyOrderSum, chainSum, simulateLogits, simulateMla, simulateSplitLogits } from "./simulated.ts";
 
 const seed = fc.integer({ min: 0, max: 2 ** 30 });
 
@@ -108,6 +110,66 @@ describe("logits", () => {
       }),
       { numRuns: 20 },
     );
+  });
+
+  describe("in two halves", () => {
+    const e4m3 = spec.map((s) => ({ ...s, operands: { format: "e4m3", rule: "pow2" } as const, score: "relu" as const }));
+    test.each<[string, Accumulator, typeof narrow]>([
+      ["in any order", f32Accumulator, anyOrderSum],
+      ["on narrow accumulators", hopperFp8Accumulator, narrow],
+    ])("are within their own budget %s", (_, accumulator, sum) => {
+      let largest = 0;
+      fc.assert(
+        fc.property(e4m3, (s) => {
+          const args = indexerArgs(generateIndexer(s));
+          const actual = simulateSplitLogits(randomOf(s.seed), args, sum);
+          const ratio = worst(actual, indexerLogits(args), logitsBudget(args, { accumulator, output: "f32", split: true }));
+          largest = Math.max(largest, ratio);
+          expect(ratio).toBeLessThanOrEqual(1);
+        }),
+        { numRuns: 100 },
+      );
+      expect(largest).toBeGreaterThan(0.003);
+    });
+    test("are outside the budget of whole scores, where a product is exact but four pieces are not", () => {
+      const tokens = 400;
+      const args: IndexerArgs = {
+        shape: { queries: tokens, heads: 1, dim: 1, tokens: 1 },
+        q: Float64Array.from({ length: tokens }, (_, i) => 1 + (i % 8) / 8),
+        k: Float64Array.of(1.5),
+        qScale: new Float32Array(tokens).fill(1),
+        kScale: Float32Array.of(1),
+        w: Float32Array.from({ length: tokens }, (_, i) => Math.sin(i)),
+        first: new Array<number>(tokens).fill(0),
+        last: new Array<number>(tokens).fill(1),
+        score: "relu",
+      };
+      const ratio = (split: boolean): number =>
+        worst(simulateSplitLogits(randomOf(5), args, chainSum), indexerLogits(args), logitsBudget(args, { ...f32Target, split }));
+      expect(ratio(false)).toBeGreaterThan(1);
+      expect(ratio(true)).toBeLessThanOrEqual(1);
+    });
+    test.each([f32Accumulator, hopperFp8Accumulator])("a sum known by its magnitude alone errs by at least as much as a known one", (accumulator) => {
+      const values = fc.array(fc.double({ min: -300, max: 300, noNaN: true }), { minLength: 1, maxLength: 130 });
+      fc.assert(
+        fc.property(values, (a) => {
+          const ones = new Float64Array(a.length).fill(1);
+          const magnitude = a.reduce((sum, x) => sum + Math.abs(x), 0);
+          const known = dotError(Float64Array.from(a), 0, ones, 0, a.length, accumulator);
+          expect(sumError(magnitude, a.length, accumulator) * (1 + 2 ** -40)).toBeGreaterThanOrEqual(known);
+        }),
+      );
+    });
+    test("a lost head shows", () => {
+      const shape = { queries: 2, heads: 64, dim: 128, tokens: 30 };
+      const operands = { format: "e4m3", rule: "pow2" } as const;
+      const args = indexerArgs(generateIndexer({ seed: 6, kind: "normal", windows: "causalTail", shape, operands }));
+      const lost = { ...args, w: Array.from(args.w, (w, i) => (i % 64 === 17 ? 0 : w)) };
+      for (const accumulator of [f32Accumulator, hopperFp8Accumulator]) {
+        const actual = simulateSplitLogits(randomOf(6), lost, chainSum);
+        expect(worst(actual, indexerLogits(args), logitsBudget(args, { accumulator, output: "f32", split: true }))).toBeGreaterThan(1);
+      }
+    });
   });
 
   test("a bf16 output adds its half ulp", () => {

@@ -67,6 +67,31 @@ export function simulateLogits(random: Random, args: IndexerArgs, dotSum: Summat
   return logits;
 }
 
+/** ReLU logits in f32 as two halves, the second one through a vector in four e4m3 pieces. */
+export function simulateSplitLogits(random: Random, args: IndexerArgs, dotSum: Summation): Float64Array {
+  const { queries, heads, dim, tokens } = args.shape;
+  const logits = new Float64Array(queries * tokens).fill(NaN);
+  for (let t = 0; t < queries; t++) {
+    const rows = Array.from({ length: heads }, (_, h) => t * heads + h);
+    const half = rows.map((row) => f32(f32(args.w[row]! * args.qScale[row]!) / 2));
+    const vector = Array.from({ length: dim }, (_, d) => anyOrderSum(random, rows.map((row, h) => f32(args.q[row * dim + d]! * half[h]!))));
+    const unit = 2 ** (Math.floor(Math.log2(Math.max(2 ** -100, ...vector.map(Math.abs)))) - 7);
+    let left = vector.map((x) => x / unit);
+    const pieces = [0, 1, 2, 3].map(() => {
+      const piece = left.map((x) => roundTo("e4m3", x));
+      left = left.map((x, d) => (x - piece[d]!) * 16);
+      return piece;
+    });
+    for (let s = args.first[t]!; s < args.last[t]!; s++) {
+      const dot = (a: ArrayLike<number>, at: number): number => dotSum(random, productsOf(a, at, args.k, s * dim, dim));
+      const first = anyOrderSum(random, rows.map((row, h) => f32(Math.abs(dot(args.q, row * dim)) * half[h]!)));
+      const second = anyOrderSum(random, pieces.map((piece, p) => f32(dot(piece, 0) * unit * 16 ** -p)));
+      logits[t * tokens + s] = f32(f32(first + second) * args.kScale[s]!);
+    }
+  }
+  return logits;
+}
+
 /** f32(x · (1 + error)), with a random error of up to `ulps` ulp. */
 const perturbed = (random: Random, x: number, ulps: number): number =>
   f32(x * (1 + (2 * random.uniform() - 1) * Math.max(ulps - 1, 0) * 2 ** -24));

@@ -2,15 +2,14 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { compileJob, textOf } from "../../compiler/cli/jobs.ts";
 import { targetNamed } from "../../compiler/cli/targets.ts";
-import { printTile } from "../../compiler/ir/print_tile.ts";
 import { compile } from "../../compiler/pipeline.ts";
-import type { Target } from "../../compiler/target.ts";
+import type { AlgebraPass, Target } from "../../compiler/target.ts";
 import { fromBytes } from "../../dsl/dtype.ts";
 import type { Kernel } from "../../dsl/index.ts";
 import { kernels } from "../../dsl/kernels/index.ts";
 import { openWebGpu, type WebGpuDevice } from "../../targets/wgsl/runtime.ts";
 import { checks } from "../../verify/checks/index.ts";
-import { deviceExecutor, eagerExecutor, loopExecutor, tileExecutor, type Buffers, type Executor } from "../../verify/executor.ts";
+import { arithmeticOf, deviceExecutor, eagerExecutor, loopExecutor, tileExecutor, type Buffers, type Executor } from "../../verify/executor.ts";
 import { describeFailure, verifyKernel } from "../../verify/verify.ts";
 import { realSubjects, tinySubjects, titleOf, type Subject } from "./specs.ts";
 
@@ -79,14 +78,22 @@ describe("Loop IR in chunks smaller than the context", () => {
   });
 });
 
-describe.each(["wgsl", "cuda:sm_80"])("Loop IR for %s with scales moved", (name) => {
+const moved: readonly AlgebraPass[] = ["hoistScales", "hoistInvariants"];
+const split: readonly AlgebraPass[] = ["hoistScales", "splitRelu", "hoistInvariants"];
+describe.each([
+  ["wgsl", moved],
+  ["cuda:sm_80", moved],
+  ["wgsl", split],
+  ["cuda:sm_80", split],
+])("Loop IR for %s with %s", (name, algebra) => {
   const target = targetNamed(name);
-  const moved: Target = { ...target, scheduleOf: (...of) => ({ ...target.scheduleOf(...of), algebra: ["hoistScales", "hoistInvariants"] }) };
+  const rewriting: Target = { ...target, scheduleOf: (...of) => ({ ...target.scheduleOf(...of), algebra }) };
   test.each(titled(tinySubjects.filter(({ kernel }) => kernel.endsWith("indexer_logits"))))("%s", async (_, subject) => {
     const { kernel, spec } = subject;
-    const { loop, tile } = await compile({ ...textOf(kernel), spec, target: moved });
-    expect(printTile(tile).includes(".unscaled")).toBe(spec.score.name === "relu");
-    await expectRight(subject, loopExecutor(loop, target, tile.tune), 2);
+    const { loop, tile, manifest } = await compile({ ...textOf(kernel), spec, target: rewriting });
+    const applies = (pass: AlgebraPass): boolean => spec.score.name === "relu" && (pass !== "splitRelu" || spec.indexDtype === "e4m3");
+    expect(manifest.algebra).toEqual(algebra.some(applies) ? algebra.filter(applies) : undefined);
+    await expectRight(subject, loopExecutor(loop, target, tile.tune, arithmeticOf(name, manifest)), 2);
   });
 });
 

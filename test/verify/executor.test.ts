@@ -1,8 +1,12 @@
 /** The device executor over a device that lives in this process: poison, guards, and what is freed. */
 import { describe, expect, test } from "vitest";
 import type { Manifest } from "../../compiler/ir/manifest.ts";
+import { preset } from "../../dsl/kernels/presets.ts";
+import { withSettings } from "../../dsl/kernels/settings.ts";
+import { hopperFp8Accumulator, tensorCoreAccumulator } from "../../reference/index.ts";
 import type { Device, DeviceBuffer } from "../../targets/device.ts";
-import { deviceExecutor } from "../../verify/executor.ts";
+import { logitsTarget } from "../../verify/checks/indexer_logits.ts";
+import { arithmeticOf, deviceExecutor } from "../../verify/executor.ts";
 
 const manifest: Manifest = {
   format: 1,
@@ -97,4 +101,14 @@ describe("deviceExecutor", () => {
     const drifts = deviceWith((_, y, launch) => (y[0] = launch === 19 ? 1 : 0));
     expect(await (await deviceExecutor(drifts.device, manifest, "")).repeatsBitwise!(buffers, { N: 5 }, 20)).toBe(false);
   });
+});
+
+test("budgets follow the products of the text: e4m3 on wgmma adds up more coarsely than on mma.sync", () => {
+  expect(arithmeticOf("cuda:sm_90a", { products: ["mma.m16n8k16.bf16"] })).toEqual(arithmeticOf("cuda:sm_80"));
+  expect(arithmeticOf("cuda:sm_90a", { products: ["wgmma.m64n128k16.bf16"] }).e4m3).toBeUndefined();
+  const narrow = arithmeticOf("cuda:sm_90a", { products: ["wgmma.m64n128k32.e4m3.first"], algebra: ["splitRelu"] });
+  expect(narrow.e4m3).toEqual(hopperFp8Accumulator);
+  expect(logitsTarget(preset("v3.2"), narrow)).toEqual({ accumulator: hopperFp8Accumulator, output: "f32", split: true });
+  const wide = withSettings(preset("v3.2"), { indexDtype: "bf16", score: "softplus" });
+  expect(logitsTarget(wide, narrow)).toEqual({ accumulator: tensorCoreAccumulator, output: "f32", split: false });
 });

@@ -11,11 +11,12 @@ import {
   logitsBudget,
   windowKinds,
   type IndexerKind,
+  type LogitsTarget,
   type ScaleRule,
   type Score,
   type WindowKind,
 } from "../../reference/index.ts";
-import { accumulatorOf } from "../executor.ts";
+import type { Arithmetic } from "../executor.ts";
 import { all, compare, packedRows, untouchedGaps } from "../verdict.ts";
 import { affordable, bytesOf, extent, poisoned, seed, type Check, type Shape } from "./check.ts";
 
@@ -38,6 +39,13 @@ export const scaleRules = ["multiply", "divide", "pow2"] as const satisfies read
 
 /** The reference's own score of that name. Another function is the spec's; budgets then need to be told its accuracy. */
 export const referenceScore = ({ score }: Dsa): Score => (score.name === "relu" || score.name === "softplus" ? score.name : score.f);
+
+/** What budgets of the logits start from. */
+export const logitsTarget = ({ indexDtype, logitsDtype, score }: Dsa, { accumulator, e4m3, split }: Arithmetic): LogitsTarget => ({
+  accumulator: (indexDtype === "e4m3" && e4m3) || accumulator,
+  output: logitsDtype,
+  split: (split ?? false) && score.name === "relu",
+});
 
 /** A pitch of rows of a narrow output is a whole number of words. */
 export function logitsPitch(dsa: Dsa, tokens: number, gap: number): number {
@@ -99,7 +107,7 @@ export const indexerLogitsCheck: Check<IndexerShape> = {
             axes: { q: queries, t: tokens },
             got: decodeArray(dsa.logitsDtype, packedRows(logits!, queries, rowBytes, pitchBytes)),
             want: indexerLogits(args),
-            budget: logitsBudget(args, { accumulator: accumulatorOf(arithmetic, dsa.indexDtype), output: dsa.logitsDtype }),
+            budget: logitsBudget(args, logitsTarget(dsa, arithmetic)),
           }),
         ]);
       },

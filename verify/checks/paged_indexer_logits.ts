@@ -16,10 +16,9 @@ import {
   type Random,
   type ScaleRule,
 } from "../../reference/index.ts";
-import { accumulatorOf } from "../executor.ts";
 import { all, compare, packedRows, untouchedGaps, type Verdict } from "../verdict.ts";
 import { affordable, bytesOf, extent, poisoned, seed, type Check, type Shape } from "./check.ts";
-import { logitsPitch, referenceScore, scaleRules } from "./indexer_logits.ts";
+import { logitsPitch, logitsTarget, referenceScore, scaleRules } from "./indexer_logits.ts";
 
 const keyKinds = indexerKinds.filter((kind) => kind !== "nanOutsideWindows"); // what nobody owns is NaN in every cache
 export interface PagedShape extends Shape {
@@ -83,7 +82,7 @@ export const pagedIndexerLogitsCheck: Check<PagedShape> = {
       dims,
       judge({ logits }, { arithmetic }) {
         const got = decodeArray(dsa.logitsDtype, packedRows(logits!, rows, rowBytes, pitchBytes));
-        const target = { accumulator: accumulatorOf(arithmetic, dsa.indexDtype), output: dsa.logitsDtype };
+        const target = logitsTarget(dsa, arithmetic);
         const verdicts: Verdict[] = [untouchedGaps("logits", logits!, rows, rowBytes, pitchBytes)];
         for (let b = 0; b < shape.requests; b++) {
           const args = requestOf(dsa, paged, b);

@@ -13,9 +13,9 @@ import {
   type IndexerCase,
 } from "../../reference/index.ts";
 import { bytesOf, poisoned } from "../checks/check.ts";
-import { logitsPitch, referenceScore } from "../checks/indexer_logits.ts";
+import { logitsPitch, logitsTarget, referenceScore } from "../checks/indexer_logits.ts";
 import { pagedInputs, pagedProblem, requestOf, type PagedProblem, type PagedShape } from "../checks/paged_indexer_logits.ts";
-import { accumulatorOf, type Executor } from "../executor.ts";
+import type { Executor } from "../executor.ts";
 import { compare, packedRows } from "../verdict.ts";
 import { requireVerdict, type Law } from "./law.ts";
 
@@ -60,7 +60,7 @@ async function pagedLogitsOf(executor: Executor, dsa: Dsa, paged: PagedProblem):
 }
 
 const budgetOf = (dsa: Dsa, executor: Executor, args: IndexerArgs): Float64Array =>
-  logitsBudget(args, { accumulator: accumulatorOf(executor.arithmetic, dsa.indexDtype), output: dsa.logitsDtype });
+  logitsBudget(args, logitsTarget(dsa, executor.arithmetic));
 
 /** Two evaluations in different orders may differ by both budgets. */
 function requireNear(got: Float64Array, want: Float64Array, budgets: readonly [Float64Array, Float64Array], width: number): void {
