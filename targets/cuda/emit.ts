@@ -125,7 +125,7 @@ class CudaEmitter {
     lines.add(`extern "C" __global__ void __launch_bounds__(${threads}, 1) ${cudaEntry(this.#kernel)}(`);
     declared.forEach((d, i) => lines.add(`    ${d}${i + 1 < declared.length ? "," : ") {"}`));
     lines.block(undefined, () => {
-      if (shared.length + barriers.length > 0) lines.add("extern __shared__ __align__(1024) unsigned char shared[];");
+      if (shared.length + barriers.length > 0) lines.add(...this.#sharedMemory());
       for (const b of shared) {
         const type = elementType(b.dtype);
         lines.add(`${type}* const ${this.#names.of("buffer", b.name)} = (${type}*)(shared + ${b.offset});  // ${b.note}`);
@@ -140,6 +140,22 @@ class CudaEmitter {
       if (used.has("WarpIndex") || roles) lines.add("const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);");
       this.#body(body);
     });
+  }
+
+  /**
+   * Where threads find their places at run time, ptxas would compute the start of shared memory anew for every access: a register that it
+   * cannot see through keeps it.
+   */
+  #sharedMemory(): readonly string[] {
+    const isScattered = [...allStatements(this.#kernel.body)].some((s) => s.kind === "Atomic" && s.old !== undefined);
+    if (!isScattered) return ["extern __shared__ __align__(1024) unsigned char shared[];"];
+    const [memory, start] = [this.#names.fresh("shared_memory"), this.#names.fresh("shared_start")];
+    return [
+      `extern __shared__ __align__(1024) unsigned char ${memory}[];`,
+      `u32 ${start} = (u32)__cvta_generic_to_shared(${memory});`,
+      `asm("" : "+r"(${start}));`,
+      `unsigned char* const shared = (unsigned char*)__builtin_assume_aligned(__cvta_shared_to_generic(${start}), 1024);`,
+    ];
   }
 
   #body(body: readonly LoopStmt[]): void {

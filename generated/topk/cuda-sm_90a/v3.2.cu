@@ -32,7 +32,10 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
     int Q,
     int T,
     int logitsPitch) {
-  extern __shared__ __align__(1024) unsigned char shared[];
+  extern __shared__ __align__(1024) unsigned char shared_memory[];
+  u32 shared_start = (u32)__cvta_generic_to_shared(shared_memory);
+  asm("" : "+r"(shared_start));
+  unsigned char* const shared = (unsigned char*)__builtin_assume_aligned(__cvta_shared_to_generic(shared_start), 1024);
   u32* const digits = (u32*)(shared + 0);  // histogram digits of 2048
   u32* const exchange_u32 = (u32*)(shared + 8192);  // partial results on their way between threads
   int* const exchange_i32 = (int*)(shared + 8320);  // partial results on their way between threads
