@@ -21,6 +21,25 @@ const dense =
     ),
   });
 
+/** Causal attention of heads of D columns, with the natural logarithm of the softmax's denominator. */
+const attention =
+  (D: number): Naive =>
+  ({ q, k, v }, { H, S }) => {
+    const logits = (h: number, i: number): number[] =>
+      range(i + 1).map((j) => total(range(D).map((d) => q![(h * S! + i) * D + d]! * k![(h * S! + j) * D + d]!)) / Math.sqrt(D));
+    const lse = (z: readonly number[]): number => Math.max(...z) + Math.log(total(z.map((x) => Math.exp(x - Math.max(...z)))));
+    const places = range(H!).flatMap((h) => range(S!).map((i) => [h, i] as const));
+    return {
+      lse: places.map(([h, i]) => lse(logits(h, i))),
+      o: places.flatMap(([h, i]) => {
+        const z = logits(h, i);
+        const all = lse(z);
+        const p = z.map((x) => Math.exp(x - all));
+        return range(D).map((d) => total(p.map((weight, j) => weight * v![(h * S! + j) * D + d]!)));
+      }),
+    };
+  };
+
 export const naive: Readonly<Record<string, Naive>> = {
   rowSoftmax: ({ x }, { R, C }) => ({
     y: rows(x!, R!, C!, (xs) => {
@@ -49,21 +68,11 @@ export const naive: Readonly<Record<string, Naive>> = {
       range(12).flatMap((m) => range(20).map((n) => total(range(24).map((k) => x![(b * 12 + m) * 24 + k]! * w![(b * 24 + k) * 20 + n]!)))),
     ),
   }),
-  flashAttention: ({ q, k, v }, { H, S }) => {
-    const logits = (h: number, i: number): number[] =>
-      range(i + 1).map((j) => total(range(64).map((d) => q![(h * S! + i) * 64 + d]! * k![(h * S! + j) * 64 + d]!)) / 8);
-    const lse = (z: readonly number[]): number => Math.max(...z) + Math.log(total(z.map((x) => Math.exp(x - Math.max(...z)))));
-    const places = range(H!).flatMap((h) => range(S!).map((i) => [h, i] as const));
-    return {
-      lse: places.map(([h, i]) => lse(logits(h, i))),
-      o: places.flatMap(([h, i]) => {
-        const z = logits(h, i);
-        const all = lse(z);
-        const p = z.map((x) => Math.exp(x - all));
-        return range(64).map((d) => total(p.map((weight, j) => weight * v![(h * S! + j) * 64 + d]!)));
-      }),
-    };
-  },
+  flashAttention: attention(64),
+  causalAttention: attention(128),
+  matmul: ({ a, b }, { M, N, K }) => ({
+    c: range(M!).flatMap((m) => range(N!).map((n) => total(range(K!).map((k) => a![m * K! + k]! * b![n * K! + k]!)))),
+  }),
   cumulativeCounts: ({ pixels }, { N, P }) => ({
     cdf: rows(pixels!, N!, P!, (xs) => range(256).map((v) => xs.filter((x) => x <= v).length)),
   }),

@@ -195,6 +195,7 @@ const copies = kernel("copies", [
     invoke("mbarrierInit", onBarrier("full"), value(int(1))),
     invoke("mbarrierInit", onBarrier("full", int(1)), value(int(1))),
     invoke("mbarrierInitFence"),
+    invoke("prefetchTensorMap", mapOf("map")),
   ]),
   { kind: "Barrier" },
   ifThen(binary("==", thread, int(0)), [

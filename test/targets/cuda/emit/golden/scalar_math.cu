@@ -3,6 +3,13 @@
 using u32 = unsigned int;
 using i64 = long long;
 
+// one instruction, 2 ulp; results below the smallest normal number are 0
+__device__ inline float exp2Approx(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 extern "C" __global__ void __launch_bounds__(64, 1) scalar_math(
     const float* __restrict__ x,
     const float* __restrict__ y,
@@ -19,7 +26,7 @@ extern "C" __global__ void __launch_bounds__(64, 1) scalar_math(
     const int n_value = n[i];
     const int m_value = m[i];
     out[(i64)i * 31] = expf(x_value);
-    out[(i64)i * 31 + 1] = exp2f(x_value);
+    out[(i64)i * 31 + 1] = exp2Approx(x_value);
     out[(i64)i * 31 + 2] = logf(x_value);
     out[(i64)i * 31 + 3] = log2f(x_value);
     out[(i64)i * 31 + 4] = log1pf(x_value);
