@@ -93,7 +93,7 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
   }
 
   // from here on the schedule speaks of tiles, not of labels
-  const bound = bindSchedule(tile, schedule, target.name);
+  const bound = bindSchedule(tile, schedule, machine);
   // inline or stored, seen by other threads or not: the layouts depend on it
   const placement = placeValues(tile, bound);
   // products fix layouts, the rest follows the data; disagreements go through shared memory

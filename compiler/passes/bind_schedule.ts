@@ -1,5 +1,7 @@
 /** Finds the tiles that a schedule names. */
+import { didYouMean } from "../../dsl/names.ts";
 import { diagnostic } from "../diagnostics.ts";
+import type { Machine } from "../ir/plan.ts";
 import type { TileKernel, TileValue } from "../ir/tile.ts";
 import { definedTiles, statements } from "../ir/walk.ts";
 import { DEFAULT_THREADS, type RoleSchedule, type Schedule } from "../target.ts";
@@ -19,28 +21,48 @@ export interface Bound {
   readonly persistent?: Schedule["persistent"];
 }
 
-/** Throws E-SCHEDULE-01 for a label that no tile has. */
-export function bindSchedule(kernel: TileKernel, schedule: Schedule, target: string): Bound {
+/** Throws E-SCHEDULE-01 for a label that no tile has, E-SCHEDULE-03 for numbers that no program can have. */
+export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Machine): Bound {
+  const target = machine.name;
+  const span = { ...kernel.loc, length: kernel.name.length };
+  const refuse = (reason: string, instead: string) => diagnostic("E-SCHEDULE-03", span, { kernel: kernel.name, target, reason, instead });
   const tiles = [...definedTiles(kernel.body)];
-  const products = new Set([...statements(kernel.body)].flatMap((s) => (s.kind === "Define" && s.op.kind === "Gemm" ? [s.value.id] : [])));
+  const defined = [...statements(kernel.body)].flatMap((s) => (s.kind === "Define" && s.op.kind === "Gemm" ? [s.value] : []));
   /** Every tile of that name; a variable that is assigned again and again is several tiles. */
-  const bind = <V, W>(named: Readonly<Record<string, V>>, among: readonly TileValue[], what: (v: V) => W): Map<number, W> =>
-    new Map(
-      Object.entries(named).flatMap(([label, v]) => {
-        const found = among.filter((t) => t.label === label || t.label.replace(/_[0-9]+$/, "") === label);
-        if (found.length === 0) throw diagnostic("E-SCHEDULE-01", { ...kernel.loc, length: kernel.name.length }, { label, kernel: kernel.name, target, known: [...new Set(among.map((t) => t.label))].join(", ") });
-        return found.map((t) => [t.id, what(v)] as const);
-      }),
-    );
+  const named = (part: string, label: string, what: "tile" | "product"): readonly TileValue[] => {
+    const among = what === "tile" ? tiles : defined;
+    const found = among.filter((t) => t.label === label || nameOf(t) === label);
+    if (found.length > 0) return found;
+    const names = [...new Set(among.map(nameOf))];
+    throw diagnostic("E-SCHEDULE-01", span, { label, part, what, kernel: kernel.name, target, known: names.join(", ") || "none", guess: didYouMean(label, names) });
+  };
+  const bind = <V, W>(part: string, what: "tile" | "product", of: Readonly<Record<string, V>>, value: (v: V) => W): Map<number, W> =>
+    new Map(Object.entries(of).flatMap(([label, v]) => named(part, label, what).map((t) => [t.id, value(v)] as const)));
+
   const roles = Object.entries(schedule.roles ?? {}).map(([name, role]) => ({ name, ...role }));
   const [computing] = roles;
+  if (computing && !machine.instructions.has("mbarrierInit")) throw refuse("the target has no barriers between roles", "leave roles, stage, mma and persistent to schedules of other targets");
+  if (!computing && (schedule.stage || schedule.persistent)) throw refuse("rings and blocks that stay need roles", "name two roles, the computing one first, or leave out stage and persistent");
+  const threads = computing ? (32 * computing.warps) / (computing.copies ?? 1) : (schedule.threads ?? DEFAULT_THREADS);
+  if (!Number.isInteger(Math.log2(threads))) throw refuse(`${threads} threads ${computing ? `of a copy of ${computing.name}` : "of a block"} are no power of two`, "layouts halve them again and again");
+  for (const [label, ring] of Object.entries(schedule.stage ?? {})) {
+    const slots = typeof ring === "number" ? ring : ring.slots;
+    if (!(Number.isInteger(slots) && slots > 0)) throw refuse(`the ring of "${label}" has ${slots} slots`, "give it at least one");
+  }
+  const rings = bind("stage", "tile", schedule.stage ?? {}, (ring) => (typeof ring === "number" ? { slots: ring, name: "" } : { slots: ring.slots, name: ring.ring }));
+  for (const { name, brings = [] } of roles)
+    for (const label of brings)
+      if (!named("brings", label, "tile").some((t) => rings.has(t.id))) throw refuse(`${name} brings "${label}", which travels through no ring`, "give it slots in stage");
   return {
-    threads: computing ? (32 * computing.warps) / (computing.copies ?? 1) : (schedule.threads ?? DEFAULT_THREADS),
-    rings: bind(schedule.stage ?? {}, tiles, (ring) => (typeof ring === "number" ? ring : ring.slots)),
-    ringNames: new Map([...bind(schedule.stage ?? {}, tiles, (ring) => (typeof ring === "number" ? "" : ring.ring))].filter(([, name]) => name !== "")),
-    evictFirst: new Set(bind(Object.fromEntries((schedule.evictFirst ?? []).map((label) => [label, true])), tiles, () => true).keys()),
-    products: bind(schedule.mma ?? {}, tiles.filter((t) => products.has(t.id)), ({ parts = 1 }) => parts),
+    threads,
+    rings: new Map([...rings].map(([id, { slots }]) => [id, slots])),
+    ringNames: new Map([...rings].flatMap(([id, { name }]) => (name === "" ? [] : [[id, name]]))),
+    evictFirst: new Set((schedule.evictFirst ?? []).flatMap((label) => named("evictFirst", label, "tile").map((t) => t.id))),
+    products: bind("mma", "product", schedule.mma ?? {}, ({ parts = 1 }) => parts),
     roles,
     ...(schedule.persistent && { persistent: schedule.persistent }),
   };
 }
+
+/** The author's name: a variable that is assigned again has a number for each time. */
+const nameOf = (v: TileValue): string => v.label.replace(/_[0-9]+$/, "");

@@ -88,7 +88,7 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
     switch (op.kind) {
       case "Gemm": {
         const parts = bound.products.get(value.id);
-        const plan = parts === undefined ? selectAtom(op, machine, threads, inline) : warpgroupPlan(value, op, threads, parts, folded.get(value.id) ?? new Set(), !rings.has(op.a.id), kernel, machine);
+        const plan = parts === undefined ? selectAtom(op, machine, threads, inline) : warpgroupPlan(value, op, threads, parts, folded.get(value.id) ?? new Set(), rings, kernel, machine);
         gemms.set(value.id, plan);
         layouts.set(value.id, project(plan.layout, axisNames(value)));
         if (plan.fragment) meet(op.a, plan.fragment);

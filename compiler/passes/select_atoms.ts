@@ -78,17 +78,22 @@ function padded(axes: readonly Axis[], least: number): Axis[] {
 }
 
 const MOST_COLUMNS = 256;
+/** Groups that a wait can leave under way, and the one that it waits for. */
+const MOST_PARTS = 4;
 
 /**
  * A product by wgmma. Warps lie along the rows. Columns of the axes in `folded`, which a reduction takes away, go to a thread's own
- * registers as far as the others can fill the lanes: the reduction then needs no shuffle. `fromRegisters`: so comes the first operand,
- * its contracted axis lying as an accumulator's columns do. Throws E-MMA-01 where wgmma does not fit.
+ * registers as far as the others can fill the lanes: the reduction then needs no shuffle. A first operand that travels through no ring comes
+ * from registers, its contracted axis lying as an accumulator's columns do. Throws E-MMA-01 where wgmma does not fit.
  */
-export function warpgroupPlan(value: TileValue, op: Gemm, threads: number, parts: number, folded: ReadonlySet<string>, fromRegisters: boolean, kernel: TileKernel, machine: Machine): GemmPlan {
+export function warpgroupPlan(value: TileValue, op: Gemm, threads: number, parts: number, folded: ReadonlySet<string>, rings: ReadonlyMap<number, number>, kernel: TileKernel, machine: Machine): GemmPlan {
   const { batch, rows, columns, depth } = gemmAxes(op);
   const refuse = (reason: string) => diagnostic("E-MMA-01", { ...value.loc, length: value.label.length }, { product: value.label, kernel: kernel.name, target: machine.name, reason });
   const [m, n] = [extentOf(rows), extentOf(columns)];
   const dtypes = new Set([op.a.dtype, op.b.dtype]);
+  const fromRegisters = !rings.has(op.a.id);
+  if (!machine.instructions.has("wgmmaFence")) throw refuse("the target has no such instructions");
+  if (!rings.has(op.b.id)) throw refuse(`it reads ${op.b.label}, which travels through no ring`);
   if (batch.length > 0) throw refuse(`axis ${batch[0]!.name} is in both operands and is not contracted`);
   if (op.over.length !== 1) throw refuse("it contracts more than one axis");
   if (dtypes.size !== 1 || !["e4m3", "bf16", "f16"].includes(op.a.dtype)) throw refuse(`it multiplies ${op.a.dtype} by ${op.b.dtype}; wgmma takes e4m3, bf16 or f16 on both sides`);
@@ -100,6 +105,9 @@ export function warpgroupPlan(value: TileValue, op: Gemm, threads: number, parts
   if (rowTiles % parts !== 0 && parts % rowTiles !== 0) throw refuse(`${parts} parts do not divide the ${rowTiles} tiles of rows that each warpgroup multiplies`);
   const granule = 8 * columnPartsOf(parts, rowTiles);
   if (n % granule !== 0) throw refuse(`${n} columns (${columns.map((a) => a.name).join(", ")}) are no multiple of ${granule}${granule > 8 ? ", eight for each part" : ""}`);
+  const registers = (rowTiles * n) / 2 / parts;
+  if (parts > MOST_PARTS) throw refuse(`${parts} parts would be under way, at most ${MOST_PARTS} can be told apart`);
+  if (registers > MOST_COLUMNS / 2) throw refuse(`a part would take ${registers} registers of each thread, at most ${MOST_COLUMNS / 2} are possible`);
   const rowDigits = distribute(rows, [
     { name: "row", on: "thread", size: 8, order: 1 },
     { name: "half", on: "register", size: 2, order: 1 },

@@ -16,8 +16,8 @@ type Copy = Extract<PlanStmt, { kind: "Copy" }>;
 
 export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
   const [computing, bringing, ...more] = bound.roles;
-  if (!computing) return plan;
   const refuse = (reason: string, instead: string) => diagnostic("E-SCHEDULE-03", { ...plan.kernel.loc, length: plan.kernel.name.length }, { kernel: plan.kernel.name, target: machine.name, reason, instead });
+  if (!computing) return plan;
   if (!bringing?.brings || more.length > 0) throw refuse("it needs two roles, one that computes and one that brings tiles", "name them in roles, with `brings` in the second");
   const brought = new Set(bringing.brings);
 

@@ -26,8 +26,8 @@ export function ringStage(kernel: TileKernel, machine: Machine, value: TileValue
   const other = readers.find((r) => r.plan.atom !== "wgmma");
   if (other) throw refuse(`a product reads it by ${other.plan.atom}: name that product in the schedule's mma`);
   const tilings = readers.map((r) => operandTiling(value, op, r));
-  const tiling = tilings[0] ?? plainTiling(value, op);
-  if (!tiling) throw refuse("its rows are not whole lines of 32, 64 or 128 bytes, as wgmma reads them");
+  const tiling = readers.length > 0 ? tilings[0] : plainTiling(value, op);
+  if (!tiling) throw refuse("wgmma reads whole lines: 32, 64 or 128 bytes along the contracted axis, or 128 along the other");
   if (tilings.some((t) => JSON.stringify(t) !== JSON.stringify(tiling))) throw refuse("two products want its rows in different orders");
   const size = byteSize(op.view.dtype);
   if ((tiling.digits[0]!.size * size) % 16 !== 0) throw refuse(`its innermost run of ${tiling.digits[0]!.size * size} bytes is no multiple of 16`);

@@ -14,6 +14,8 @@ import { coordsAt, overRegistersWide } from "./work.ts";
 type Gemm = Extract<PlanStmt, { kind: "Gemm" }>;
 /** Bytes of the contracted axis that one instruction takes. */
 const STEP_BYTES = 32;
+/** Groups that a wait can leave under way; more are awaited too early, which is safe. */
+const MOST_PENDING = 3;
 
 const product = (axes: readonly { readonly extent: number }[]): number => axes.reduce((n, a) => n * a.extent, 1);
 
@@ -93,7 +95,7 @@ export function awaitPart(ctx: Lowering, s: Extract<PlanStmt, { kind: "Await" }>
   // also keeps the assembler from sinking the fold of an earlier part below this wait
   if (s.part > 0) ctx.emit({ kind: "Call", instruction: "syncWarp", operands: [] });
   const count = registerCount(place.kind === "Stored" ? place.layout! : { threads: [], registers: [] }) / s.parts;
-  ctx.emit({ kind: "Call", instruction: `wgmmaWait.${s.pending}.${count}`, operands: [{ kind: "Registers", array, index: int(s.part * count), count }] });
+  ctx.emit({ kind: "Call", instruction: `wgmmaWait.${Math.min(s.pending, MOST_PENDING)}.${count}`, operands: [{ kind: "Registers", array, index: int(s.part * count), count }] });
 }
 
 /** How wgmma reads a staged tile from a row (or column) and contracted position on. */

@@ -140,4 +140,5 @@ test.each<[string, Case]>([
   ["windows that are all empty", { ...base, tune: { BQ: 2, BT: 64 }, windows: base.windows.map(([first]) => [first, first] as const), schedule: scores({ persistent: { even: "tb" } }) }],
   ["scalars of all types in a header, and windows that start before the first token", { kernel: "steered", spec: undefined, tune: {}, schedule: ringSchedule({ warps: 4, brings: { x: 2, w: 2 }, persistent: { even: "tb" } }), dims: { Q: 5, T: 90 }, windows: [[-40, 80], [-3, -1], [7, 90], [5, 5], [80, 85]], seed: 1 }],
   ["scalars that loops and branches carry, of which copies need some", { kernel: "carried", spec: undefined, tune: {}, schedule: ringSchedule({ warps: 4, brings: { x: 3 }, persistent: "strided" }), dims: { N: 7, T: 100 }, seed: 1 }],
+  ["an operand whose columns lie together", { kernel: "matmulColumns", spec: undefined, tune: { BM: 128, BN: 128 }, schedule: ringSchedule({ warps: 8, brings: { x: 2, y: 2 }, mma: { acc: { parts: 2 } }, persistent: "strided" }), dims: { M: 130, N: 150, K: 72, bPitch: 152 }, seed: 1 }],
 ])("%s", (_, c) => agree(c));

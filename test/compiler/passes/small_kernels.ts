@@ -87,7 +87,7 @@ export interface Passes {
 export function runPasses(read: TileKernel, target: Target, schedule: Schedule): Passes {
   const { machine } = target;
   const tile = dropDead(read);
-  const bound = bindSchedule(tile, schedule, target.name);
+  const bound = bindSchedule(tile, schedule, machine);
   const placement = placeValues(tile, bound);
   const layouts = inferLayouts(tile, placement, machine, bound);
   const stages = planStages(tile, placement, layouts, machine, bound.rings);
@@ -108,7 +108,7 @@ export function runLoopPasses(plan: Plan, target: Target): Pick<Passes, "lowered
 export const passesOf = async (name: SmallKernel, target: Target, threads: number): Promise<Passes> => runPasses(await readSmall(name), target, { threads });
 
 /** Kernels of kernels/rings.ts for schedules with roles. */
-export const readRings = (name: "windows" | "matmul" | "scaledRows" | "steered" | "carried", spec?: unknown, tune: Readonly<Record<string, number>> = {}): Promise<TileKernel> =>
+export const readRings = (name: "windows" | "matmul" | "scaledRows" | "steered" | "carried" | "found" | "around" | "matmulColumns" | "twice", spec?: unknown, tune: Readonly<Record<string, number>> = {}): Promise<TileKernel> =>
   readKernel({ file: join(import.meta.dirname, "kernels/rings.ts"), exportName: name, spec, tune, skipTypes: true });
 
 /** A product in two parts that a sum folds, its rounds dealt out evenly; and one that accumulates, items in turn. */

@@ -54,6 +54,22 @@ export const matmul = ({ dtype }: Pick<Sizes, "dtype">) =>
     },
   });
 
+/** c = a b: the columns of b lie together in memory. */
+export const matmulColumns = kernel("matmul_columns", {
+  args: { a: input("bf16", { m: "M", k: "K" }), b: input("bf16", { k: "K", n: "N" }, { pitch: { k: "bPitch" } }), c: output("f32", { m: "M", n: "N" }) },
+  tune: { BM: 64, BN: 64, BK: 32 },
+  grid: (a, { BM, BN }) => ({ mb: blocks("m", 0, a.a.size.m, BM), nb: blocks("n", 0, a.b.size.n, BN) }),
+  body(a, { BM, BN, BK }, { mb, nb }) {
+    let acc = full({ m: BM, n: BN }, 0);
+    for (const kb of blocks("k", 0, a.a.size.k, BK)) {
+      const x = load(a.a.tile({ m: mb, k: kb }));
+      const y = load(a.b.tile({ k: kb, n: nb }));
+      acc = gemm(x, y, "k", acc);
+    }
+    store(a.c.tile({ m: mb, n: nb }), acc);
+  },
+});
+
 /** Element-wise work on tiles of any size, row by row. */
 export const scaledRows = ({ rows, columns }: { readonly rows: number; readonly columns: number }) =>
   kernel("scaled_rows", {
@@ -117,5 +133,54 @@ export const carried = kernel("carried", {
     }
     store(a.y.tile({ n }), total);
     store(a.count.tile({ n }), full({}, brought));
+  },
+});
+
+/** Copies start where a sum over all tiles before points. */
+export const found = kernel("found", {
+  args: { x: input("f32", { t: "T" }), y: output("f32", { n: "N", t: 64 }) },
+  tune: {},
+  grid: () => ({ n: each(1) }),
+  body(a, {}, { n }) {
+    let at = 0;
+    for (const i of each(3)) {
+      const x = load(a.x.tile({ t: { axis: "t", start: at, size: 64 } }));
+      at = scalar(max(cast("i32", x), "t"));
+      store(a.y.tile({ n: i }), map([x], (x) => x + n));
+    }
+  },
+});
+
+/** Two tiles beside each other, with a loop between them. */
+export const around = kernel("around", {
+  args: { x: input("f32", { n: "N", t: 64 }), w: input("f32", { t: 64 }), v: input("f32", { t: 64 }), y: output("f32", { t: 64 }) },
+  tune: {},
+  grid: () => ({ one: each(1) }),
+  body(a, {}, {}) {
+    const w = load(a.w.tile({}));
+    let total = full({ t: 64 }, 0);
+    for (const n of each(a.x.size.n)) {
+      const x = load(a.x.tile({ n }));
+      total = map([total, x, w], (t, x, w) => t + x * w);
+    }
+    const v = load(a.v.tile({}));
+    store(a.y.tile({}), map([total, v], (t, v) => t + v));
+  },
+});
+
+/** One tile, of which one product wants the rows and another the columns. */
+export const twice = kernel("twice", {
+  args: { x: input("bf16", { m: "M", c: 64 }), y: input("bf16", { t: "T", c: 64 }), out: output("f32", { m: "M", c: 64 }) },
+  tune: {},
+  grid: (a) => ({ mb: blocks("m", 0, a.x.size.m, 64) }),
+  body(a, {}, { mb }) {
+    const x = load(a.x.tile({ m: mb }));
+    let down = full({ m: 64, c: 64 }, 0);
+    for (const tb of blocks("t", 0, a.y.size.t, 64)) {
+      const y = load(a.y.tile({ t: tb }));
+      const up = gemm(x, y, "c");
+      down = gemm(cast("bf16", up), y, "t", down);
+    }
+    store(a.out.tile({ m: mb }), down);
   },
 });

@@ -1,0 +1,99 @@
+/** Schedules that do not fit a kernel or a target: the full text of each refusal in golden/diagnostics. */
+import { expect, test } from "vitest";
+import { CompileError, format, templates } from "../../../compiler/diagnostics.ts";
+import { sourceText } from "../../../compiler/front/index.ts";
+import { compileTile } from "../../../compiler/pipeline.ts";
+import type { Schedule, Target } from "../../../compiler/target.ts";
+import { cuda, hopper, readRings, ringSchedule, wgsl } from "./small_kernels.ts";
+
+interface Case {
+  readonly name: string;
+  readonly kernel: Parameters<typeof readRings>[0];
+  readonly spec?: unknown;
+  readonly tune?: Readonly<Record<string, number>>;
+  readonly schedule: Schedule;
+  readonly target?: Target;
+}
+
+const scores = ringSchedule({ warps: 4, brings: { q: 2, k: 2, w: 2, scale: 2 }, mma: { dot: { parts: 2 } }, persistent: { even: "tb" } });
+const windows = (name: string, schedule: Partial<Schedule>, more: Partial<Case> = {}): Case => ({ name, kernel: "windows", spec: { dtype: "e4m3", heads: 8, depth: 32 }, schedule: { ...scores, ...schedule }, ...more });
+const products = ringSchedule({ warps: 4, brings: { x: 2, y: 2 }, mma: { acc: {} }, persistent: "strided" });
+const matmul = (name: string, schedule: Partial<Schedule>, more: Partial<Case> = {}): Case => ({ name, kernel: "matmul", spec: { dtype: "bf16" }, schedule: { ...products, ...schedule }, ...more });
+const other = (name: string, kernel: Case["kernel"], schedule: Schedule, spec?: unknown): Case => ({ name, kernel, schedule, spec });
+const roles = (math: object, producer: object = {}): NonNullable<Schedule["roles"]> => ({ math: { warps: 4, ...math }, producer: { warps: 1, brings: ["q", "k", "w", "scale"], ...producer } });
+
+const cases: Readonly<Record<string, readonly Case[]>> = {
+  "E-SCHEDULE-01": [
+    windows("no such tile in a ring", { stage: { q: 2, kk: 2 } }),
+    windows("no such tile to bring", { roles: roles({}, { brings: ["q", "k", "weights"] }) }),
+    windows("no such tile to evict", { evictFirst: ["scales"] }),
+    windows("a tile that is no product", { mma: { dots: {} } }),
+    other("no products at all", "scaledRows", ringSchedule({ warps: 4, brings: { x: 2, w: 2 }, mma: { scaled: {} } }), { rows: 3, columns: 4 }),
+  ],
+  "E-SCHEDULE-02": [
+    windows("not loaded", { stage: { q: 2, k: 2, score: 2 }, roles: roles({}, { brings: ["q", "k", "score"] }) }),
+    windows("other values outside", { stage: { q: 2, k: 2, "lo.load": 2 }, roles: roles({}, { brings: ["q", "k", "lo.load"] }) }),
+    windows("read by another product", { mma: {} }),
+    { ...matmul("columns that are no lines of 128 bytes", {}, { tune: { BN: 32 } }), kernel: "matmulColumns" },
+    windows("two readers that want other orders", {}, { kernel: "twice", schedule: ringSchedule({ warps: 4, brings: { x: 2, y: 2 }, mma: { up: {}, down: {} } }) }),
+    windows("rows of too few bytes", {}, { spec: { dtype: "e4m3", heads: 6, depth: 32 }, tune: { BQ: 4 }, schedule: { ...scores, mma: { dot: {} } } }),
+    other("rows that are too long", "scaledRows", ringSchedule({ warps: 4, brings: { x: 2 } }), { rows: 2, columns: 512 }),
+  ],
+  "E-SCHEDULE-03": [
+    windows("a ring without slots", { stage: { q: 2, k: 0 } }),
+    windows("brought, but in no ring", { stage: { q: 2, k: 2 } }),
+    windows("in a ring, but not brought", { roles: roles({}, { brings: ["q", "k", "w"] }) }),
+    windows("one role", { roles: { math: { warps: 4 } } }),
+    windows("rings without roles", { roles: {} }),
+    windows("three warps", { roles: roles({ warps: 3 }) }),
+    windows("two depths in a ring", { stage: { q: 2, w: 3, k: 2, scale: 2 } }),
+    windows("a ring in two places", { stage: { q: { slots: 2, ring: "all" }, w: 2, k: { slots: 2, ring: "all" }, scale: 2 } }),
+    windows("a loop that is not there", { persistent: { even: "kb" } }),
+    other("a loop that carries", "carried", ringSchedule({ warps: 4, brings: { x: 2 }, persistent: { even: "i" } })),
+    windows("no header", {}, { schedule: { ...ringSchedule({ warps: 4, brings: { scale: 2 }, persistent: { even: "tb" } }) } }),
+    windows("copies without turns", { roles: roles({ warps: 8, copies: 2 }), persistent: "strided" }),
+    windows("copies that pass a slot on", { roles: roles({ warps: 8, copies: 2 }), stage: { q: 2, w: 2, k: 3, scale: 3 } }),
+    windows("copies of half a warp", { roles: roles({}, { warps: 2, copies: 4 }), stage: { q: 2, w: 2, k: 4, scale: 4 } }),
+    windows("too many registers", { roles: roles({ warps: 8, registers: 248 }, { registers: 40 }) }, { tune: { BT: 128 } }),
+    windows("registers in sevens", { roles: roles({ registers: 100 }) }),
+    windows("registers of half a warpgroup", { roles: roles({ warps: 2, registers: 96 }, { registers: 40 }), mma: {}, stage: { w: 2, scale: 2 } }, { schedule: { roles: { math: { warps: 2, registers: 96 }, producer: { warps: 1, registers: 40, brings: ["w", "scale"] } }, stage: { w: 2, scale: 2 } } }),
+    other("a scalar that only a loop finds", "found", ringSchedule({ warps: 4, brings: { x: 2 } })),
+    other("a ring around a loop", "around", ringSchedule({ warps: 4, brings: { x: 2, w: 2, v: 2 } })),
+    { ...windows("a target without roles", {}), schedule: { roles: roles({}), stage: { q: 2, k: 2, w: 2, scale: 2 } }, target: cuda },
+    { ...windows("WGSL", {}), schedule: { roles: roles({}), stage: { q: 2, k: 2, w: 2, scale: 2 } }, target: wgsl },
+  ],
+  "E-MMA-01": [
+    windows("rows of too few warpgroups", { roles: roles({ warps: 8 }) }),
+    windows("columns that parts do not divide", { mma: { dot: { parts: 3 } } }),
+    windows("columns that are no eights", { mma: { dot: {} } }, { tune: { BQ: 3 }, spec: { dtype: "e4m3", heads: 4, depth: 32 } }),
+    windows("parts that rows do not divide", { mma: { dot: { parts: 3 } } }, { tune: { BQ: 3, BT: 128 } }),
+    windows("too many parts", { mma: { dot: { parts: 8 } } }, { tune: { BQ: 8 } }),
+    windows("too many registers of a part", { mma: { dot: {} } }, { tune: { BQ: 32, BT: 128 } }),
+    windows("a depth between steps", { mma: { dot: {} } }, { spec: { dtype: "e4m3", heads: 8, depth: 48 } }),
+    windows("an operand in no ring", { stage: { k: 2 }, roles: roles({}, { brings: ["k"] }) }),
+    matmul("e4m3 from registers", { stage: { y: 2 }, roles: { math: { warps: 4 }, producer: { warps: 1, brings: ["y"] } } }, { spec: { dtype: "e4m3" } }),
+    windows("a target without wgmma", {}, { schedule: { mma: { dot: {} } }, target: cuda }),
+  ],
+};
+
+for (const [code, list] of Object.entries(cases))
+  test(code, async () => {
+    const texts: string[] = [];
+    for (const { name, kernel, spec, tune, schedule, target = hopper } of list) {
+      const read = await readRings(kernel, spec, tune);
+      let text = "compiles";
+      try {
+        compileTile(read, target, schedule, "");
+      } catch (e) {
+        text = e instanceof CompileError ? format(e, sourceText) : String(e);
+        expect(e, `${name}: ${text}`).toMatchObject({ code });
+      }
+      expect(text, name).not.toBe("compiles");
+      texts.push(`# ${name}\n${text}\n`);
+    }
+    await expect(texts.join("\n")).toMatchFileSnapshot(`../golden/diagnostics/${code}.txt`);
+  });
+
+test("every code of schedules has its texts here", () => {
+  expect(Object.keys(cases)).toEqual(Object.keys(templates).filter((code) => /^E-(SCHEDULE|MMA)/.test(code)));
+});
