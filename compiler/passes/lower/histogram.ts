@@ -6,7 +6,7 @@ import { clear } from "./clear.ts";
 import type { Lowering } from "./context.ts";
 import { element, isTrue, type Cursor } from "./element.ts";
 import { itemAxis, overItems } from "./items.ts";
-import { scanThreads } from "./scan.ts";
+import { beforeThread } from "./scan.ts";
 import { insideTile, overRegisters } from "./work.ts";
 
 export function declareHistogram(ctx: Lowering, s: Extract<PlanStmt, { kind: "Histogram" }>, bins: Map<string, number>): void {
@@ -40,7 +40,7 @@ export function findInHistogram(ctx: Lowering, s: Extract<PlanStmt, { kind: "His
     return ctx.bind("count", even ? counter : select(binary(">=", bin, int(0)), counter, constant("u32", 0)));
   });
   const own = ctx.bind("counts", counts.reduce(add));
-  const { before } = scanThreads(ctx, "sum", "u32", own, threads);
+  const before = beforeThread(ctx, "sum", "u32", own, threads);
   const found = ctx.scratch("i32", 3);
   const after = ctx.bind("after", add(before, own));
   // nothing is wanted: the top bin; too much is wanted: bin 0
@@ -69,6 +69,6 @@ export function findInHistogram(ctx: Lowering, s: Extract<PlanStmt, { kind: "His
   ctx.facts.learn(s.bin.name, { min: 0, max: bins - 1 });
   ctx.facts.learn(s.above.name, { min: 0 });
   publish(s.bin, 0);
-  publish(s.above, 1);
+  if (ctx.isRead(s.above.name)) publish(s.above, 1);
   if (ctx.isRead(s.inBin.name)) publish(s.inBin, 2);
 }

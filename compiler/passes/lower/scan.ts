@@ -8,16 +8,19 @@ import { address, element, isTrue, registerIndex, type Cursor } from "./element.
 import { combine, identity, reducedType, type Number } from "./reduce.ts";
 import { coordsAt, insideTile, overRegisters } from "./work.ts";
 
-/** Combines the values of all lower threads (identity for thread 0), and those of all threads. */
-export function scanThreads(ctx: Lowering, fn: ReduceFn, type: Number, value: Expr, scanning: number): { before: Expr; total: Expr } {
+/** Combines the values of all lower threads (identity for thread 0). */
+export const beforeThread = (ctx: Lowering, fn: ReduceFn, type: Number, value: Expr, scanning: number): Expr => scanThreads(ctx, fn, type, value, scanning, false).before;
+
+/** Combines the values of all lower threads (identity for thread 0), and those of all threads; the latter only if they are wanted. */
+export function scanThreads(ctx: Lowering, fn: ReduceFn, type: Number, value: Expr, scanning: number, wantsTotal = true): { before: Expr; total: Expr } {
   const warps = ctx.machine.warp > 0 && scanning === ctx.threads && scanning % ctx.machine.warp === 0;
   if (!warps) return scanByMemory(ctx, fn, type, value, scanning);
   const adds = fn === "sum" && type !== "f32" && ["warpScanAdd", "warpReduceAdd"].every((name) => ctx.machine.instructions.has(name));
-  return adds ? scanByWarps(ctx, type, value) : scanByShuffles(ctx, fn, type, value);
+  return adds ? scanByWarps(ctx, type, value, wantsTotal) : scanByShuffles(ctx, fn, type, value);
 }
 
 /** Whole numbers, with instructions for the sums within a warp. */
-function scanByWarps(ctx: Lowering, type: Number, value: Expr): { before: Expr; total: Expr } {
+function scanByWarps(ctx: Lowering, type: Number, value: Expr, wantsTotal: boolean): { before: Expr; total: Expr } {
   const { warp } = ctx.machine;
   const warps = ctx.threads / warp;
   const own = ctx.bind("own", value);
@@ -26,22 +29,19 @@ function scanByWarps(ctx: Lowering, type: Number, value: Expr): { before: Expr; 
   const register = (array: string) => ({ kind: "Registers", array, index: int(0), count: 1 }) as const;
   ctx.emit({ kind: "SetRegister", array: upTo, index: int(0), value: own }, { kind: "Call", instruction: "warpScanAdd", operands: [register(upTo)] });
   const inWarp: Expr = { kind: "Reg", type, array: upTo, index: int(0) };
-  if (warps === 1) {
-    const total = ctx.array("total", type, 1);
-    ctx.emit({ kind: "Call", instruction: "warpReduceAdd", operands: [register(total), { kind: "Value", value: own }] });
-    return { before: ctx.bind("before_thread", sub(inWarp, own)), total: { kind: "Reg", type, array: total, index: int(0) } };
-  }
-  const buffer = ctx.scratch(type, warp);
-  ctx.when(binary("==", lane, int(warp - 1)), () => ctx.emit({ kind: "StoreShared", buffer, index: binary("/", ctx.thread, int(warp)), values: [inWarp] }));
-  const part = ctx.bind("part", select(binary("<", lane, int(warps)), { kind: "Shared", type, buffer, index: lane }, constant(type, 0)));
   const sum = (wish: string, of: Expr): Expr => {
     const array = ctx.array(wish, type, 1);
     ctx.emit({ kind: "Call", instruction: "warpReduceAdd", operands: [register(array), { kind: "Value", value: of }] });
     return { kind: "Reg", type, array, index: int(0) };
   };
-  const total = sum("total", part);
+  const total = (of: Expr): Expr => (wantsTotal ? sum("total", of) : constant(type, 0));
+  if (warps === 1) return { before: ctx.bind("before_thread", sub(inWarp, own)), total: total(own) };
+  const buffer = ctx.scratch(type, warp);
+  ctx.when(binary("==", lane, int(warp - 1)), () => ctx.emit({ kind: "StoreShared", buffer, index: binary("/", ctx.thread, int(warp)), values: [inWarp] }));
+  const part = ctx.bind("part", select(binary("<", lane, int(warps)), { kind: "Shared", type, buffer, index: lane }, constant(type, 0)));
+  const all = total(part);
   const below = sum("below", select(binary("<", lane, binary("/", ctx.thread, int(warp))), part, constant(type, 0)));
-  return { before: ctx.bind("before_thread", sub(add(below, inWarp), own)), total };
+  return { before: ctx.bind("before_thread", sub(add(below, inWarp), own)), total: all };
 }
 
 function scanByShuffles(ctx: Lowering, fn: ReduceFn, type: Number, value: Expr): { before: Expr; total: Expr } {

@@ -204,8 +204,6 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       }
       __syncthreads();
       const u32 part_2 = lane < 8 ? exchange_u32[lane] : 0u;
-      u32 total;
-      total = __reduce_add_sync(0xffffffffu, part_2);
       u32 below;
       below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_2 : 0u);
       const u32 before_thread = below + upto - counts;
@@ -277,8 +275,6 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       }
       __syncthreads();
       const u32 part_3 = lane < 8 ? exchange_u32[lane] : 0u;
-      u32 total_2;
-      total_2 = __reduce_add_sync(0xffffffffu, part_3);
       u32 below_2;
       below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
       const u32 before_thread_2 = below_2 + upto_2 - counts_2;
@@ -328,7 +324,6 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       }
       __syncthreads();
       const int top_bin = exchange_i32[0];
-      const int top_above = exchange_i32[1];
 
       // topk.ts:108  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
       const u32 ceiling = (u32)(top_bin << 21) + 0x1fffffu;
@@ -436,8 +431,6 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
           }
           __syncthreads();
           const u32 part_4 = lane < 8 ? exchange_u32[lane] : 0u;
-          u32 total_3;
-          total_3 = __reduce_add_sync(0xffffffffu, part_4);
           u32 below_3;
           below_3 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_4 : 0u);
           const u32 before_thread_3 = below_3 + upto_3 - counts_3;
@@ -739,8 +732,6 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       }
       __syncthreads();
       const u32 part_2 = lane < 8 ? exchange_u32[lane] : 0u;
-      u32 total;
-      total = __reduce_add_sync(0xffffffffu, part_2);
       u32 below;
       below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_2 : 0u);
       const u32 before_thread = below + upto - counts;
@@ -850,8 +841,6 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
           }
           __syncthreads();
           const u32 part_3 = lane < 8 ? exchange_u32[lane] : 0u;
-          u32 total_2;
-          total_2 = __reduce_add_sync(0xffffffffu, part_3);
           u32 below_2;
           below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
           const u32 before_thread_2 = below_2 + upto_2 - counts_2;
@@ -974,8 +963,6 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
         }
         __syncthreads();
         const u32 part_3 = lane < 8 ? exchange_u32[lane] : 0u;
-        u32 total_2;
-        total_2 = __reduce_add_sync(0xffffffffu, part_3);
         u32 below_2;
         below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
         const u32 before_thread_2 = below_2 + upto_2 - counts_2;
@@ -1086,8 +1073,6 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
             }
             __syncthreads();
             const u32 part_4 = lane < 8 ? exchange_u32[lane] : 0u;
-            u32 total_3;
-            total_3 = __reduce_add_sync(0xffffffffu, part_4);
             u32 below_3;
             below_3 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_4 : 0u);
             const u32 before_thread_3 = below_3 + upto_3 - counts_3;
@@ -1205,8 +1190,8 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
         }
         __syncthreads();
         const int part_3 = lane < 8 ? exchange_i32[lane] : 0;
-        int total_2;
-        total_2 = __reduce_add_sync(0xffffffffu, part_3);
+        int total;
+        total = __reduce_add_sync(0xffffffffu, part_3);
         int below_2;
         below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0);
         const int before_thread_2 = below_2 + upto_2 - own;
@@ -1224,13 +1209,13 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
             at = at + 1;
           }
         }
-        const int listed = min(total_2, 2048);
+        const int listed = min(total, 2048);
         __syncthreads();
         for (int i = thread; i < listed; i += 256) {
           const int slot = out_count + i;
           if (slot >= 0 && slot < 2048 && slot < 2048) idx[(i64)q * 2048 + slot] = (int)digits[i];
         }
-        out_count = out_count + total_2;
+        out_count = out_count + total;
       }
 
       // topk.ts:174  out.fill(-1);
@@ -1503,8 +1488,6 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       }
       __syncthreads();
       const u32 part_2 = lane < 8 ? exchange_u32[lane] : 0u;
-      u32 total;
-      total = __reduce_add_sync(0xffffffffu, part_2);
       u32 below;
       below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_2 : 0u);
       const u32 before_thread = below + upto - count_2;
