@@ -49,36 +49,45 @@ interface Parts {
 }
 
 function partsOf(value: TileValue, map: MapOp, over: readonly string[], facts: Survey): Parts | undefined {
-  const factors = factorsWhere((name) => facts.nonNegative.has(map.inputs[map.params.indexOf(name)]?.id ?? -1));
-  const uses = (f: Expr): readonly TileValue[] => [...variablesOf(f)].flatMap((name) => map.inputs[map.params.indexOf(name)] ?? []);
-  const all = factors.of(map.body);
-  const behind = all.filter((f) => !uses(f).some((t) => axisNames(t).some((a) => over.includes(a))));
-  const inside = all.filter((f) => !behind.includes(f));
+  const inputs = new Map(sources(map));
+  const tilesOf = (f: Expr): readonly TileValue[] => [...variablesOf(f)].flatMap((name) => inputs.get(name) ?? []);
+  const loopsAround = (f: Expr): number => Math.max(0, ...[...variablesOf(f)].map((name) => facts.depths.get(inputs.get(name)?.id ?? name) ?? 0));
 
-  const groups: { readonly cover: readonly Axis[]; readonly depth: number; readonly factors: Expr[] }[] = [];
-  for (const f of [...inside].sort((a, b) => coverOf(uses(b)).length - coverOf(uses(a)).length)) {
-    const cover = coverOf(uses(f));
-    const depth = Math.max(...[...variablesOf(f)].map((name) => facts.depths.get(map.inputs[map.params.indexOf(name)]?.id ?? name) ?? 0));
-    const group = groups.find((g) => g.depth === depth && within(cover, g.cover));
+  const factors = factorsWhere((name) => facts.nonNegative.has(inputs.get(name)?.id ?? -1)).of(map.body);
+  const behind = factors.filter((f) => !tilesOf(f).some((t) => axisNames(t).some((a) => over.includes(a))));
+  const inside = factors.filter((f) => !behind.includes(f));
+
+  // larger tiles first: a factor joins one that has all of its axes
+  const groups: Group[] = [];
+  for (const f of [...inside].sort((a, b) => coverOf(tilesOf(b)).length - coverOf(tilesOf(a)).length)) {
+    const [cover, depth] = [coverOf(tilesOf(f)), loopsAround(f)];
     if (cover.length === 0 || cover.length === value.axes.length) continue; // no tile could hold it, or nothing is saved
+    const group = groups.find((g) => g.depth === depth && within(cover, g.cover));
     if (group) group.factors.push(f);
     else groups.push({ cover, depth, factors: [f] });
   }
-  const products = groups.filter((g) => g.factors.some((f) => f.kind !== "Var") || g.factors.length > 1);
+  const products = groups.filter((g) => g.factors.length > 1 || g.factors[0]!.kind !== "Var");
   if (behind.length === 0 && products.length === 0) return undefined;
 
-  const inOrder = (list: readonly Expr[]): readonly Expr[] => inside.filter((f) => list.includes(f));
-  const tiles = products.map((g) => {
-    const body = product(inOrder(g.factors));
-    const of = mapOf(body, sources(map));
-    return { g, value: facts.fresh(of.inputs.map((t) => t.label).join("_"), value, g.cover), op: of };
+  const inOrder = (some: readonly Expr[]): readonly Expr[] => inside.filter((f) => some.includes(f));
+  const tiles = products.map((g): Define => {
+    const op = mapOf(product(inOrder(g.factors)), sources(map));
+    return { kind: "Define", value: facts.fresh(op.inputs.map((t) => t.label).join("_"), value, g.cover), op };
   });
   const taken = [...variablesOf(map.body), ...map.params];
-  const named = tiles.map((t) => [unlike(t.op.params.join("_"), taken), t.value] as const);
-  const rest = inOrder(inside.filter((f) => !products.some((g) => g.factors.includes(f))));
+  const named = tiles.map((t): Source => [unlike((t.op as MapOp).params.join("_"), taken), t.value]);
+  const rest = inside.filter((f) => !products.some((g) => g.factors.includes(f)));
   const inner = mapOf(product([...rest, ...named.map(([name]) => variable("f32", name))]), [...sources(map), ...named]);
-  if (rest.length === 0 || coverOf(inner.inputs).length !== value.axes.length) return undefined;
-  return { groups: tiles.map(({ value, op }) => ({ kind: "Define", value, op })), inner, behind };
+  if (coverOf(inner.inputs).length !== value.axes.length) return undefined;
+  return { groups: tiles, inner, behind };
+}
+
+/** Factors that become one tile. */
+interface Group {
+  readonly cover: readonly Axis[];
+  /** Loops around what they are computed from. */
+  readonly depth: number;
+  readonly factors: Expr[];
 }
 
 /** The axes of the tile that has those of all the others; none if there is no such tile. */
