@@ -62,7 +62,8 @@ describe.each(names)("%s", (problem) => {
     expect(check.cells).toBeGreaterThan(20);
     expect(timed.time.median).toBe(100);
     expect(kernels.map((k) => k.kernel)).toEqual(problems[problem].kernels);
-    expect(cost.assumed).toEqual([]);
+    // a selection's way depends on what it finds in the data, so its cost says what was assumed
+    if (problem !== "topk") expect(cost.assumed).toEqual([]);
     expect([on.held(), on.loaded()]).toEqual([0, 0]);
   });
 
