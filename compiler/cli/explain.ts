@@ -8,6 +8,7 @@ import type { Dsa } from "../../dsl/kernels/spec.ts";
 import { compileWithNvcc, findNvcc } from "../../targets/cuda/runtime/compile.ts";
 import { costOf, rooflineOf } from "../cost.ts";
 import { CompileError } from "../diagnostics.ts";
+import { fillBytes, rolesOf } from "../header.ts";
 import { type Dim, evaluate, type HostExpr } from "../ir/manifest.ts";
 import { printPlan } from "../ir/print_plan.ts";
 import { printHost } from "../ir/print_tile.ts";
@@ -18,7 +19,7 @@ import { compileJob, type Job, jobOf, textOf } from "./jobs.ts";
 import { addDim, checked, type Dims, kernelName, type SpecOptions, specsOf, targetName, withSpecs } from "./options.ts";
 import { printTable } from "./table.ts";
 import { targetNamed } from "./targets.ts";
-import { workOf } from "./work.ts";
+import { workOf } from "../work.ts";
 
 interface ExplainOptions extends SpecOptions {
   readonly dim?: Dims;
@@ -68,6 +69,24 @@ async function show({ tile, plan, loop, manifest, text }: Compiled, spec: Dsa, g
   console.log(`\nshared memory of a block: ${loop.sharedBytes} of ${machine.maxSharedBytes} bytes`);
   const buffers = loop.shared.map((b) => [`${b.offset}`, `${b.elements}`, b.dtype, b.name, b.note]);
   printTable(["offset", "elements", "dtype", "buffer", "holds"], buffers);
+
+  const roles = plan.roles ?? [];
+  if (roles.length > 0) {
+    const placed = new Map(rolesOf(loop).map((r) => [r.name, r]));
+    console.log("\nroles of a block");
+    printTable(
+      ["role", "first warp", "warps", "copies", "registers", "duty"],
+      roles.map((r) => [r.name, `${placed.get(r.name)?.firstWarp}`, `${r.warps}`, `${r.copies}`, `${r.registers ?? "–"}`, r.duty]),
+    );
+    console.log("\nrings");
+    const pipes = plan.pipes ?? [];
+    printTable(
+      ["ring", "slots", "bytes of a fill", "tiles", "header"],
+      pipes.map((p) => [p.name, `${p.depth}`, `${fillBytes(p, plan)}`, p.values.map((v) => v.label).join(", "), p.header.map((v) => v.name).join(", ") || "none"]),
+    );
+    console.log("\nbarriers of a block");
+    printTable(["offset", "slots", "arrivals", "barrier", "ends when"], loop.barriers.map((b) => [`${b.offset}`, `${b.slots}`, `${b.arrivals}`, b.name, b.note]));
+  }
 
   console.log("\ndevice memory of a launch");
   printTable(["param", "access", "bytes"], manifest.params.map((p) => [p.name, p.access, valueOf(p.bytes, dims)]));

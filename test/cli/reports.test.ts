@@ -100,6 +100,15 @@ test("explain: cost and roofline of a case, with what the case changes in the sp
   expect(several.stderr).toMatch(/\d+ cases of topk have the words "N=32768"\n {2}try: one of: .*R=1 N=131072; /);
 });
 
+test("explain of a plan with roles: who has which warps and registers, what travels through which ring, what barriers count", async () => {
+  const { code, stdout } = await cli("explain", "paged_indexer_logits", "cuda:sm_90a", "--dim", "B=3");
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^role +first warp +warps +copies +registers +duty\nmath +0 +8 +2 +224 +compute\nproducer +8 +4 +4 +56 +copy\n/m);
+  expect(stdout).toMatch(/^ring +slots +bytes of a fill +tiles +header\nqueries +2 +\d+ +q, qScale, w +b, i_from, i_to\npages +8 +8448 +k, kScale +none\n/m);
+  expect(stdout).toMatch(/^offset +slots +arrivals +barrier +ends when\n *\d+ +2 +1 +queries_full +.*\n *\d+ +2 +8 +queries_empty .*\n *\d+ +8 +1 +pages_full .*\n *\d+ +8 +4 +pages_empty /m);
+  expect(stdout).toMatch(/\nrole producer, 4 warps in 4 copies, 56 registers a thread\n/);
+});
+
 test("explain of what does not fit: the error, and the largest value that does", async () => {
   const at = (pageTokens: number): Promise<{ code: number; stderr: string }> =>
     cli("explain", "paged_indexer_logits", "cuda:sm_80", "--set", `pageTokens=${pageTokens}`, "--set", "indexerHeads=16");

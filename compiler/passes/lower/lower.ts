@@ -37,7 +37,7 @@ export function lower(plan: Plan, machine: Machine): LoopKernel {
     loc: plan.kernel.loc,
     params: plan.kernel.params,
     dims: plan.kernel.dims,
-    blocks: plan.persistence ? { op: "min", args: [MULTIPROCESSORS, plan.persistence.kind === "strided" ? items : MULTIPROCESSORS] } : items,
+    blocks: plan.persistence?.kind === "even" ? MULTIPROCESSORS : plan.persistence ? { op: "min", args: [MULTIPROCESSORS, items] } : items,
     threads,
     shared: ctx.layOutShared(),
     sharedBytes: ctx.sharedBytes,

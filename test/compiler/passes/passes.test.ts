@@ -1,5 +1,6 @@
 /** What each pass makes of small kernels, as golden text. */
 import { expect, test } from "vitest";
+import { headerOf } from "../../../compiler/header.ts";
 import { printLoop } from "../../../compiler/ir/print_loop.ts";
 import { printPlan } from "../../../compiler/ir/print_plan.ts";
 import { printTile } from "../../../compiler/ir/print_tile.ts";
@@ -10,7 +11,7 @@ import { hoistInvariants } from "../../../compiler/passes/hoist_invariants.ts";
 import { hoistScales } from "../../../compiler/passes/hoist_scales.ts";
 import { splitRelu } from "../../../compiler/passes/split_relu.ts";
 import type { Target } from "../../../compiler/target.ts";
-import { beforeAfter, cuda, passesOf, printLayouts, printPlacement, printStages, readSmall, ringPasses, smallKernelNames, smallKernels, wgsl, type Passes, type SmallKernel } from "./small_kernels.ts";
+import { beforeAfter, cuda, hopper, passesOf, printLayouts, printPlacement, printStages, readSmall, ringPasses, smallKernelNames, smallKernels, wgsl, type Passes, type SmallKernel } from "./small_kernels.ts";
 
 const folderOf = (target: Target): string => target.name.replace(":", "-");
 const golden = (pass: string, name: string, text: string): Promise<void> => expect(text).toMatchFileSnapshot(`golden/${pass}/${name}.txt`);
@@ -91,6 +92,11 @@ test.each(rings)("lower: $name", async ({ name, passes }) => {
 test("reduceStrength: windows", async () => {
   const { used, reduced } = await ringPasses.windows();
   await golden("reduce_strength", "windows", beforeAfter(printLoop(used), printLoop(reduced)));
+});
+
+test.each(rings)("the header of $name", async ({ name, passes }) => {
+  const { tile, split, loop } = await passes();
+  await golden("header", name, `${headerOf(tile, split, loop, hopper.name, "small").join("\n")}\n`);
 });
 
 test("dropUnused: what nothing reads goes, and what only that read", async () => {

@@ -1,7 +1,7 @@
 /** What one block does, counted on Tile IR: bytes moved and arithmetic, for each loop and branch by itself. */
-import { byteSize } from "../../dsl/dtype.ts";
-import { printExpr } from "../ir/print_tile.ts";
-import type { Axis, TileKernel, TileStmt } from "../ir/tile.ts";
+import { byteSize } from "../dsl/dtype.ts";
+import { printExpr } from "./ir/print_tile.ts";
+import type { Axis, TileKernel, TileStmt } from "./ir/tile.ts";
 
 /** Work of the statements that stand directly in one body. Positions outside a param count too: they are masked, not skipped. */
 export interface Work {
@@ -30,7 +30,7 @@ function workOfBody(body: readonly TileStmt[], around: readonly string[]): Work[
       inside.push(...workOfBody(s.then, [...around, `if ${cond}`]), ...workOfBody(s.otherwise, [...around, `unless ${cond}`]));
     } else if (s.kind === "Store") own.storedBytes += sizeOf(s.of.axes) * byteSize(s.view.dtype);
     else if (s.kind === "AppendPush") own.elements += sizeOf(s.of.axes);
-    else if (s.kind === "HistogramAdd") own.elements += sizeOf(s.bin.axes);
+    else if (s.kind === "HistogramAdd" || s.kind === "BagAdd" || s.kind === "BitmapAdd") own.elements += sizeOf(s.keep.axes);
     else if (s.kind === "Define") {
       const { op, value } = s;
       if (op.kind === "Load" || op.kind === "Gather") own.loadedBytes += sizeOf(value.axes) * byteSize(op.view.dtype);
