@@ -424,7 +424,6 @@ extern "C" __global__ void __launch_bounds__(384, 1) paged_indexer_logits(
           const int first_turn = (copy + 4 - (i_before % 4)) % 4;
           int page_ahead = i_from + first_turn < I ? blockTable[(i64)b * I + (i_from + first_turn)] : 0;
           for (int turn = first_turn; turn < turns; turn += 4) {
-            const int i = i_from + turn;
             const int of_all = i_before + turn;
             const int pages_slot = (int)((u32)of_all % 8u);
             const int pages_phase = (int)(((u32)of_all / 8u) % 2u);

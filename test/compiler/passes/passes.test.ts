@@ -1,11 +1,14 @@
 /** What each pass makes of small kernels, as golden text. */
 import { expect, test } from "vitest";
 import { headerOf } from "../../../compiler/header.ts";
+import { binary, int, variable } from "../../../compiler/ir/expr.ts";
+import type { LoopStmt } from "../../../compiler/ir/loop.ts";
 import { printLoop } from "../../../compiler/ir/print_loop.ts";
 import { printPlan } from "../../../compiler/ir/print_plan.ts";
 import { printTile } from "../../../compiler/ir/print_tile.ts";
 import { verifyLoop } from "../../../compiler/ir/verify_loop.ts";
 import { verifyPlan } from "../../../compiler/ir/verify_plan.ts";
+import { dropUnused } from "../../../compiler/passes/drop_unused.ts";
 import { fitShared } from "../../../compiler/passes/fit_shared.ts";
 import { hoistInvariants } from "../../../compiler/passes/hoist_invariants.ts";
 import { hoistScales } from "../../../compiler/passes/hoist_scales.ts";
@@ -102,6 +105,17 @@ test.each(rings)("the header of $name", async ({ name, passes }) => {
 test("dropUnused: what nothing reads goes, and what only that read", async () => {
   const { lowered, used } = await passesOf("nested", wgsl, 64);
   await golden("drop_unused", "nested", beforeAfter(printLoop(lowered), printLoop(used)));
+});
+
+test("dropUnused: a name goes where nothing reads it, whatever other roles do", async () => {
+  const { lowered } = await passesOf("nested", wgsl, 64);
+  const named: LoopStmt = { kind: "Let", name: "i", value: int(1) };
+  const reads = { kind: "If", uniform: true, cond: binary("<", variable("i32", "i"), int(2)), then: [], otherwise: [] } as const;
+  const rolesOf = (...bodies: readonly (readonly LoopStmt[])[]): readonly LoopStmt[] => [
+    { kind: "Roles", roles: bodies.map((body, firstWarp) => ({ name: `role${firstWarp}`, firstWarp, warps: 1, body })) },
+  ];
+  const { body } = dropUnused({ ...lowered, body: rolesOf([named, reads], [named], [named, named, reads], [named, { ...reads, then: [named] }]) });
+  expect(body).toEqual(rolesOf([named, reads], [], [named, reads], [named, { ...reads, then: [] }]));
 });
 
 test("fitShared drops optional stages, largest first", async () => {
