@@ -9,6 +9,7 @@ import { compileWithNvcc } from "../../../../targets/cuda/runtime/compile.ts";
 import { emitWgsl } from "../../../../targets/wgsl/emit.ts";
 import { barrier, sourceLine, thread } from "../../../compiler/interp/loop_kernels.ts";
 import { hasNvcc } from "./nvcc.ts";
+import { codeOf, HGMMA, QGMMA, R2UR } from "./sass.ts";
 import { array, invoke, matrix, onBarrier, registers, ringScores, ringValues } from "./role_kernels.ts";
 
 const kernels = [ringScores, ringValues];
@@ -21,22 +22,8 @@ describe("golden texts", () => {
   }
 });
 
-/** How often an opcode (the low 12 bits of an instruction) occurs in the code of a cubin's only kernel. */
-function count(cubin: Uint8Array, entry: string, opcode: number): number {
-  const view = new DataView(cubin.buffer, cubin.byteOffset, cubin.byteLength);
-  const u64 = (at: number): number => Number(view.getBigUint64(at, true));
-  const sections = Array.from({ length: view.getUint16(0x3c, true) }, (_, i) => u64(0x28) + i * view.getUint16(0x3a, true));
-  const names = u64(sections[view.getUint16(0x3e, true)]! + 0x18);
-  const name = (section: number): string => {
-    const start = names + view.getUint32(section, true);
-    return Buffer.from(cubin.subarray(start, cubin.indexOf(0, start))).toString();
-  };
-  const code = sections.find((s) => name(s) === `.text.${entry}`)!;
-  let found = 0;
-  for (let i = 0; i < u64(code + 0x20); i += 16) if ((view.getUint16(u64(code + 0x18) + i, true) & 0xfff) === opcode) found++;
-  return found;
-}
-const [QGMMA, HGMMA, R2UR] = [0x9f3, 0xdf0, 0x2ca]; // as sm_90a encodes them, HGMMA with a in registers; R2UR makes a register uniform
+/** How often an opcode occurs in the code of a cubin's only kernel. */
+const count = (cubin: Uint8Array, entry: string, opcode: number): number => codeOf(cubin, entry).filter((s) => s.opcode === opcode).length;
 
 describe.skipIf(!hasNvcc)("ptxas", () => {
   const expected = { ring_scores: { gmma: QGMMA, products: 8 }, ring_values: { gmma: HGMMA, products: 4 } };

@@ -1,0 +1,88 @@
+/** What the assembler makes of the generated texts with roles: no spills, no serialised products, folds beside the products. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { compileWithNvcc } from "../../../../targets/cuda/runtime/compile.ts";
+import { registersAtLaunch } from "../../../../targets/cuda/roles.ts";
+import { hasNvcc } from "./nvcc.ts";
+import { codeOf, isProduct, lateFolds, type Instruction } from "./sass.ts";
+
+const root = join(import.meta.dirname, "../../../../generated");
+const withoutComments = (text: string): string => text.replace(/\/\/.*$/gm, "");
+
+interface Text {
+  readonly kernel: string;
+  readonly specs: readonly string[];
+  readonly text: string;
+}
+/** Texts for sm_90a that have roles; specs whose programs are equal stand together. */
+const texts = new Map<string, Text>();
+for (const file of readdirSync(root, { recursive: true, encoding: "utf8" }).sort()) {
+  const [, kernel, spec] = /^(\w+)\/cuda-sm_90a\/(.+)\.cu$/.exec(file) ?? [];
+  if (kernel === undefined || spec === undefined) continue;
+  const text = readFileSync(join(root, file), "utf8");
+  const program = withoutComments(text);
+  if (program.includes("setmaxnreg")) texts.set(program, { kernel, specs: [...(texts.get(program)?.specs ?? []), spec], text });
+}
+const textOf = (kernel: string): string => [...texts.values()].find((t) => t.kernel === kernel)!.text;
+
+it("there are such texts", () => expect([...texts.values()].map((t) => t.kernel)).toEqual(expect.arrayContaining(["indexer_logits", "paged_indexer_logits"])));
+
+describe.skipIf(!hasNvcc)("ptxas", () => {
+  it.each([...texts.values()].map((t) => [t.kernel, t.specs.join(", "), t.text]))("%s of %s", async (kernel, _, text) => {
+    const { cubin, kernels, warnings } = await compileWithNvcc(text, "sm_90a");
+    expect(warnings).toEqual([]);
+    const threads = Number(/__launch_bounds__\((\d+), 1\)/.exec(text)![1]);
+    expect(kernels).toMatchObject([{ entry: kernel, registers: registersAtLaunch(threads), stackBytes: 0, spillBytes: 0 }]);
+    const code = codeOf(cubin, kernel);
+    expect(code.filter(isProduct).length).toBeGreaterThanOrEqual(text.match(/^ *wgmmaM64/gm)!.length);
+    expect(new Set(waitsOf(code))).toEqual(new Set([...text.matchAll(/^ *wgmmaWait<(\d)/gm)].map((m) => Number(m[1]))));
+    // ptxas may move folds of the first part behind the second wait, where no product hides them: not all of them
+    expect(lateFolds(code).length).toBeLessThan(elementsBefore(code) / 2);
+  });
+
+  it("folds that have to stand behind the second wait are found in real code", async () => {
+    const text = textOf("indexer_logits");
+    const [first, second] = text.match(/^ *wgmmaWait<.*\n/gm)!;
+    // sums that start with what is read there
+    const late = text.replace(second!, "").replace(first!, first! + second!).replace(/(_sum\[r\] = )0\.0f;/, "$1*(volatile float*)(shared + 4 * r);");
+    const { cubin } = await compileWithNvcc(late, "sm_90a");
+    const code = codeOf(cubin, "indexer_logits");
+    expect(waitsOf(code)).toEqual([1, 0]);
+    expect(lateFolds(code)).toHaveLength(elementsBefore(code));
+  });
+
+  it("products that read what is not complete are serialised, with a warning", async () => {
+    const text = textOf("indexer_logits");
+    const [first] = text.match(/^ *wgmmaWait<.*\n/gm)!;
+    const { warnings } = await compileWithNvcc(text.replace(first!, ""), "sm_90a");
+    expect(warnings).toEqual([expect.stringContaining("C75")]);
+  });
+});
+
+const waitsOf = (code: readonly Instruction[]): readonly number[] => code.flatMap(({ pending }) => pending ?? []);
+
+/** Elements of a thread that the first wait of several makes ready; 1 where no wait leaves groups under way. */
+function elementsBefore(code: readonly Instruction[]): number {
+  const wait = code.findIndex((s) => s.pending !== undefined && s.pending > 0);
+  const committed = code.slice(0, Math.max(0, wait)).filter((s) => s.commits);
+  return committed[0]?.registers ?? 1;
+}
+
+describe("late folds", () => {
+  const plain: Instruction = { at: 0, opcode: 0, rd: 255, ra: 255, rb: 255, rc: 255, registers: 0, commits: false, pending: undefined };
+  const product = (rd: number): Instruction => ({ ...plain, opcode: 0x9f3, rd, registers: 4, commits: true });
+  const wait = (pending: number): Instruction => ({ ...plain, opcode: 0x9c5, pending });
+  const positive = (rd: number, rb: number): Instruction => ({ ...plain, opcode: 0x209, rd, rb });
+  const fold = (sum: number, element: number): Instruction => ({ ...plain, opcode: 0x223, rd: sum, ra: 90, rb: element, rc: sum });
+  const [first, second] = [product(8), product(16)];
+  it.each<[string, readonly Instruction[], number]>([
+    ["none", [first, second, wait(1), fold(30, 8), fold(30, 9), wait(0), fold(30, 16)], 0],
+    ["an element behind the second wait", [first, second, wait(1), fold(30, 8), wait(0), fold(30, 9), fold(30, 16)], 1],
+    ["elements that were made positive before it", [first, second, wait(1), positive(8, 8), positive(40, 9), wait(0), fold(30, 8), fold(30, 40)], 2],
+    ["sums are no elements", [first, second, wait(1), fold(8, 8), wait(0), fold(31, 8)], 0],
+    ["a register that holds something else by then", [first, second, wait(1), fold(30, 8), positive(8, 60), wait(0), fold(30, 8)], 0],
+    ["what the next products wrote", [first, second, wait(1), wait(0), product(8), fold(30, 8)], 0],
+    ["one wait for all", [first, second, wait(0), fold(30, 8)], 0],
+  ])("%s", (_, code, count) => expect(lateFolds(code)).toHaveLength(count));
+});
