@@ -1,5 +1,6 @@
 /** One case on one device: compiled, checked, held to repeat its bits, and only then timed. */
 import { addCosts, boundsOf, bytesOf, type Ceilings, type Cost, costOf, gemmFlopsOf, type Roofline, rooflineOf } from "../compiler/cost.ts";
+import { textFor } from "../compiler/ir/manifest.ts";
 import type { CudaExecutable } from "../targets/cuda/runtime/driver.ts";
 import type { Mode } from "../targets/cuda/runtime/measure.ts";
 import type { Executable } from "../targets/device.ts";
@@ -33,6 +34,8 @@ export interface Measured extends Named {
 /** What the driver says of a kernel's code; null where it says nothing. */
 export interface Usage {
   readonly kernel: string;
+  /** The launches whose text ran. */
+  readonly tier?: string;
   readonly threads: number;
   readonly sharedBytes: number;
   readonly registers: number | null;
@@ -65,9 +68,10 @@ export async function runCase(subject: Subject, { timer, ceilings, onStep }: Set
   const { device } = timer;
 
   onStep?.("compiles");
-  const compiled = await subject.compile();
+  const texts = await subject.compile();
   onStep?.("makes inputs");
-  const prepared = subject.prepare(compiled.map(({ tile }) => tile));
+  const prepared = subject.prepare(texts.map((tiers) => tiers.at(-1)!.tile));
+  const compiled = texts.map((tiers) => textFor(tiers, prepared.dims));
   onStep?.("counts");
   const cost = addCosts(compiled.map(({ tile }) => costOf(tile, prepared.inputs, prepared.dims)));
 
@@ -138,7 +142,7 @@ function anchorFor(subject: Subject, { how, time }: Timed, flops: number | null)
 }
 
 function usageOf(executable: Executable): Usage {
-  const { kernel, threads, sharedBytes } = executable.manifest;
+  const { kernel, tier, threads, sharedBytes } = executable.manifest;
   const { registers = null, localBytes = null } = executable as Partial<CudaExecutable>;
-  return { kernel, threads, sharedBytes, registers, localBytes };
+  return { kernel, ...(tier && { tier: tier.name }), threads, sharedBytes, registers, localBytes };
 }

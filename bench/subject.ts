@@ -27,8 +27,8 @@ export interface Subject {
   readonly named: Named;
   /** What WebGPU knows nothing of. */
   readonly mode: Mode;
-  /** Kernels that run one after another. */
-  compile(): Promise<readonly Compiled[]>;
+  /** Kernels that run one after another, each with its texts: of its tiers, and of all other launches last. */
+  compile(): Promise<readonly (readonly Compiled[])[]>;
   prepare(tiles: readonly TileKernel[]): Prepared;
   /** A figure of others for this method. */
   anchor(how: How): Anchor | undefined;
@@ -38,7 +38,7 @@ export interface Subject {
 export function subjectOfCase(
   of: BenchCase,
   { spec, target, mode }: { readonly spec: Dsa; readonly target: string; readonly mode: Mode },
-  compile: (kernel: KernelName, target: string, spec: Dsa) => Promise<Compiled>,
+  compile: (kernel: KernelName, target: string, spec: Dsa) => Promise<readonly Compiled[]>,
 ): Subject {
   const problem = problems[of.problem];
   const isUsual = of.data === problem.data[0];
@@ -46,7 +46,7 @@ export function subjectOfCase(
     named: { problem: of.problem, label: labelOf(of), spec: spec.name, target },
     mode,
     async compile() {
-      const compiled: Compiled[] = [];
+      const compiled: (readonly Compiled[])[] = [];
       for (const kernel of problem.kernels) compiled.push(await compile(kernel, target, spec));
       return compiled;
     },
@@ -59,7 +59,7 @@ export function subjectOfCase(
 export function subjectOfFile(
   { exportName, examples }: Pick<FileKernel, "exportName" | "examples">,
   { dims, spec, target, mode }: { readonly dims: Sizes; readonly spec: string; readonly target: string; readonly mode: Mode },
-  compile: () => Promise<Compiled>,
+  compile: () => Promise<readonly Compiled[]>,
 ): Subject {
   const label = Object.entries(dims).map(([name, value]) => `${name}=${value}`).join(" ");
   return {

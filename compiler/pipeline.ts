@@ -32,7 +32,8 @@ import { reduceStrength } from "./passes/reduce_strength.ts";
 import { shareRegisters } from "./passes/share_registers.ts";
 import { splitRelu } from "./passes/split_relu.ts";
 import { splitRoles } from "./passes/split_roles.ts";
-import type { AlgebraPass, Schedule, Target } from "./target.ts";
+import type { AlgebraPass, Schedule, Scheduled, Target } from "./target.ts";
+import { checkBounds, type Launches, tierNamed, tiersOf } from "./tiers.ts";
 import { openTrace, type Trace } from "./trace.ts";
 
 export interface Compiled {
@@ -56,7 +57,9 @@ const algebraPasses: readonly (readonly [AlgebraPass, (kernel: TileKernel) => Ti
 export interface CompileOptions extends ReadOptions {
   readonly target: Target;
   /** Instead of the target's own schedule for the kernel. */
-  readonly schedule?: Schedule;
+  readonly schedule?: Scheduled;
+  /** Which of several schedules; without it the one for the launches that no tier takes. */
+  readonly tier?: string;
   /** Threads of a block; the schedule decides when absent. */
   readonly threads?: number;
   /** How the manifest and the header name the spec. */
@@ -65,15 +68,18 @@ export interface CompileOptions extends ReadOptions {
 
 export async function compile(options: CompileOptions): Promise<Compiled> {
   const { target } = options;
-  const schedule = options.schedule ?? target.scheduleOf(options.name ?? options.exportName ?? "", options.spec);
+  const name = options.name ?? options.exportName ?? "";
+  const { schedule, launches } = tierNamed(tiersOf(options.schedule ?? target.scheduleOf(name, options.spec), name, target.name), options.tier);
   const tune = { ...schedule.tune, ...options.tune };
   const read = await readKernel({ ...options, tune });
   const chosen = options.threads === undefined ? schedule : { threads: options.threads };
-  return compileTile(read, target, chosen, options.specName ?? "", openTrace(read.name, target.name));
+  checkBounds(read, launches, target.name);
+  const trace = openTrace(read.name, [target.name, ...(options.tier === undefined ? [] : [options.tier])].join("."));
+  return compileTile(read, target, chosen, options.specName ?? "", trace, launches);
 }
 
 /** All passes from Tile IR on. The schedule's tune numbers are those that the kernel was read with. */
-export function compileTile(read: TileKernel, target: Target, schedule: Schedule, specName: string, trace?: Trace): Compiled {
+export function compileTile(read: TileKernel, target: Target, schedule: Schedule, specName: string, trace?: Trace, launches: Launches = {}): Compiled {
   const { machine } = target;
   const { algebra = [] } = schedule;
   verifyTile(read, "readKernel");
@@ -128,8 +134,8 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
   verifyRings(plan, loop, "insertBarriers");
   trace?.write("insertBarriers", printLoop(loop));
 
-  const text = target.emit(loop, { header: headerOf(tile, plan, loop, target.name, specName), sourceLine });
-  const manifest = manifestOf(tile, loop, target, changed, text);
+  const text = target.emit(loop, { header: headerOf(tile, plan, loop, target.name, specName, launches), sourceLine });
+  const manifest = manifestOf(tile, loop, target, changed, launches, text);
   return { tile, plan, loop, text, manifest };
 }
 
@@ -137,7 +143,7 @@ function sourceLine(loc: Loc): string {
   return sourceText(loc.file)?.split("\n")[loc.line - 1]?.trim() ?? "";
 }
 
-function manifestOf(tile: TileKernel, loop: LoopKernel, target: Target, algebra: readonly AlgebraPass[], text: string): Manifest {
+function manifestOf(tile: TileKernel, loop: LoopKernel, target: Target, algebra: readonly AlgebraPass[], launches: Launches, text: string): Manifest {
   const multiples = dimMultiples(tile);
   const dims = tile.dims.map((d): Dim => ({ ...d, ...(multiples.get(d.name)! > 1 && { multipleOf: multiples.get(d.name)! }) }));
   const products = [...instructionsOf(loop.body)].filter((name) => target.instructions.get(name)?.flops).sort();
@@ -150,6 +156,7 @@ function manifestOf(tile: TileKernel, loop: LoopKernel, target: Target, algebra:
     source: `${tile.loc.file}:${tile.loc.line}`,
     spec: tile.spec ?? null,
     tune: tile.tune,
+    ...launches,
     params: tile.params,
     dims,
     tensorMaps: loop.tensorMaps,

@@ -1,11 +1,11 @@
 /** What the compiler needs from a target: its machine, its instruction records, its schedules and its text. */
-import type { AlgebraPass, RoleSchedule, Schedule } from "../dsl/schedule.ts";
+import type { AlgebraPass, Bounds, RoleSchedule, Schedule, Scheduled, Tier } from "../dsl/schedule.ts";
 import type { Instruction } from "./ir/instruction.ts";
 import type { LoopKernel } from "./ir/loop.ts";
 import type { Machine } from "./ir/plan.ts";
 import type { Loc } from "./ir/tile.ts";
 
-export type { AlgebraPass, RoleSchedule, Schedule };
+export type { AlgebraPass, Bounds, RoleSchedule, Schedule, Scheduled, Tier };
 
 export interface EmitOptions {
   readonly header: readonly string[];
@@ -19,8 +19,8 @@ export interface Target {
   readonly instructions: ReadonlyMap<string, Instruction>;
   /** Name of the generated file. */
   readonly file: string;
-  /** Schedule of a kernel by name; any kernel without one gets the defaults. */
-  scheduleOf(kernel: string, spec: unknown): Schedule;
+  /** Schedule of a kernel by name, or its schedules by tier; any kernel without one gets the defaults. */
+  scheduleOf(kernel: string, spec: unknown): Scheduled;
   emit(kernel: LoopKernel, options: EmitOptions): string;
   /** Name of the entry point in the text. */
   entryOf(kernel: LoopKernel): string;

@@ -12,4 +12,4 @@ export { orderedKey, orderedValue } from "./math.ts";
 export { scalarFn, type ScalarFn } from "./math.ts";
 export { field, input, inputRecord, output, outputRecord } from "./args.ts";
 export { blocks, each, kernel, type Kernel } from "./kernel.ts";
-export type { RoleSchedule, Schedule, Schedules } from "./schedule.ts";
+export type { Bounds, RoleSchedule, Schedule, Scheduled, Schedules, Tier } from "./schedule.ts";

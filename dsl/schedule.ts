@@ -37,5 +37,22 @@ export interface RoleSchedule {
 
 export type AlgebraPass = "hoistScales" | "splitRelu" | "hoistInvariants";
 
+/** Bounds of dims, both included. A launch meets them when each dim that is named lies within its own. */
+export type Bounds = Readonly<Record<string, { readonly atLeast?: number; readonly atMost?: number }>>;
+
+/** The launches of a kernel that have a schedule, and with it a text, of their own. */
+export interface Tier {
+  /** Part of the text's file name. */
+  readonly name: string;
+  readonly when: Bounds;
+}
+
+/**
+ * One schedule for all launches, or one for each tier: a launch takes the first whose bounds its dims meet. The last has neither name nor
+ * bounds and takes the rest.
+ */
+export type Scheduled = Schedule | Tiers;
+export type Tiers = readonly [...(Tier & { readonly schedule: Schedule })[], { readonly schedule: Schedule }];
+
 /** What a kernel file exports as `schedules`: for example { attention: { "cuda:sm_90a": { roles: … } } }. */
-export type Schedules = Readonly<Record<string, Readonly<Record<string, Schedule>>>>;
+export type Schedules = Readonly<Record<string, Readonly<Record<string, Scheduled>>>>;

@@ -6,7 +6,7 @@ import { listKernels } from "../compiler/front/index.ts";
 import { evaluate, type Param } from "../compiler/ir/manifest.ts";
 import type { TileKernel } from "../compiler/ir/tile.ts";
 import { byteSize, readElement } from "../dsl/dtype.ts";
-import type { Kernel, Schedule, Schedules } from "../dsl/index.ts";
+import type { Kernel, Scheduled, Schedules } from "../dsl/index.ts";
 import type { Dsa } from "../dsl/kernels/spec.ts";
 import type { Case } from "./checks/check.ts";
 import { dimsOf, drawBuffers, examplesFor, fixedShapes, forEachElement, shapesOf, type Example, type ExampleShape } from "./examples.ts";
@@ -24,7 +24,7 @@ export interface FileKernel {
   readonly exportName: string;
   readonly kernel: Kernel;
   /** By target. */
-  readonly schedules: Readonly<Record<string, Schedule>>;
+  readonly schedules: Readonly<Record<string, Scheduled>>;
   /** The file's `examples`, those of its other kernels among them. */
   readonly examples: readonly Example[];
 }
@@ -59,20 +59,23 @@ export interface VerifyFileOptions extends Draw {
   readonly executor: Executor;
   /** Name of the factory's spec. */
   readonly specName?: string;
+  /** Whose text the executor runs. */
+  readonly tier?: string;
 }
 
 /** Runs the kernel on inputs from its examples, and compares every byte that the eager run wrote, or left alone. */
-export async function verifyFile({ of, tile, executor, specName = "", ...draw }: VerifyFileOptions): Promise<Report> {
+export async function verifyFile({ of, tile, executor, specName = "", tier, ...draw }: VerifyFileOptions): Promise<Report> {
   const examples = examplesFor(tile, of.exportName, of.examples);
   return checkProperty({
     ...draw,
     kernel: of.kernel.name,
     spec: specName,
+    ...(tier !== undefined && { tier }),
     executor,
     fixed: fixedShapes(tile, examples),
     shapes: shapesOf(tile, examples),
     prepare: (shape) => caseOf(of.kernel, tile, examples, shape as ExampleShape),
-    replay: (at) => replayFile(of.file, executor.target, at),
+    replay: (at) => replayFile(of.file, executor.target, { ...at, tier }),
   });
 }
 

@@ -19,6 +19,8 @@ export interface Report {
   readonly kernel: string;
   /** Name of the spec; empty for a kernel without one. */
   readonly spec: string;
+  /** Whose text ran all cases, where the kernel has several. */
+  readonly tier?: string;
   readonly target: string;
   readonly device: string;
   readonly seed: number;
@@ -44,9 +46,9 @@ export interface Failure {
 }
 
 /** What went wrong, where, the smallest case, and how to see it again. */
-export const describeFailure = ({ kernel, spec, target, device }: Report, { message, shape, seed, replay }: Failure): string =>
+export const describeFailure = ({ kernel, spec, tier = "", target, device }: Report, { message, shape, seed, replay }: Failure): string =>
   [
-    `${[kernel, spec, target].filter((word) => word !== "").join(" · ")} on ${device}: ${message}`,
+    `${[kernel, spec, tier, target].filter((word) => word !== "").join(" · ")} on ${device}: ${message}`,
     `  case ${JSON.stringify(shape)}, seed ${seed}`,
     `  replay: ${replay}`,
   ].join("\n");
@@ -54,6 +56,7 @@ export const describeFailure = ({ kernel, spec, target, device }: Report, { mess
 export interface Property extends Draw {
   readonly kernel: string;
   readonly spec: string;
+  readonly tier?: string;
   readonly executor: Executor;
   readonly fixed: readonly Shape[];
   readonly shapes: fc.Arbitrary<Shape>;
@@ -67,6 +70,7 @@ const launches = 20;
 export async function checkProperty({
   kernel,
   spec,
+  tier,
   executor,
   fixed,
   shapes,
@@ -93,7 +97,7 @@ export async function checkProperty({
     examples: fixed.map((shape): [Shape] => [shape]),
     ...(path !== undefined && { path, endOnFailure: true }),
   });
-  const report = { kernel, spec, target: executor.target, device: executor.device, seed, cases, cells, worst };
+  const report = { kernel, spec, ...(tier !== undefined && { tier }), target: executor.target, device: executor.device, seed, cases, cells, worst };
   if (details.failed) {
     const [shape] = details.counterexample!;
     const at = { seed: details.seed, path: details.counterexamplePath! };

@@ -2,6 +2,7 @@
 
 /** `runs` is part of a command because the path counts the cases from the first one on. */
 export interface ReplayAt {
+  readonly tier?: string | undefined;
   readonly seed: number;
   readonly path: string;
   readonly runs: number;
@@ -15,8 +16,8 @@ export function replayKernel(kernel: string, specName: string, target: string, a
 
 export const replayFile = (file: string, target: string, at: ReplayAt): string => command([file], target, at);
 
-const command = (what: readonly string[], target: string, { runs, seed, path }: ReplayAt): string =>
-  ["npm run verify --", ...what, whereToRun(target), `--runs ${runs} --seed ${seed} --path ${path}`].join(" ");
+const command = (what: readonly string[], target: string, { tier, runs, seed, path }: ReplayAt): string =>
+  ["npm run verify --", ...what, whereToRun(target), ...(tier === undefined ? [] : [`--tier ${tier}`]), `--runs ${runs} --seed ${seed} --path ${path}`].join(" ");
 
 /** Generated text is named by its target; everything else is an interpreter. */
 const whereToRun = (target: string): string =>

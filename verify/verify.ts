@@ -11,6 +11,8 @@ export { describeFailure, type Draw, type Failure, type Report } from "./propert
 export interface VerifyOptions extends Draw {
   readonly kernel: KernelName;
   readonly spec: Dsa;
+  /** Whose text the executor runs. */
+  readonly tier?: string;
   /** Runs that kernel of that spec. */
   readonly executor: Executor;
   /** Multiply-adds of one case; default is the executor's. */
@@ -22,7 +24,7 @@ export interface VerifyOptions extends Draw {
  * command that replays it. A kernel that the spec lacks is a RangeError.
  */
 export async function verifyKernel(options: VerifyOptions): Promise<Report> {
-  const { kernel, spec, executor, budget = executor.budget, ...draw } = options;
+  const { kernel, spec, tier, executor, budget = executor.budget, ...draw } = options;
   if (!kernelsOf(spec).includes(kernel))
     throw new RangeError(`spec ${spec.name} has no ${kernel}. Its kernels are ${kernelsOf(spec).join(", ")}.`);
   const check = checks[kernel];
@@ -30,10 +32,11 @@ export async function verifyKernel(options: VerifyOptions): Promise<Report> {
     ...draw,
     kernel,
     spec: spec.name,
+    ...(tier !== undefined && { tier }),
     executor,
     fixed: check.fixed(spec, budget),
     shapes: check.shapes(spec, budget),
     prepare: (shape) => check.prepare(spec, shape),
-    replay: (at) => replayKernel(kernel, spec.name, executor.target, at),
+    replay: (at) => replayKernel(kernel, spec.name, executor.target, { ...at, tier }),
   });
 }

@@ -18,7 +18,7 @@ import { openWebGpu } from "../../targets/wgsl/runtime.ts";
 import { kernelsOfFile } from "../../verify/file.ts";
 import type { Compiled } from "../pipeline.ts";
 import { describeError, Failure, UsageError } from "./failure.ts";
-import { compileJob, jobOf, textOf, textsIn } from "./jobs.ts";
+import { compileTiers, jobOf, textOf, textsIn } from "./jobs.ts";
 import { addDim, checked, type Dims, type SpecOptions, specsOf, withKernels, withSpecs, withTargets } from "./options.ts";
 import { writeJson } from "./outcomes.ts";
 import { openProgress } from "./progress.ts";
@@ -88,10 +88,10 @@ function subjectsOfCases(options: BenchOptions): Wanted[] {
   const chosen = chooseCases({ kernels: options.kernel, patterns: options.case, set });
   if (chosen.length === 0) throw new UsageError("no case fits", 'npm run bench -- --kernel topk --case "R=128 N=32768"');
   const bases = specsOf({ ...options, set: {} }, ["v3.2"]);
-  const compiled = new Map<string, Promise<Compiled>>();
-  const compile = (kernel: KernelName, target: string, spec: Dsa): Promise<Compiled> => {
+  const compiled = new Map<string, Promise<readonly Compiled[]>>();
+  const compile = (kernel: KernelName, target: string, spec: Dsa): Promise<readonly Compiled[]> => {
     const key = `${kernel} ${target} ${spec.name}`;
-    const job = compiled.get(key) ?? compileJob(jobOf(textOf(kernel), target, spec));
+    const job = compiled.get(key) ?? compileTiers(jobOf(textOf(kernel), target, spec));
     compiled.set(key, job);
     return job;
   };
@@ -119,7 +119,7 @@ async function subjectsOfFiles(files: readonly string[], options: BenchOptions):
         const of = (await kernelsOfFile(file, spec)).find((kernel) => kernel.exportName === text.exportName)!;
         if (!takesDims(of.kernel, dims)) continue;
         const on = (target: string): Subject =>
-          subjectOfFile(of, { dims, spec: spec?.name ?? "", target, mode }, () => compileJob(jobOf(text, target, spec)));
+          subjectOfFile(of, { dims, spec: spec?.name ?? "", target, mode }, () => compileTiers(jobOf(text, target, spec)));
         wanted.push({ mode, on });
       }
     }

@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { root } from "../front/read.ts";
 import { Failure, UsageError } from "./failure.ts";
 import { filesOf, type Generated, generate, readIndex } from "./generate.ts";
-import { describeJob, type Job, jobsOfFiles, jobsOfSpecs } from "./jobs.ts";
+import { describeJob, type Job, jobsOfFiles, jobsOfSpecs, tierJobs } from "./jobs.ts";
 import { type SpecOptions, specsOf, withSpecs, withTargets } from "./options.ts";
 import { openProgress, seconds } from "./progress.ts";
 import { defaultTargets } from "./targets.ts";
@@ -36,15 +36,20 @@ export function destination(files: readonly string[], options: CompileOptions): 
   return { folder, complete };
 }
 
-export const jobsOf = (files: readonly string[], options: CompileOptions): Job[] =>
-  files.length > 0 ? jobsOfFiles(files, specsOf(options, ["v3.2"]), options.target) : jobsOfSpecs(specsOf(options), options.target);
+export async function jobsOf(files: readonly string[], options: CompileOptions): Promise<Job[]> {
+  const jobs = files.length > 0 ? jobsOfFiles(files, specsOf(options, ["v3.2"]), options.target) : jobsOfSpecs(specsOf(options), options.target);
+  return allTiers(jobs);
+}
+
+/** A job for each tier of each. */
+export const allTiers = async (jobs: readonly Job[]): Promise<Job[]> => (await Promise.all(jobs.map(tierJobs))).flat();
 
 async function compileCommand(files: readonly string[], options: CompileOptions): Promise<void> {
   if (options.watch && (options.check || options.json)) throw new UsageError("--watch goes with neither --check nor --json");
   if (options.watch) return (await import("./watch.ts")).watch(files, options);
   const start = performance.now();
   const { folder, complete } = destination(files, options);
-  const made = await generateAll(jobsOf(files, options));
+  const made = await generateAll(await jobsOf(files, options));
   const before = complete ? [] : readIndex(folder);
   const texts = filesOf(made, before);
   if (options.check) return check(folder, texts, complete);

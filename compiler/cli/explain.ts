@@ -3,19 +3,22 @@ import type { Command } from "commander";
 import { anchorCeilings, anchorsFrom } from "../../bench/anchors.ts";
 import { type BenchCase, chooseCases, labelOf, specOf } from "../../bench/cases.ts";
 import { problems } from "../../bench/problems/index.ts";
+import type { Prepared } from "../../bench/problems/problem.ts";
 import { type KernelName, kernelsOf } from "../../dsl/kernels/index.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 import { compileWithNvcc, findNvcc } from "../../targets/cuda/runtime/compile.ts";
 import { costOf, rooflineOf } from "../cost.ts";
 import { CompileError } from "../diagnostics.ts";
 import { fillBytes, rolesOf } from "../header.ts";
-import { type Dim, evaluate, type HostExpr } from "../ir/manifest.ts";
+import { type Dim, evaluate, type HostExpr, textFor } from "../ir/manifest.ts";
 import { printPlan } from "../ir/print_plan.ts";
 import { printHost } from "../ir/print_tile.ts";
 import type { TileKernel } from "../ir/tile.ts";
 import type { Compiled } from "../pipeline.ts";
+import type { Tier } from "../target.ts";
+import { printBounds } from "../tiers.ts";
 import { describeError, Failure, UsageError } from "./failure.ts";
-import { compileJob, type Job, jobOf, textOf } from "./jobs.ts";
+import { compileJob, compileTiers, type Job, jobOf, textOf } from "./jobs.ts";
 import { addDim, checked, type Dims, kernelName, type SpecOptions, specsOf, targetName, withSpecs } from "./options.ts";
 import { printTable } from "./table.ts";
 import { targetNamed } from "./targets.ts";
@@ -24,6 +27,7 @@ import { workOf } from "../work.ts";
 interface ExplainOptions extends SpecOptions {
   readonly dim?: Dims;
   readonly case?: string;
+  readonly tier?: string;
 }
 
 export const addExplain = (program: Command): Command =>
@@ -32,6 +36,7 @@ export const addExplain = (program: Command): Command =>
     .argument("<kernel>", "a kernel of dsl/kernels", checked(kernelName))
     .argument("<target>", "for example cuda:sm_80 or wgsl", checked(targetName))
     .option("--dim <name=size>", "size for which to give bytes and blocks, repeatable, for example T=65536", checked(addDim))
+    .option("--tier <name>", "the text of this tier of launches; without it sizes or the case choose among several")
     .option("--case <words>", 'case of bench whose products, bytes and roofline to count, for example "S=2048 N=65536"')
     .action(explainCommand);
 
@@ -42,12 +47,32 @@ async function explainCommand(kernel: KernelName, target: string, options: Expla
   const spec = specOf(base, of?.set, options.set);
   if (!kernelsOf(spec).includes(kernel)) throw new UsageError(`spec ${spec.name} has no ${kernel}; it has ${kernelsOf(spec).join(", ")}`);
   const job = jobOf(textOf(kernel), target, spec);
-  const compiled = await compileJob(job).catch(async (error: unknown) => {
+  const texts = await compileTiers(job).catch(async (error: unknown) => {
     if (!(error instanceof CompileError)) throw error;
     throw new Failure([await describeError(error), ...(await largestSettings(job, options))].join("\n"));
   });
-  await show(compiled, spec, options.dim ?? {}, of);
+  const launch = of && { of, ...problems[of.problem].prepare(spec, of.sizes, of.data) };
+  const chosen = chooseText(texts, options.tier, launch?.dims ?? options.dim ?? {});
+  await show(chosen, texts.at(-1)!.manifest.tiers ?? [], spec, options.dim ?? {}, launch);
 }
+
+/** The text of the tier that is asked for, or the one for launches of these sizes, or the last where they do not tell. */
+function chooseText(texts: readonly Compiled[], tier: string | undefined, dims: Dims): Compiled {
+  if (tier !== undefined) {
+    const found = texts.find(({ manifest }) => manifest.tier?.name === tier);
+    if (found) return found;
+    const { kernel, target, tiers = [] } = texts.at(-1)!.manifest;
+    throw new UsageError(`${kernel} has no tier "${tier}" on ${target}`, tiers.length > 0 ? `one of: ${tiers.map((t) => t.name).join(", ")}` : "leave out --tier");
+  }
+  try {
+    return textFor(texts, dims);
+  } catch {
+    return texts.at(-1)!; // a size was not given
+  }
+}
+
+/** A case of bench with its inputs. */
+type CaseLaunch = Prepared & { readonly of: BenchCase };
 
 /** The one case of bench that the words mean. */
 function caseOf(kernel: KernelName, words: string, set: SpecOptions["set"] = {}): BenchCase {
@@ -57,10 +82,16 @@ function caseOf(kernel: KernelName, words: string, set: SpecOptions["set"] = {})
   throw new UsageError(`${fitting.length} cases of ${kernel} have the words "${words}"`, `one of: ${all}`);
 }
 
-async function show({ tile, plan, loop, manifest, text }: Compiled, spec: Dsa, given: Dims, of: BenchCase | undefined): Promise<void> {
+async function show({ tile, plan, loop, manifest, text }: Compiled, tiers: readonly Tier[], spec: Dsa, given: Dims, launch: CaseLaunch | undefined): Promise<void> {
   const dims = withDefaults(manifest.dims, given);
   const { machine } = targetNamed(manifest.target);
   console.log(`${manifest.kernel}, ${spec.name}, ${manifest.target}: ${manifest.source}`);
+  if (tiers.length > 0) {
+    const others = [{ name: "", launches: "all others" }];
+    const asked = [...tiers.map(({ name, when }) => ({ name, launches: printBounds(when) })), ...others];
+    console.log("texts by tier; a launch takes the first that fits it");
+    printTable(["tier", "launches", ""], asked.map(({ name, launches }) => [name || "–", launches, name === (manifest.tier?.name ?? "") ? "shown here" : ""]));
+  }
   console.log(`threads of a block: ${manifest.threads}`);
   console.log(`blocks: ${valueOf(manifest.blocks, dims)}`);
   console.log(`tune: ${Object.entries(manifest.tune).map(([name, value]) => `${name} ${value}`).join(", ") || "none"}`);
@@ -96,13 +127,12 @@ async function show({ tile, plan, loop, manifest, text }: Compiled, spec: Dsa, g
     ["bytes loaded", "bytes stored", "multiply-adds", "elements", "when"],
     workOf(tile).map((w) => [`${w.loadedBytes}`, `${w.storedBytes}`, `${w.multiplyAdds}`, `${w.elements}`, w.when]),
   );
-  if (of) showCost(tile, spec, of);
+  if (launch) showCost(tile, launch);
   console.log(`\n${printPlan(plan).trimEnd()}`);
 }
 
 /** What a launch of a case costs at least, and how long that takes at the ceilings that were once measured. */
-function showCost(tile: TileKernel, spec: Dsa, of: BenchCase): void {
-  const { inputs, dims, flops } = problems[of.problem].prepare(spec, of.sizes, of.data);
+function showCost(tile: TileKernel, { of, inputs, dims, flops }: CaseLaunch): void {
   const cost = costOf(tile, inputs, dims);
   console.log(`\ncost of a launch at ${labelOf(of)}, in whole tiles and in sectors of 32 bytes that are touched at least once`);
   printTable(["what", "how much"], [

@@ -1,6 +1,6 @@
 /**
- * Generated files of a set of jobs: `<kernel>/<target>/<spec>.cu` or `.wgsl`, its manifest beside it, and one index, `manifest.json`,
- * with the hash of each file. The same jobs give the same bytes on every machine.
+ * Generated files of a set of jobs: `<kernel>/<target>/<spec>.cu` or `.wgsl`, beside it `<spec>.<tier>.cu` for launches that have a text of
+ * their own, a manifest for each, and one index, `manifest.json`, with the hash of each file. The same jobs give the same bytes on every machine.
  */
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
@@ -17,6 +17,8 @@ const Entry = z.object({
   target: z.string(),
   /** Name of the spec, or null for kernels without one. */
   spec: z.string().nullable(),
+  /** Of the launches that the text is for; absent where it takes all, or all others. */
+  tier: z.string().optional(),
   text: z.string(),
   textSha256: z.string(),
   manifest: z.string(),
@@ -37,7 +39,8 @@ export async function generate(job: Job): Promise<Generated> {
   const { text, manifest: made } = await compileJob(job);
   const spec = job.spec?.name ?? null;
   const folder = `${made.kernel}/${made.target.replace(":", "-")}`;
-  const stem = spec ?? made.kernel;
+  const { tier } = job;
+  const stem = [spec ?? made.kernel, ...(tier === undefined ? [] : [tier])].join(".");
   const manifest: Manifest = { ...made, file: stem + extname(made.file) };
   const manifestText = canonicalJson(manifest);
   const paths = { text: `${folder}/${manifest.file}`, manifest: `${folder}/${stem}.manifest.json` };
@@ -45,6 +48,7 @@ export async function generate(job: Job): Promise<Generated> {
     kernel: made.kernel,
     target: made.target,
     spec,
+    ...(tier !== undefined && { tier }),
     text: paths.text,
     textSha256: sha256(text),
     manifest: paths.manifest,

@@ -1,11 +1,13 @@
-/** What is to be compiled: one job per kernel, spec and target. */
+/** What is to be compiled: one job per kernel, spec, target and tier. */
 import { basename, join, resolve } from "node:path";
 import { kernelsOf, type KernelName } from "../../dsl/kernels/index.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
+import type { Scheduled } from "../../dsl/schedule.ts";
 import { schedulesOfFile } from "../../verify/file.ts";
 import { listKernels } from "../front/index.ts";
 import { root } from "../front/read.ts";
 import { compile, type Compiled } from "../pipeline.ts";
+import { tiersOf } from "../tiers.ts";
 import { UsageError } from "./failure.ts";
 import { targetNamed } from "./targets.ts";
 
@@ -24,9 +26,16 @@ export interface Job extends KernelText {
   readonly target: string;
   /** Undefined for kernels that need none. */
   readonly spec?: Dsa;
+  /** Undefined for the text that takes all launches, or those that no tier takes. */
+  readonly tier?: string;
 }
 
-export const jobOf = (text: KernelText, target: string, spec?: Dsa): Job => ({ ...text, target, ...(spec && { spec }) });
+export const jobOf = (text: KernelText, target: string, spec?: Dsa, tier?: string): Job => ({
+  ...text,
+  target,
+  ...(spec && { spec }),
+  ...(tier !== undefined && { tier }),
+});
 
 /** Files under `dsl/kernels` and their exports; a test holds this table to `dsl/kernels/index.ts`. */
 const texts: Readonly<Record<KernelName, readonly [file: string, exportName: string]>> = {
@@ -63,17 +72,37 @@ export const jobsOfFiles = (files: readonly string[], specs: readonly Dsa[], tar
   );
 
 /** Compiles one job, with the schedule that its file has for the target. Mistakes in the kernel's text are a CompileError. */
-export async function compileJob({ file, exportName, name, spec, target }: Job): Promise<Compiled> {
-  const schedule = name === undefined ? (await schedulesOfFile(file))[exportName]?.[target] : undefined;
+export async function compileJob(job: Job): Promise<Compiled> {
+  const { file, exportName, name, spec, target, tier } = job;
+  const schedule = await scheduleInFile(job);
   return compile({
     file,
     exportName,
     target: targetNamed(target),
     ...(schedule && { schedule }),
+    ...(tier !== undefined && { tier }),
     ...(name && { name }),
     ...(spec && { spec, specName: spec.name, sources: [join(root, "dsl/kernels/spec.ts")] }),
   });
 }
 
-export const describeJob = ({ name, file, exportName, spec, target }: Job): string =>
-  [name ?? `${basename(file)} ${exportName}`, ...(spec ? [spec.name] : []), target].join(" · ");
+const scheduleInFile = async ({ name, file, exportName, target }: Job): Promise<Scheduled | undefined> =>
+  name === undefined ? (await schedulesOfFile(file))[exportName]?.[target] : undefined;
+
+/** A job for each tier, in the order in which a launch asks them; one without a tier comes last. */
+export async function tierJobs(job: Job): Promise<Job[]> {
+  const { name, exportName, spec, target } = job;
+  const kernel = name ?? exportName;
+  const scheduled = (await scheduleInFile(job)) ?? targetNamed(target).scheduleOf(kernel, spec);
+  return tiersOf(scheduled, kernel, target).map(({ name: tier }) => ({ ...job, ...(tier !== undefined && { tier }) }));
+}
+
+/** Every text of a kernel, in that order: what `textFor` chooses from. */
+export async function compileTiers(job: Job): Promise<Compiled[]> {
+  const compiled: Compiled[] = [];
+  for (const tier of await tierJobs(job)) compiled.push(await compileJob(tier));
+  return compiled;
+}
+
+export const describeJob = ({ name, file, exportName, spec, target, tier }: Job): string =>
+  [name ?? `${basename(file)} ${exportName}`, ...(spec ? [spec.name] : []), target, ...(tier === undefined ? [] : [tier])].join(" · ");

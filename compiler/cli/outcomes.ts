@@ -26,10 +26,13 @@ export function printSpecs(specs: readonly Dsa[], tasks: readonly Task[]): void 
 export function printOutcomes(outcomes: readonly Outcome[]): void {
   printTable(
     ["kernel", "spec", "target", "device", "cases", "worst error / budget", "20 launches"],
-    outcomes.map((o) => [o.kernel, o.spec, o.target, o.device, ...("refused" in o ? ["–", "–", "–"] : figures(o))]),
+    outcomes.map((o) => [nameOf(o), o.spec, o.target, o.device, ...("refused" in o ? ["–", "–", "–"] : figures(o))]),
   );
-  for (const o of outcomes.filter((o) => !passed(o))) console.log(`\n${o.kernel} on ${o.target} FAILED: ${reasonOf(o)}`);
+  for (const o of outcomes.filter((o) => !passed(o))) console.log(`\n${nameOf(o)} on ${o.target} FAILED: ${reasonOf(o)}`);
 }
+
+/** "topk.wave": a kernel, or one of its tiers. */
+export const nameOf = ({ kernel, tier }: Pick<Outcome, "kernel" | "tier">): string => (tier === undefined ? kernel : `${kernel}.${tier}`);
 
 function figures({ cases, worst, launchesEqual, failed }: Report): string[] {
   const launches = launchesEqual === undefined || failed ? "–" : launchesEqual ? "equal" : "DIFFER";
@@ -56,6 +59,6 @@ export const passed = (outcome: Outcome): boolean =>
 /** Throws a Failure unless all passed. */
 export function requirePassed(outcomes: readonly Outcome[]): void {
   const wrong = outcomes.filter((outcome) => !passed(outcome));
-  const names = wrong.map((o) => `${o.kernel} on ${o.target}`).join(", ");
+  const names = wrong.map((o) => `${nameOf(o)} on ${o.target}`).join(", ");
   if (wrong.length > 0) throw new Failure(`${wrong.length} of ${outcomes.length} kernels failed: ${names}`);
 }

@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { committedTrace, loadTrace } from "../../trace/index.ts";
 import { root } from "../front/read.ts";
-import { generateAll } from "./compile.ts";
+import { allTiers, generateAll } from "./compile.ts";
 import { filesOf } from "./generate.ts";
 import { jobsOfSpecs } from "./jobs.ts";
 import { type DrawOptions, drawOf, type SpecOptions, specsOf, withDraw, withSpecs } from "./options.ts";
@@ -13,7 +13,7 @@ import { seconds } from "./progress.ts";
 import { openRunners, type Runner } from "./runners.ts";
 import { printTable } from "./table.ts";
 import { defaultTargets } from "./targets.ts";
-import { runTasks, tasksOfSpecs } from "./tasks.ts";
+import { runTasks, type Task, tasksOfSpecs } from "./tasks.ts";
 import { type Selection, selectOn } from "./trace_chain.ts";
 import { compareTree } from "./tree.ts";
 
@@ -43,7 +43,8 @@ async function quickstartCommand(options: QuickstartOptions): Promise<void> {
   const devices = [...new Set(runners.all.map((r) => r.device))].join(" and ");
   heading(`Verify: ${specs.map((s) => s.name).join(", ")} against the reference, on ${devices}`);
   for (const { message } of runners.missing) console.log(message);
-  const tasks = runners.all.flatMap((runner) => tasksOfSpecs(runner, specs, { scale: options.set?.topK === undefined }));
+  const tasks: Task[] = [];
+  for (const runner of runners.all) tasks.push(...(await tasksOfSpecs(runner, specs, { scale: options.set?.topK === undefined })));
   const outcomes = await runTasks(tasks, { runs: 5, ...drawOf(options) });
   printOutcomes(outcomes);
   printSpecs(specs, tasks);
@@ -60,7 +61,7 @@ async function quickstartCommand(options: QuickstartOptions): Promise<void> {
 
 async function compileAll(): Promise<void> {
   const start = performance.now();
-  const made = await generateAll(jobsOfSpecs(specsOf({}), defaultTargets));
+  const made = await generateAll(await allTiers(jobsOfSpecs(specsOf({}), defaultTargets)));
   const differences = compareTree(resolve(root, "generated"), filesOf(made), true);
   const differ = `${differences.length} files of generated/ differ, which \`npm run compile\` mends`;
   const state = differences.length === 0 ? "byte for byte what generated/ holds" : differ;

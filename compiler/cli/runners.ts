@@ -7,7 +7,7 @@ import { openWebGpu } from "../../targets/wgsl/runtime.ts";
 import { type Buffers, deviceExecutor, type Dims, type Executor, loopExecutor, tileExecutor } from "../../verify/executor.ts";
 import type { TileKernel } from "../ir/tile.ts";
 import { UsageError } from "./failure.ts";
-import { compileJob, jobOf, type KernelText } from "./jobs.ts";
+import { compileJob, jobOf, type KernelText, tierJobs } from "./jobs.ts";
 import { defaultTargets, targetNamed } from "./targets.ts";
 
 /** Runs kernels that were compiled for one target. */
@@ -16,10 +16,18 @@ export interface Runner {
   /** What the driver calls the device. */
   readonly device: string;
   readonly isGpu: boolean;
-  /** Compiles the kernel and loads it. */
-  load(text: KernelText, spec?: Dsa): Promise<Loaded>;
-  /** Device time of one launch. Devices only. */
-  timeOf?(text: KernelText, spec: Dsa | undefined, buffers: Buffers, dims: Dims): Promise<Microseconds>;
+  /** Names of the tiers of a kernel, undefined for the text that takes all other launches. */
+  tiersOf(text: KernelText, spec?: Dsa): Promise<readonly (string | undefined)[]>;
+  /** Compiles the kernel and loads it; a tier's text then runs all launches. */
+  load(text: KernelText, spec?: Dsa, tier?: string): Promise<Loaded>;
+  /** Device time of one launch of what `load` loads. Devices only. */
+  timeOf?(of: Timing, buffers: Buffers, dims: Dims): Promise<Microseconds>;
+}
+
+export interface Timing {
+  readonly text: KernelText;
+  readonly spec: Dsa;
+  readonly tier: string | undefined;
 }
 
 export interface Loaded {
@@ -92,12 +100,13 @@ function deviceRunner(device: Device, target: string): Runner {
     target,
     device: device.name,
     isGpu: device.isGpu,
-    async load(text, spec) {
-      const { tile, manifest, text: code } = await compileJob(jobOf(text, target, spec));
+    tiersOf: tiersOn(target),
+    async load(text, spec, tier) {
+      const { tile, manifest, text: code } = await compileJob(jobOf(text, target, spec, tier));
       return { tile, executor: await deviceExecutor(device, manifest, code) };
     },
-    async timeOf(text, spec, buffers, dims) {
-      const { manifest, text: code } = await compileJob(jobOf(text, target, spec));
+    async timeOf({ text, spec, tier }, buffers, dims) {
+      const { manifest, text: code } = await compileJob(jobOf(text, target, spec, tier));
       const executable = await device.load(manifest, code);
       const held = manifest.params.map(({ name }) => [name, upload(device, buffers[name]!)] as const);
       try {
@@ -108,6 +117,9 @@ function deviceRunner(device: Device, target: string): Runner {
     },
   };
 }
+
+const tiersOn = (target: string) => async (text: KernelText, spec?: Dsa): Promise<(string | undefined)[]> =>
+  (await tierJobs(jobOf(text, target, spec))).map((job) => job.tier);
 
 function upload(device: Device, bytes: Uint8Array): DeviceBuffer {
   const buffer = device.alloc(bytes.byteLength);
@@ -126,8 +138,9 @@ const tileRunner: Runner = {
   target: "tile",
   device: "CPU",
   isGpu: false,
-  async load(text, spec) {
-    const { tile } = await compileJob(jobOf(text, "wgsl", spec));
+  tiersOf: tiersOn("wgsl"),
+  async load(text, spec, tier) {
+    const { tile } = await compileJob(jobOf(text, "wgsl", spec, tier));
     return { tile, executor: tileExecutor(tile) };
   },
 };
@@ -137,8 +150,9 @@ const loopRunner = (target: string): Runner => ({
   target: `loop ${target}`,
   device: "CPU",
   isGpu: false,
-  async load(text, spec) {
-    const { loop, tile } = await compileJob(jobOf(text, target, spec));
+  tiersOf: tiersOn(target),
+  async load(text, spec, tier) {
+    const { loop, tile } = await compileJob(jobOf(text, target, spec, tier));
     return { tile, executor: loopExecutor(loop, targetNamed(target), tile.tune) };
   },
 });

@@ -1,4 +1,4 @@
-/** Property tests as tasks: one kernel, one spec, one runner. What `verify`, `quickstart` and `test-gpu` share. */
+/** Property tests as tasks: one kernel, one spec, one tier, one runner. What `verify`, `quickstart` and `test-gpu` share. */
 import { kernelsOf, type KernelName } from "../../dsl/kernels/index.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 import type { Shape } from "../../verify/checks/check.ts";
@@ -7,7 +7,7 @@ import { type FileKernel, kernelsOfFile, verifyFile } from "../../verify/file.ts
 import { scaleForSoftware } from "../../verify/scale.ts";
 import { type Draw, type Report, verifyKernel } from "../../verify/verify.ts";
 import { describeError, Failure } from "./failure.ts";
-import { textOf, textsIn } from "./jobs.ts";
+import { type KernelText, textOf, textsIn } from "./jobs.ts";
 import { openProgress } from "./progress.ts";
 import type { Microseconds, Runner } from "./runners.ts";
 
@@ -17,6 +17,8 @@ export interface Task {
   readonly kernel: string;
   /** Name of the spec that is run; empty for kernels without one. */
   readonly spec: string;
+  /** Whose text runs every case; undefined where the kernel has one text, or for that of all other launches. */
+  readonly tier: string | undefined;
   /** How that spec was made smaller for the runner, one sentence a number. */
   readonly changes: readonly string[];
   /** Rejects when the kernel does not compile or load. */
@@ -30,51 +32,64 @@ export interface Timed extends Microseconds {
 }
 
 /** A kernel that could not be compiled or loaded. */
-export interface Refusal extends Pick<Report, "kernel" | "spec" | "target" | "device"> {
+export interface Refusal extends Pick<Report, "kernel" | "spec" | "tier" | "target" | "device"> {
   readonly refused: string;
 }
 export type Outcome = Report | Refusal;
 
 export interface Choice {
   readonly only?: readonly KernelName[] | undefined;
+  /** Only the texts of that tier. */
+  readonly tier?: string | undefined;
   /** CPUs get a smaller k where the cost depends on k. */
   readonly scale: boolean;
 }
 
-/** The kernels of each spec on one runner. */
-export const tasksOfSpecs = (runner: Runner, specs: readonly Dsa[], { only, scale }: Choice): Task[] =>
-  specs.flatMap((spec) =>
-    kernelsOf(spec).filter((kernel) => only?.includes(kernel) ?? true).map((kernel): Task => {
+/** The kernels of each spec on one runner, each tier by itself: its text must be right for launches that another one would take, too. */
+export async function tasksOfSpecs(runner: Runner, specs: readonly Dsa[], { only, scale, tier: wanted }: Choice): Promise<Task[]> {
+  const tasks: Task[] = [];
+  for (const spec of specs) {
+    for (const kernel of kernelsOf(spec).filter((name) => only?.includes(name) ?? true)) {
       const { spec: scaled, changes } = scale && !runner.isGpu ? scaleForSoftware(kernel, spec) : { spec, changes: [] };
-      const run = async (draw: Draw): Promise<Report> => {
-        const { executor } = await runner.load(textOf(kernel), scaled);
-        return verifyKernel({ kernel, spec: scaled, executor, ...draw });
-      };
-      const timed = runner.timeOf && { time: () => timeOf(runner, kernel, scaled) };
-      return { runner, kernel, spec: scaled.name, changes, run, ...timed };
-    }),
-  );
+      for (const tier of await tiersOn(runner, textOf(kernel), scaled, wanted)) {
+        const run = async (draw: Draw): Promise<Report> => {
+          const { executor } = await runner.load(textOf(kernel), scaled, tier);
+          return verifyKernel({ kernel, spec: scaled, executor, ...(tier !== undefined && { tier }), ...draw });
+        };
+        const timed = runner.timeOf && { time: () => timeOf(runner, kernel, scaled, tier) };
+        tasks.push({ runner, kernel, spec: scaled.name, tier, changes, run, ...timed });
+      }
+    }
+  }
+  return tasks;
+}
+
+const tiersOn = async (runner: Runner, text: KernelText, spec: Dsa | undefined, wanted: string | undefined): Promise<(string | undefined)[]> =>
+  (await runner.tiersOf(text, spec)).filter((tier) => wanted === undefined || tier === wanted);
 
 /** Multiply-adds of a case that is timed. */
 const timedBudget = 1e8;
 
 /** Times the first case that every run has. */
-async function timeOf(runner: Runner, kernel: KernelName, spec: Dsa): Promise<Timed> {
+async function timeOf(runner: Runner, kernel: KernelName, spec: Dsa, tier: string | undefined): Promise<Timed> {
   const shape = checks[kernel].fixed(spec, timedBudget)[0]!;
   const { buffers, dims } = checks[kernel].prepare(spec, shape);
-  return { shape, ...(await runner.timeOf!(textOf(kernel), spec, buffers, dims)) };
+  return { shape, ...(await runner.timeOf!({ text: textOf(kernel), spec, tier }, buffers, dims)) };
 }
 
 /** The kernels of anybody's files on one runner; factories get each spec. */
-export async function tasksOfFiles(runner: Runner, files: readonly string[], specs: readonly Dsa[]): Promise<Task[]> {
+export async function tasksOfFiles(runner: Runner, files: readonly string[], specs: readonly Dsa[], wanted?: string): Promise<Task[]> {
   const tasks: Task[] = [];
   for (const file of files) {
     for (const text of textsIn(file)) {
       for (const spec of text.factory ? specs : [undefined]) {
         const of = await importKernel(file, text.exportName, spec);
         const specName = spec?.name ?? "";
-        const run = async (draw: Draw): Promise<Report> => verifyFile({ of, specName, ...(await runner.load(text, spec)), ...draw });
-        tasks.push({ runner, kernel: of.kernel.name, spec: specName, changes: [], run });
+        for (const tier of await tiersOn(runner, text, spec, wanted)) {
+          const run = async (draw: Draw): Promise<Report> =>
+            verifyFile({ of, specName, ...(tier !== undefined && { tier }), ...(await runner.load(text, spec, tier)), ...draw });
+          tasks.push({ runner, kernel: of.kernel.name, spec: specName, tier, changes: [], run });
+        }
       }
     }
   }
@@ -94,13 +109,13 @@ async function importKernel(file: string, exportName: string, spec: Dsa | undefi
 export async function runTasks(tasks: readonly Task[], draw: Draw): Promise<Outcome[]> {
   const progress = openProgress(tasks.length);
   const outcomes: Outcome[] = [];
-  for (const { runner: { target, device }, kernel, spec, run } of tasks) {
-    const name = [kernel, spec, `${target} on ${device}`].filter((part) => part !== "").join(", ");
+  for (const { runner: { target, device }, kernel, spec, tier, run } of tasks) {
+    const name = [kernel, spec, tier ?? "", `${target} on ${device}`].filter((part) => part !== "").join(", ");
     progress.step(name);
     try {
       outcomes.push(await run({ ...draw, onCase: ({ cases }) => progress.detail(`${name}: ${cases} cases`) }));
     } catch (error) {
-      outcomes.push({ kernel, spec, target, device, refused: await describeError(error) });
+      outcomes.push({ kernel, spec, ...(tier !== undefined && { tier }), target, device, refused: await describeError(error) });
     }
   }
   progress.done();

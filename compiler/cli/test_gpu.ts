@@ -4,10 +4,10 @@ import type { KernelName } from "../../dsl/kernels/index.ts";
 import { DeviceError } from "../../targets/device.ts";
 import { Failure } from "./failure.ts";
 import { type DrawOptions, drawOf, type SpecOptions, specsOf, withDraw, withKernels, withSpecs } from "./options.ts";
-import { passed, printOutcomes, requirePassed, writeJson } from "./outcomes.ts";
+import { nameOf, passed, printOutcomes, requirePassed, writeJson } from "./outcomes.ts";
 import { openRunners } from "./runners.ts";
 import { printTable } from "./table.ts";
-import { type Outcome, runTasks, tasksOfSpecs, type Timed } from "./tasks.ts";
+import { type Outcome, runTasks, type Task, tasksOfSpecs, type Timed } from "./tasks.ts";
 
 interface TestGpuOptions extends SpecOptions, DrawOptions {
   readonly kernel?: readonly KernelName[];
@@ -22,7 +22,7 @@ export const addTestGpu = (program: Command): Command =>
     .option("--json <file>", "write reports and times as JSON, - for stdout")
     .action(testGpuCommand);
 
-type Time = Timed & Pick<Outcome, "kernel" | "spec" | "target" | "device">;
+type Time = Timed & Pick<Outcome, "kernel" | "spec" | "tier" | "target" | "device">;
 
 async function testGpuCommand(options: TestGpuOptions): Promise<void> {
   const outcomes: Outcome[] = [];
@@ -38,12 +38,13 @@ async function testGpuCommand(options: TestGpuOptions): Promise<void> {
       continue;
     }
     using runners = opened;
-    const tasks = runners.all.flatMap((runner) => tasksOfSpecs(runner, specsOf(options), { scale: false, only: options.kernel }));
+    const tasks: Task[] = [];
+    for (const runner of runners.all) tasks.push(...(await tasksOfSpecs(runner, specsOf(options), { scale: false, only: options.kernel })));
     const tested = await runTasks(tasks, drawOf(options));
     outcomes.push(...tested);
     for (const [i, { time }] of tasks.entries()) {
-      const { kernel, spec, target, device } = tested[i]!;
-      if (time && passed(tested[i]!)) times.push({ kernel, spec, target, device, ...(await time()) });
+      const { kernel, spec, tier, target, device } = tested[i]!;
+      if (time && passed(tested[i]!)) times.push({ kernel, spec, ...(tier !== undefined && { tier }), target, device, ...(await time()) });
     }
   }
   if (options.json !== undefined) writeJson(options.json, { reports: outcomes, times, absent });
@@ -62,6 +63,6 @@ function printTimes(times: readonly Time[]): void {
   console.log("\nmicroseconds of one launch of a small case");
   printTable(
     ["kernel", "spec", "target", "device", "median", "least", "most", "case"],
-    times.map((t) => [t.kernel, t.spec, t.target, t.device, t.median.toFixed(1), t.min.toFixed(1), t.max.toFixed(1), JSON.stringify(t.shape)]),
+    times.map((t) => [nameOf(t), t.spec, t.target, t.device, t.median.toFixed(1), t.min.toFixed(1), t.max.toFixed(1), JSON.stringify(t.shape)]),
   );
 }

@@ -10,6 +10,7 @@ import { type Task, runTasks, tasksOfFiles, tasksOfSpecs } from "./tasks.ts";
 interface VerifyOptions extends SpecOptions, DrawOptions {
   readonly kernel?: readonly KernelName[];
   readonly target?: readonly string[];
+  readonly tier?: string;
   readonly device: DeviceChoice;
   readonly json?: string;
 }
@@ -19,6 +20,7 @@ export const addVerify = (program: Command): Command =>
     .description("Hold generated kernels to the reference on random cases; for FILE the oracle is the kernel's own eager run.")
     .argument("[file...]", "kernel files; without any, the kernels of dsl/kernels")
     .addOption(new Option("--device <kind>", "where to run; auto takes what is there").choices(deviceChoices).default("auto"))
+    .option("--tier <name>", "only the texts of this tier of launches; they run every case")
     .option("--path <path>", "replay one case, as the message of a failure says")
     .option("--json <file>", "write the reports as JSON, - for stdout")
     .action(verifyCommand);
@@ -26,11 +28,14 @@ export const addVerify = (program: Command): Command =>
 async function verifyCommand(files: readonly string[], options: VerifyOptions): Promise<void> {
   using runners = await openRunners(options.device, options.target);
   const specs = specsOf(options, ["v3.2"]);
-  const choice = { scale: options.set?.topK === undefined, only: options.kernel };
+  const choice = { scale: options.set?.topK === undefined, only: options.kernel, tier: options.tier };
   const tasks: Task[] = [];
   for (const runner of runners.all)
-    tasks.push(...(files.length > 0 ? await tasksOfFiles(runner, files, specs) : tasksOfSpecs(runner, specs, choice)));
-  if (tasks.length === 0) throw new UsageError(`no spec of ${specs.map((s) => s.name).join(", ")} has ${options.kernel?.join(", ")}`);
+    tasks.push(...(files.length > 0 ? await tasksOfFiles(runner, files, specs, options.tier) : await tasksOfSpecs(runner, specs, choice)));
+  if (tasks.length === 0) {
+    const wanted = [...(options.kernel ?? []), ...(options.tier === undefined ? [] : [`a tier "${options.tier}" there`])];
+    throw new UsageError(`no spec of ${specs.map((s) => s.name).join(", ")} has ${wanted.join(", ")}`);
+  }
 
   const outcomes = await runTasks(tasks, drawOf(options));
   if (options.json !== undefined) writeJson(options.json, outcomes);

@@ -22,7 +22,7 @@ process.on("disconnect", () => process.exit());
 
 function buildAll({ files, options }: WatchRequest): Promise<void> {
   folder = destination(files, options).folder;
-  return build(() => (jobs = jobsOf(files, options)));
+  return build(async () => (jobs = await jobsOf(files, options)));
 }
 
 function rebuild(changed: readonly string[]): Promise<void> {
@@ -31,7 +31,7 @@ function rebuild(changed: readonly string[]): Promise<void> {
 }
 
 /** Compiles what `choose` returns; an error is told and the other kernels are compiled all the same. */
-async function build(choose: () => readonly Job[]): Promise<void> {
+async function build(choose: () => readonly Job[] | Promise<readonly Job[]>): Promise<void> {
   const start = performance.now();
   const errors = new Set<string>(); // one mistake fails the kernel for each spec and target
   const attempt = async (work: () => Promise<void> | void): Promise<void> => {
@@ -42,7 +42,7 @@ async function build(choose: () => readonly Job[]): Promise<void> {
     }
   };
   let chosen: readonly Job[] = [];
-  await attempt(() => void (chosen = choose()));
+  await attempt(async () => void (chosen = await choose()));
   for (const job of chosen) {
     made.delete(job);
     await attempt(async () => void made.set(job, await generate(job)));

@@ -3,6 +3,7 @@
  * no kernel has host code of its own.
  */
 import type { DType } from "../../dsl/dtype.ts";
+import type { Bounds, Tier } from "../../dsl/schedule.ts";
 
 /** An integer computed by the host at launch; a string names a dim. */
 export type HostExpr = number | string | { readonly op: "add" | "sub" | "mul" | "div" | "ceilDiv" | "min" | "max"; readonly args: readonly HostExpr[] };
@@ -73,6 +74,10 @@ export interface Manifest {
   readonly source: string;
   readonly spec: unknown;
   readonly tune: Readonly<Record<string, number>>;
+  /** The launches that this text is for. Absent on the text that is for all, or for all others. */
+  readonly tier?: Tier;
+  /** On the text for all other launches: the tiers that have texts of their own, in the order in which a launch asks them. */
+  readonly tiers?: readonly Tier[];
   /** In binding order: CUDA pointers first to last, WGSL bindings 0, 1, …; the dims follow. */
   readonly params: readonly Param[];
   /** i32 kernel parameters after the pointers (CUDA), or members of the uniform struct at the last binding (WGSL). */
@@ -106,6 +111,22 @@ export function evaluate(e: HostExpr, dims: Readonly<Record<string, number>>): n
   const [first = 0, ...rest] = e.args.map((a) => evaluate(a, dims));
   return rest.reduce((a, b) => combine[e.op](a, b), first);
 }
+/**
+ * Of the texts of one kernel, in the order of its tiers, the one for a launch with these dims. A dim that a tier asks for and that has no
+ * value is a RangeError.
+ */
+export function textFor<T extends { readonly manifest: Pick<Manifest, "tier" | "dims"> }>(texts: readonly T[], dims: Readonly<Record<string, number>>): T {
+  const found = texts.find(({ manifest }) => manifest.tier === undefined || meets(manifest.tier.when, manifest.dims, dims));
+  if (found === undefined) throw new RangeError("none of these texts is for all other launches; give the one without a tier last");
+  return found;
+}
+
+const meets = (when: Bounds, known: readonly Dim[], dims: Readonly<Record<string, number>>): boolean =>
+  Object.entries(when).every(([name, { atLeast = -Infinity, atMost = Infinity }]) => {
+    const value = dims[name] ?? evaluate(known.find((dim) => dim.name === name)?.default ?? name, dims);
+    return value >= atLeast && value <= atMost;
+  });
+
 const combine: Record<Exclude<HostExpr, number | string>["op"], (a: number, b: number) => number> = {
   add: (a, b) => a + b,
   sub: (a, b) => a - b,

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { isMeasured, type Outcome, runCase } from "../../bench/run.ts";
 import { subjectOfFile, takesDims } from "../../bench/subject.ts";
-import { compileJob, jobOf, textsIn } from "../../compiler/cli/jobs.ts";
+import { compileTiers, jobOf, textsIn } from "../../compiler/cli/jobs.ts";
 import { preset } from "../../dsl/kernels/presets.ts";
 import { kernelsOfFile } from "../../verify/file.ts";
 import { type EagerDevice, eagerDevice } from "./eager_device.ts";
@@ -16,7 +16,7 @@ async function run(file: string, exportName: string, dims: Dims, spoil: (on: Eag
   const text = textsIn(suite(file)).find((kernel) => kernel.exportName === exportName)!;
   const on = eagerDevice(preset("v3.2"), { own: { [of.kernel.name]: of.kernel } });
   spoil(on);
-  const subject = subjectOfFile(of, { dims, spec: "", target: "cuda:sm_80", mode: "queued" }, () => compileJob(jobOf(text, "cuda:sm_80")));
+  const subject = subjectOfFile(of, { dims, spec: "", target: "cuda:sm_80", mode: "queued" }, () => compileTiers(jobOf(text, "cuda:sm_80")));
   return runCase(subject, { timer: on.timer, ceilings: () => undefined });
 }
 

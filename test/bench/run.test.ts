@@ -5,7 +5,7 @@ import { specOf } from "../../bench/cases.ts";
 import { problems, type ProblemName } from "../../bench/problems/index.ts";
 import { isMeasured, type Measured, type Outcome, runCase } from "../../bench/run.ts";
 import { type Subject, subjectOfCase } from "../../bench/subject.ts";
-import { compileJob, jobOf, textOf } from "../../compiler/cli/jobs.ts";
+import { compileTiers, jobOf, textOf } from "../../compiler/cli/jobs.ts";
 import type { KernelName } from "../../dsl/kernels/index.ts";
 import { preset } from "../../dsl/kernels/presets.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
@@ -28,14 +28,14 @@ const caseOf = (problem: ProblemName, over: Partial<BenchCase> = {}): BenchCase 
 });
 
 const ceilings = { memory: 4e12, tensor: { e4m3: 1.5e15, bf16: 0.7e15 } };
-const compiled = new Map<string, ReturnType<typeof compileJob>>();
-const compile = (kernel: KernelName, target: string, spec: Dsa): ReturnType<typeof compileJob> => {
+const compiled = new Map<string, ReturnType<typeof compileTiers>>();
+const compile = (kernel: KernelName, target: string, spec: Dsa): ReturnType<typeof compileTiers> => {
   const key = `${kernel} ${spec.name} ${target}`;
-  if (!compiled.has(key)) compiled.set(key, compileJob(jobOf(textOf(kernel), target, spec)));
+  if (!compiled.has(key)) compiled.set(key, compileTiers(jobOf(textOf(kernel), target, spec)));
   return compiled.get(key)!;
 };
 
-const subjectOf = (of: BenchCase, spec = tiny): Subject => subjectOfCase(of, { spec, target: "cuda:sm_80", mode: of.mode }, compile);
+const subjectOf = (of: BenchCase, spec = tiny, target = "cuda:sm_80"): Subject => subjectOfCase(of, { spec, target, mode: of.mode }, compile);
 const run = (of: BenchCase, on: EagerDevice): Promise<Outcome> => runCase(subjectOf(of), { timer: on.timer, ceilings: () => ceilings });
 const figuresOf = (outcome: Outcome): Measured => {
   if (!isMeasured(outcome)) throw new Error(outcome.failed);
@@ -83,6 +83,15 @@ describe.each(names)("%s", (problem) => {
     const on = spoiling((bytes, runs) => runs === 13 && bytes.fill(bytes.at(-1)! ^ 1, bytes.length - 1));
     expect(await run(caseOf(problem), on)).toMatchObject({ failed: `20 launches left different bits in ${results}` });
   });
+});
+
+test("the text of a launch's tier is what is loaded and timed", { timeout: 60_000 }, async () => {
+  const timedWith = async (R: number, N: number): Promise<Measured["kernels"]> => {
+    const subject = subjectOf(caseOf("topk", { sizes: { R, N } }), tiny, "cuda:sm_90a");
+    return figuresOf(await runCase(subject, { timer: eagerDevice(tiny).timer, ceilings: () => undefined })).kernels;
+  };
+  expect(await timedWith(3, 50)).toMatchObject([{ kernel: "topk", tier: "wave", threads: 1024 }]);
+  expect(await timedWith(133, 20)).toMatchObject([{ kernel: "topk", tier: "short", threads: 256 }]);
 });
 
 test("each request of decode reads records of its own", () => {

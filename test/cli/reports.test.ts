@@ -1,11 +1,12 @@
 /** `verify`, `test-gpu`, `explain` and `doctor`: what they say, to people and to machines. */
-import { chmodSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { examine, type Finding } from "../../compiler/cli/doctor.ts";
 import { largestThat } from "../../compiler/cli/explain.ts";
 import { passed, printOutcomes, requirePassed } from "../../compiler/cli/outcomes.ts";
 import type { Outcome } from "../../compiler/cli/tasks.ts";
+import { replayKernel } from "../../verify/replay.ts";
 import { cli, root, scratchFolder, start, writeKernel } from "./helpers.ts";
 
 const tiny = ["--set", "topK=12", "--set", "heads=4", "--set", "indexerHeads=4", "--set", "indexerDim=32", "--runs", "1"];
@@ -20,6 +21,19 @@ test("verify on the software adapter: a table, JSON, exit code 0", async () => {
 
   const piped = await cli("verify", "--device", "software", "--kernel", "topk", ...tiny, "--json", "-");
   expect(JSON.parse(piped.stdout)).toMatchObject([{ kernel: "topk", target: "wgsl", launchesEqual: true }]);
+});
+
+test("verify of one tier: its name in the table, the report and the replay", async () => {
+  const folder = scratchFolder();
+  const json = join(folder, "report.json");
+  const short = ["verify", "--device", "interp", "--target", "cuda:sm_90a", "--kernel", "topk", "--tier", "short", ...tiny];
+  const { code, stdout, stderr } = await cli(...short, "--json", json);
+  expect(code, stderr).toBe(0);
+  expect(stdout).toMatch(/\ntopk\.short +v3\.2\+topK=12.* loop cuda:sm_90a /);
+  expect(JSON.parse(readFileSync(json, "utf8"))).toMatchObject([{ kernel: "topk", tier: "short", worst: 0 }]);
+  expect(replayKernel("topk", "v3.2+topK=12", "cuda:sm_90a", { tier: "short", seed: 1, path: "3:0", runs: 20 })).toBe(
+    "npm run verify -- --kernel topk --preset v3.2 --set topK=12 --target cuda:sm_90a --tier short --runs 20 --seed 1 --path 3:0",
+  );
 });
 
 test("verify of anybody's file, in a process of its own", async () => {
@@ -82,6 +96,19 @@ test("explain: threads, memory, work and plan", async () => {
   expect(stdout).toMatch(new RegExp(`kv +in +${(1000 - 1) * 2 * 576 + 2 * 576} = `)); // the pitch defaults to packed
   expect(stdout).toMatch(/work of a block\nbytes loaded .*\n(.*\n)+.*each jb/);
   expect(stdout).toMatch(/\nplan sparse_mla, \d+ threads/);
+});
+
+test("explain of a kernel with tiers: which there are, and which text is shown", async () => {
+  const shown = async (...args: string[]): Promise<string> => (await cli("explain", "topk", "cuda:sm_90a", ...args)).stdout;
+  const bySizes = await shown("--dim", "Q=4096", "--dim", "T=8192");
+  expect(bySizes).toMatch(/\ntexts by tier; a launch takes the first that fits it\ntier +launches\n/);
+  expect(bySizes).toMatch(/\nshort +T <= 16384 +shown here\n– +all others\nthreads of a block: 256\n/);
+  expect(await shown("--tier", "wave", "--dim", "Q=4096")).toMatch(/\nwave +Q <= 132 +shown here\n/);
+  expect(await shown("--dim", "T=9")).toMatch(/\n– +all others +shown here\n/); // nobody says how many rows
+  expect(await shown("--case", "R=128 N=32768")).toMatch(/\nwave +Q <= 132 +shown here\n/);
+  const wrong = await cli("explain", "topk", "cuda:sm_90a", "--tier", "waves");
+  expect(wrong.code).toBe(2);
+  expect(wrong.stderr).toMatch(/topk has no tier "waves" on cuda:sm_90a\n {2}try: one of: .*wave/);
 });
 
 test("explain: cost and roofline of a case, with what the case changes in the spec", async () => {

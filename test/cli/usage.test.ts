@@ -16,6 +16,7 @@ test.each([
   [["verify", "--runs", "many"], /"many" is not a whole number/],
   [["verify", "--device", "software", "--target", "cuda:sm_80"], /no target of cuda:sm_80 runs on --device software/],
   [["verify", "--device", "software", "--preset", "v4-flash", "--kernel", "sparse_mla_decode"], /no spec of v4-flash has sparse_mla_decode/],
+  [["verify", "--device", "software", "--kernel", "topk", "--tier", "wave"], /no spec of v3\.2 has topk, a tier "wave" there/],
   [["explain", "topk"], /missing required argument 'target'/],
   [["explain", "topk", "cuda:sm_20"], /no target is called "cuda:sm_20"/],
   [["explain", "sparse_mla_decode", "wgsl", "--preset", "v4-flash"], /spec v4-flash has no sparse_mla_decode; it has indexer_logits/],

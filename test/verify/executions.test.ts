@@ -1,9 +1,9 @@
 /** Every execution of the DSA kernels against the reference. */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { compileJob, textOf } from "../../compiler/cli/jobs.ts";
+import { compileJob, compileTiers, textOf } from "../../compiler/cli/jobs.ts";
 import { targetNamed } from "../../compiler/cli/targets.ts";
 import { compile } from "../../compiler/pipeline.ts";
-import type { AlgebraPass, Target } from "../../compiler/target.ts";
+import type { AlgebraPass, Schedule, Target } from "../../compiler/target.ts";
 import { fromBytes } from "../../dsl/dtype.ts";
 import type { Kernel } from "../../dsl/index.ts";
 import { kernels } from "../../dsl/kernels/index.ts";
@@ -87,7 +87,7 @@ describe.each([
   ["cuda:sm_80", split],
 ])("Loop IR for %s with %s", (name, algebra) => {
   const target = targetNamed(name);
-  const rewriting: Target = { ...target, scheduleOf: (...of) => ({ ...target.scheduleOf(...of), algebra }) };
+  const rewriting: Target = { ...target, scheduleOf: (...of) => ({ ...(target.scheduleOf(...of) as Schedule), algebra }) };
   test.each(titled(tinySubjects.filter(({ kernel }) => kernel.endsWith("indexer_logits"))))("%s", async (_, subject) => {
     const { kernel, spec } = subject;
     const { loop, tile, manifest } = await compile({ ...textOf(kernel), spec, target: rewriting });
@@ -103,6 +103,16 @@ describe("Loop IR with roles for cuda:sm_90a", () => {
     const { loop, tile } = await compiled(subject, "cuda:sm_90a");
     expect(loop.pipes.length).toBeGreaterThan(0);
     await expectRight(subject, loopExecutor(loop, targetNamed("cuda:sm_90a"), tile.tune), 1);
+  });
+});
+
+describe("each tier runs every case, on the simulated machine for cuda:sm_90a", () => {
+  const target = "cuda:sm_90a";
+  const subjects = tinySubjects.filter(({ kernel }) => kernel === "topk").slice(0, 1); // a block of 1024 threads takes its time
+  test.each(titled(subjects))("%s", async (_, { kernel, spec }) => {
+    const texts = await compileTiers({ ...textOf(kernel), spec, target });
+    expect(texts.length).toBeGreaterThan(1);
+    for (const { loop, tile } of texts) await expectRight({ kernel, spec }, loopExecutor(loop, targetNamed(target), tile.tune), 1);
   });
 });
 

@@ -4,11 +4,13 @@
  */
 import { byteSize } from "../../../dsl/dtype.ts";
 import type { Dsa } from "../../../dsl/kernels/spec.ts";
-import type { Schedule } from "../../../compiler/target.ts";
+import type { Schedule, Scheduled } from "../../../compiler/target.ts";
 
 /** 256 x 224 + 128 x 56 registers are what 384 threads start with. */
 const MATH_REGISTERS = 224;
 const PRODUCER_REGISTERS = 56;
+/** Of an H100 or H200. */
+const MULTIPROCESSORS = 132;
 /** Blocks along an axis that are longer than any axis: one block takes all of it. */
 const ALL = 2 ** 30;
 
@@ -62,7 +64,21 @@ function pagedIndexerLogits(dsa: Dsa): Schedule | undefined {
   };
 }
 
-export const hopper: Readonly<Record<string, (dsa: Dsa) => Schedule | undefined>> = {
+/**
+ * A block takes a row. Up to one block a multiprocessor a row needs all of it; of more rows several share one, and short ones have little
+ * work between barriers, which few threads pass sooner.
+ */
+function topK(): Scheduled {
+  const block = (threads: number): Schedule => ({ threads, tune: { SAMPLE: 4 * threads, BT: 16 * threads, WIDE: 4 * threads } });
+  return [
+    { name: "wave", when: { Q: { atMost: MULTIPROCESSORS } }, schedule: block(1024) },
+    { name: "short", when: { T: { atMost: 16384 } }, schedule: block(256) },
+    { schedule: block(512) },
+  ];
+}
+
+export const hopper: Readonly<Record<string, (dsa: Dsa) => Scheduled | undefined>> = {
   indexer_logits: indexerLogits,
   paged_indexer_logits: pagedIndexerLogits,
+  topk: topK,
 };

@@ -1,11 +1,11 @@
 /** Schedules by kernel name; a kernel that is not here runs with the compiler's defaults. */
-import type { Schedule } from "../../../compiler/target.ts";
+import type { Scheduled } from "../../../compiler/target.ts";
 import type { Dsa } from "../../../dsl/kernels/spec.ts";
 import type { CudaArch } from "../target.ts";
 import { hopper } from "./hopper.ts";
 import { portable } from "./portable.ts";
 
-export function cudaSchedule(kernel: string, spec: unknown, arch: CudaArch): Schedule {
+export function cudaSchedule(kernel: string, spec: unknown, arch: CudaArch): Scheduled {
   const own = arch.features.includes("wgmma") ? hopper[kernel]?.(spec as Dsa) : undefined;
   return own ?? portable[kernel] ?? {};
 }
