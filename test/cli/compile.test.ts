@@ -87,6 +87,19 @@ describe("FILE", () => {
     expect(destination([file], { target: ["wgsl"] })).toEqual({ folder: join(root, "dist/kernels"), complete: false });
   });
 
+  test("a file's own tiers: a text for each, verified each", async () => {
+    const folder = scratchFolder();
+    const file = writeKernel(folder, "doubled.mts");
+    appendFileSync(file, 'export const schedules = { doubled: { wgsl: [{ name: "small", when: { N: { atMost: 64 } }, schedule: { threads: 32 } }, { schedule: { threads: 64 } }] } };\n');
+    const out = join(folder, "out");
+    expect((await cli("compile", file, "--target", "wgsl", "--out", out)).stdout).toMatch(/^2 kernels/);
+    const index = JSON.parse(readFileSync(join(out, "manifest.json"), "utf8")) as { kernels: Entry[] };
+    expect(index.kernels.map(({ text, tier }) => [text, tier])).toEqual([["doubled/wgsl/doubled.small.wgsl", "small"], ["doubled/wgsl/doubled.wgsl", undefined]]);
+    expect(contents(out)["doubled/wgsl/doubled.small.wgsl"]).toContain("@workgroup_size(32");
+    const verified = await cli("verify", file, "--device", "interp", "--target", "wgsl", "--runs", "2");
+    expect(verified.stdout).toMatch(/\ndoubled\.small .*\ndoubled +loop wgsl/);
+  });
+
   test("a mistake in it writes nothing and shows the line", async () => {
     const folder = scratchFolder();
     const out = join(folder, "out");
