@@ -45,7 +45,7 @@ async function install() {
   const ci = ["ci", "--no-audit", "--no-fund", "--loglevel=error"];
   const output = [];
   const [command, args] = npm ? [process.execPath, [npm, ...ci]] : ["npm", ci];
-  const code = await finish(spawn(command, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] }), output);
+  const code = await finish(command, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] }, output);
   if (code !== 0) {
     console.error(`${Buffer.concat(output).toString().trim()}\nnpm ci failed with exit code ${code}`);
     console.error("  try: see that this machine reaches the npm registry (`npm ping`) and that node_modules is writable");
@@ -60,7 +60,7 @@ async function exec(name, toolArgs) {
     console.error(`no installed package has a command "${name ?? ""}"\n  try: \`npm ci\``);
     process.exit(2);
   }
-  process.exitCode = await finish(spawn(tool, toolArgs, { cwd: root, stdio: "inherit" }));
+  process.exitCode = await finish(tool, toolArgs, { cwd: root, stdio: "inherit" });
 }
 
 async function runCommand() {
@@ -71,18 +71,21 @@ async function runCommand() {
 }
 
 /** The exit code of a child: its own, or 128 and the number of the signal that ended it. Signals to this process are passed on. */
-function finish(child, output = []) {
-  for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk) => output.push(chunk));
+function finish(command, args, options, output = []) {
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
   // Ctrl-C in a terminal reaches the child by itself, and tools take a second one as "stop at once"
   const forward = (signal) => signal === "SIGINT" && process.stdin.isTTY ? undefined : child.kill(signal);
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, forward);
+  // before the child starts: a signal that ended this process in between would leave the child alone
+  for (const signal of signals) process.on(signal, forward);
+  const child = spawn(command, args, options);
+  for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk) => output.push(chunk));
   return new Promise((resolve) => {
     child.on("error", (error) => {
       output.push(Buffer.from(error.message));
       resolve(127);
     });
     child.on("close", (code, signal) => {
-      for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.off(signal, forward);
+      for (const signal of signals) process.off(signal, forward);
       resolve(code ?? 128 + constants.signals[signal]);
     });
   });

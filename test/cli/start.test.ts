@@ -65,12 +65,19 @@ test.each([
 });
 
 test("signals reach the tool", async () => {
-  const { script, env } = project({ tool: "trap 'echo told; exit 5' INT TERM\necho ready\nwhile :; do sleep 0.05; done" });
+  const { script, env } = project({ tool: "trap 'echo told; exit 5' INT TERM\necho ready\nwhile kill -0 $PPID; do sleep 0.05; done" });
   const running = start(script, ["--exec", "tool"], env);
   await running.until(/ready/);
   running.child.kill("SIGINT");
   expect(await running.ended).toBe(5);
   expect(running.output()).toContain("told");
+});
+
+test("a signal that comes as soon as the tool runs ends nobody but the tool", async () => {
+  const { script, env } = project({ tool: "trap 'exit 5' INT\nkill -INT $PPID\nwhile kill -0 $PPID; do sleep 0.05; done" });
+  await start(script, ["--exec", "tool"], env).ended; // installs
+  const runs = Array.from({ length: 6 }, () => start(script, ["--exec", "tool"], env).ended);
+  expect(await Promise.all(runs)).toEqual(runs.map(() => 5));
 });
 
 test("a tool that is not installed", async () => {
