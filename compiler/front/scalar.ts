@@ -33,6 +33,9 @@ export function toExpr(value: Value, span: Span): Expr {
 const isLiteral = (e: Expr): boolean =>
   (e.kind === "Const" && e.type !== "bool") || (e.kind === "Select" && isLiteral(e.then) && isLiteral(e.otherwise));
 
+/** Of f32 because of a -0, which integers take for 0. */
+const isWhole = (e: Expr): boolean => (e.kind === "Select" ? isWhole(e.then) && isWhole(e.otherwise) : e.kind === "Const" && e.type === "f32" && fits("i32", e.value));
+
 /** A literal in another type. */
 function retype(e: Expr, type: ScalarType, span: Span): Expr {
   if (e.kind === "Select") return select(e.cond, retype(e.then, type, span), retype(e.otherwise, type, span));
@@ -40,6 +43,9 @@ function retype(e: Expr, type: ScalarType, span: Span): Expr {
   if (!fits(type, e.value)) throw diagnostic("E-DTYPE-03", span, { value: e.value, type });
   return constant(type, type === "f32" ? e.value : e.value + 0); // -0 + 0 is 0
 }
+
+/** What an operation computes with when nothing beside the literal decides: an integer, if it is whole. */
+const settle = (e: Expr, span: Span): Expr => (isWhole(e) ? retype(e, "i32", span) : e);
 
 /** Conversion where the author asked for it, or where the meaning leaves no choice. */
 export function convertTo(type: ScalarType, e: Expr): Expr {
@@ -62,8 +68,10 @@ const asNumber = (e: Expr): Expr => (e.type === "bool" ? convertTo("i32", e) : e
 
 /** Both operands in the one type that they are computed in. */
 export function unify(op: string, a: Expr, b: Expr, span: Span): readonly [Expr, Expr] {
-  if (a.type === b.type) return [a, b];
+  if (a.type === b.type) return isWhole(a) && isWhole(b) ? [settle(a, span), settle(b, span)] : [a, b];
   if (a.type === "bool" || b.type === "bool") return unify(op, asNumber(a), asNumber(b), span);
+  if (isWhole(a)) return [retype(a, b.type, span), b];
+  if (isWhole(b)) return [a, retype(b, a.type, span)];
   if (a.type !== "f32" && isLiteral(a)) return [retype(a, b.type, span), b];
   if (b.type !== "f32" && isLiteral(b)) return [a, retype(b, a.type, span)];
   if (a.type === "f32" || b.type === "f32") return [convertTo("f32", a), convertTo("f32", b)];
@@ -158,7 +166,7 @@ export function unaryExpr(op: "-" | "+" | "!" | "~", a: Expr, span: Span): Expr 
     case "~":
       return { kind: "Unary", type: "i32", op, a: bits(a) };
     case "-": {
-      const x = asNumber(a);
+      const x = settle(asNumber(a), span);
       if (x.type === "u32") throw diagnostic("E-DTYPE-06", span, { op: "minus", type: "u32", instead: "make it an i32 first: -(x | 0)" });
       return { kind: "Unary", type: x.type, op, a: x };
     }
@@ -166,6 +174,9 @@ export function unaryExpr(op: "-" | "+" | "!" | "~", a: Expr, span: Span): Expr 
 }
 
 export function conditional(cond: Expr, then: Expr, otherwise: Expr, span: Span): Expr {
+  // literals still, and what reads them decides
+  if (isWhole(then) && isLiteral(otherwise)) return select(truthy(cond), then, retype(otherwise, "f32", span));
+  if (isLiteral(then) && isWhole(otherwise)) return select(truthy(cond), retype(then, "f32", span), otherwise);
   return select(truthy(cond), ...unify("?:", then, otherwise, span));
 }
 
@@ -193,6 +204,7 @@ export function callExpr(name: string, operands: readonly Expr[], span: Span): E
 
 function unaryCall(fn: ScalarFunction, operand: Expr, span: Span): Expr {
   const [wanted] = fn.operands;
+  if (isWhole(operand) && wanted !== "f32") return unaryCall(fn, settle(operand, span), span);
   if (wanted === "integer" && operand.type === "f32") {
     throw diagnostic("E-DTYPE-06", span, { op: fn.name, type: "f32", instead: "it takes integers: convert with `x | 0`" });
   }

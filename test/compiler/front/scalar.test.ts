@@ -19,7 +19,7 @@ const { int, word, float, bool } = fc.letrec<{ int: string; word: string; float:
   return {
     int: fc.oneof(
       { depthSize: "small", withCrossShrink: true },
-      fc.constantFrom("i", "j", "n"), literal, pair(i, "+", "-", "&", "|", "^"), fc.tuple(i, literal).map(([a, k]) => `(${a} * ${k})`), fc.tuple(i, counts).map(([a, c]) => `(${a} >> ${c})`),
+      fc.constantFrom("i", "j", "n", "-(0)"), literal, pair(i, "+", "-", "&", "|", "^"), fc.tuple(i, literal).map(([a, k]) => `(${a} * ${k})`), fc.tuple(i, counts).map(([a, c]) => `(${a} >> ${c})`),
       fc.tuple(i, counts).map(([a, c]) => `((${a} << ${c}) & 1023)`), i.map((a) => `~${a}`), i.map((a) => `-(${a})`), choice(i), call(["Math.max", "Math.min"], i, i),
       call(["Math.abs"], i), fc.tuple(i, fc.constantFrom("3", "-4")).map(([a, k]) => `div(${a}, ${k})`), i.map((a) => `mod(${a}, 5)`), i.map((a) => `(${a} % 7)`),
       fc.tuple(literal, b).map(([a, c]) => `(${a} + (${c} ? 2 : 3))`), b.map((c) => `(!(${c}) ? 4 : 5)`),
@@ -69,6 +69,19 @@ export const lambda = kernel("lambda", {
 });
 `;
 
+/** What the interpreter makes of a lambda, and what JavaScript does. */
+async function valuesOf(lambda: string, dtype: "f32" | "i32" | "u32"): Promise<{ found: number[]; expected: number[] }> {
+  overlay(file, text(lambda, dtype));
+  const kernel = await readKernel({ file, skipTypes: true });
+  verifyTile(kernel, "readKernel");
+  const out = new Uint8Array(4 * count);
+  const { x, y, i, j, u } = inputs;
+  interpretTile(kernel, { x: toBytes("f32", x), y: toBytes("f32", y), i: toBytes("i32", i), j: toBytes("i32", j), u: toBytes("u32", u), k: toBytes("i32", [n]), out }, {});
+  const run = new Function("bitsOf", "div", "mod", "popcount", "n", `return (x, y, i, j, u, flag) => ${lambda};`)(bitsOf, div, mod, popcount, n) as (...operands: number[]) => number;
+  const expected = x.map((_, t) => round(dtype, Number(run(x[t]!, y[t]!, i[t]!, j[t]!, u[t]!, Number(x[t]! > 0)))));
+  return { found: Array.from(fromBytes(dtype, out)), expected };
+}
+
 test.each([
   ["f32", float],
   ["i32", int],
@@ -77,16 +90,22 @@ test.each([
 ] as const)("%s lambdas", async (dtype, lambdas) => {
   await fc.assert(
     fc.asyncProperty(lambdas, async (lambda) => {
-      overlay(file, text(lambda, dtype));
-      const kernel = await readKernel({ file, skipTypes: true });
-      verifyTile(kernel, "readKernel");
-      const out = new Uint8Array(4 * count);
-      const { x, y, i, j, u } = inputs;
-      interpretTile(kernel, { x: toBytes("f32", x), y: toBytes("f32", y), i: toBytes("i32", i), j: toBytes("i32", j), u: toBytes("u32", u), k: toBytes("i32", [n]), out }, {});
-      const run = new Function("bitsOf", "div", "mod", "popcount", "n", `return (x, y, i, j, u, flag) => ${lambda};`)(bitsOf, div, mod, popcount, n) as (...operands: number[]) => number;
-      const expected = x.map((_, t) => round(dtype, Number(run(x[t]!, y[t]!, i[t]!, j[t]!, u[t]!, Number(x[t]! > 0)))));
-      expect(Array.from(fromBytes(dtype, out)).map((v) => v + 0), lambda).toEqual(expected.map((v) => v + 0)); // -0 and 0 are one integer
+      const { found, expected } = await valuesOf(lambda, dtype);
+      expect(found.map((v) => v + 0), lambda).toEqual(expected.map((v) => v + 0)); // -0 and 0 are one integer
     }),
     { numRuns: 150 },
   );
 });
+
+test.each(["(flag ? -(0) : 3)", "((flag ? -(0) : 3) / 2)", "(flag ? -(0) : x)", "(x * (flag ? -(0) : 1))"])("f32 keeps the -0 of %s", async (lambda) => {
+  const { found, expected } = await valuesOf(lambda, "f32");
+  expect(found).toEqual(expected);
+  expect(found).toContain(-0);
+});
+test.each(["(-(0) + i) % 7", "(flag ? -(0) : i) % 7", "mod((flag ? -(0) : 3), 5)", "-(flag ? -(0) : 3) % 7", "Math.abs(flag ? -(0) : 3) % 7", "((flag ? -(0) : 3) + (flag ? 2 : -(0))) % 7"])(
+  "integers take the -0 of %s for 0",
+  async (lambda) => {
+    const { found, expected } = await valuesOf(lambda, "i32");
+    expect(found).toEqual(expected.map((v) => v + 0));
+  },
+);
