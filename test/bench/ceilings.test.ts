@@ -5,7 +5,7 @@ import { ceilingsFor, chainText, measureCeilings } from "../../bench/ceilings.ts
 import { compileWithNvcc, findNvcc } from "../../targets/cuda/runtime/compile.ts";
 import { openCuda } from "../../targets/cuda/runtime/driver.ts";
 
-describe.skipIf(findNvcc() === undefined)("with nvcc", { timeout: 120_000 }, () => {
+describe.skipIf(findNvcc() === undefined)("with nvcc", () => {
   test.each(["e4m3", "bf16"] as const)("the chain of %s neither spills nor is serialised", async (dtype) => {
     const { kernels, warnings } = await compileWithNvcc(chainText(dtype), "sm_90a");
     expect(warnings).toEqual([]);
@@ -16,7 +16,7 @@ describe.skipIf(findNvcc() === undefined)("with nvcc", { timeout: 120_000 }, () 
 describe("on a fake device", () => {
   beforeEach(clearTrace);
 
-  test("reads, copies and multiplies on every multiprocessor, and frees what it took", { timeout: 120_000 }, async () => {
+  test("reads, copies and multiplies on every multiprocessor, and frees what it took", async () => {
     const device = await openCuda();
     const { read, copy, tensor } = await measureCeilings(device, ["queued", "sustained"]);
     const launches = trace().filter((event) => event.startsWith("launch"));

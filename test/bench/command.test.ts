@@ -8,7 +8,7 @@ import { cli, scratchFolder } from "../cli/helpers.ts";
 
 const small = ["--kernel", "topk", "--case", "R=2 N=300", "--set", "topK=16"];
 
-test("on the software adapter: a table, JSON and a drawing", { timeout: 120_000 }, async () => {
+test("on the software adapter: a table, JSON and a drawing", async () => {
   const folder = scratchFolder();
   const [json, svg] = [join(folder, "bench.json"), join(folder, "bench.svg")];
   const { code, stdout, stderr } = await cli("bench", "--device", "software", ...small, "--json", json, "--svg", svg);
@@ -24,7 +24,7 @@ test("on the software adapter: a table, JSON and a drawing", { timeout: 120_000 
   expect(readFileSync(svg, "utf8")).toContain("topk, v3.2: TB/s over context");
 });
 
-test("on a GPU whose results are wrong: no figure, a reason, exit code 1", { timeout: 120_000 }, async () => {
+test("on a GPU whose results are wrong: no figure, a reason, exit code 1", async () => {
   const { code, stdout, stderr } = await cli("bench", ...small, "--mode", "queued");
   expect(code).toBe(1);
   expect(stdout).toMatch(/topk R=2 N=300, v3\.2\+topK=16, cuda:sm_90a FAILED: idx of q \d+\[j \d+\] is 1515870810, the reference says/);
@@ -34,7 +34,7 @@ test("on a GPU whose results are wrong: no figure, a reason, exit code 1", { tim
   expect(stderr).toContain("1 of 1 cases have no figure, because they failed");
 });
 
-test("a case that the device cannot hold does not keep the others from running", { timeout: 120_000 }, async () => {
+test("a case that the device cannot hold does not keep the others from running", async () => {
   const file = join(scratchFolder(), "bench.json");
   const { code } = await cli("bench", "--kernel", "topk", "--case", "R=1 N=500000", "--case", "R=2 N=300", "--set", "topK=16", "--json", file);
   expect(code).toBe(1);
@@ -42,7 +42,7 @@ test("a case that the device cannot hold does not keep the others from running",
   expect(outcomes).toMatchObject([{ failed: expect.stringContaining("bytes on a device with 1048576") }, { failed: expect.stringContaining("the reference says") }]);
 });
 
-test("kernels of a file, on the software adapter", { timeout: 120_000 }, async () => {
+test("kernels of a file, on the software adapter", async () => {
   const file = join(import.meta.dirname, "../kernels/gemms.ts");
   const { code, stdout, stderr } = await cli("bench", file, "--device", "software", "--dim", "M=40", "--dim", "N=24", "--dim", "K=48");
   expect(code, stderr).toBe(0);

@@ -20,7 +20,7 @@ async function run(file: string, exportName: string, dims: Dims, spoil: (on: Eag
   return runCase(subject, { timer: on.timer, ceilings: () => undefined });
 }
 
-describe("a few blocks are held to the text", { timeout: 60_000 }, () => {
+describe("a few blocks are held to the text", () => {
   test.each([
     ["gemms", "denseRelu", { M: 70, N: 50, K: 90 }],
     ["gemms", "denseGelu", { M: 33, N: 40, K: 70, aPitch: 80, yPitch: 48 }],

@@ -54,7 +54,7 @@ describe.each(names)("%s", (problem) => {
     return on;
   };
 
-  test.each(problems[problem].data)("is checked, repeated and timed, with data %s", { timeout: 60_000 }, async (data) => {
+  test.each(problems[problem].data)("is checked, repeated and timed, with data %s", async (data) => {
     const on = eagerDevice(tiny);
     const { check, timed, kernels, cost } = figuresOf(await run(caseOf(problem, { data }), on));
     expect(check.worst).toBeLessThanOrEqual(1);
@@ -67,19 +67,19 @@ describe.each(names)("%s", (problem) => {
     expect([on.held(), on.loaded()]).toEqual([0, 0]);
   });
 
-  test("a wrong value in a checked row is found, and there is no figure", { timeout: 60_000 }, async () => {
+  test("a wrong value in a checked row is found, and there is no figure", async () => {
     const on = spoiling((bytes) => (problem === "topk" ? (bytes[4]! ^= 1) : bytes.fill(0x3f, 0, 4)));
     const outcome = await run(caseOf(problem), on);
     expect(outcome).toEqual({ problem, label: expect.any(String), spec: tiny.name, target: "cuda:sm_80", failed: expect.stringMatching(/ is .*, the reference says /) });
     expect([on.timedRounds.length, on.held(), on.loaded()]).toEqual([0, 0, 0]);
   });
 
-  test("a result that nobody wrote is found", { timeout: 60_000 }, async () => {
+  test("a result that nobody wrote is found", async () => {
     const on = spoiling((bytes) => bytes.fill(problem === "topk" ? 0x5a : 0xff));
     expect(isMeasured(await run(caseOf(problem), on))).toBe(false);
   });
 
-  test("one of 20 launches that leaves other bits is found", { timeout: 60_000 }, async () => {
+  test("one of 20 launches that leaves other bits is found", async () => {
     const on = spoiling((bytes, runs) => runs === 13 && bytes.fill(bytes.at(-1)! ^ 1, bytes.length - 1));
     expect(await run(caseOf(problem), on)).toMatchObject({ failed: `20 launches left different bits in ${results}` });
   });

@@ -8,9 +8,6 @@ import { onTestFinished, vi } from "vitest";
 import { main } from "../../compiler/cli/main.ts";
 import { listFiles } from "../../compiler/cli/tree.ts";
 
-/** Commands load the compiler and open adapters, which takes long on a busy machine. */
-vi.setConfig({ testTimeout: 60_000 });
-
 export const root = resolve(import.meta.dirname, "../..");
 
 export interface Said {

@@ -1,5 +1,5 @@
 /** The kernels of this folder through the compiler: every execution against the eager run, and CUDA texts through nvcc. */
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { compile } from "../../compiler/pipeline.ts";
 import type { Target } from "../../compiler/target.ts";
 import { cudaTarget } from "../../targets/cuda/index.ts";
@@ -10,8 +10,6 @@ import { deviceExecutor, loopExecutor, tileExecutor, type Executor } from "../..
 import { verifyFile, type FileKernel } from "../../verify/file.ts";
 import { describeFailure } from "../../verify/verify.ts";
 import { suite } from "./suite.ts";
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 }); // the machine may be busy
 
 const [cuda, hopper, wgsl] = [cudaTarget("cuda:sm_80"), cudaTarget("cuda:sm_90a"), wgslTarget()];
 const compiled = (of: FileKernel, target: Target) => {

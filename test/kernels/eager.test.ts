@@ -1,14 +1,12 @@
 /** The kernels of this folder, run eagerly, against loops in f64. */
 import fc from "fast-check";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { readKernel } from "../../compiler/front/index.ts";
 import type { Field, Param } from "../../compiler/ir/manifest.ts";
 import { readElement, type DType } from "../../dsl/dtype.ts";
 import { dimsOf, drawBuffers, examplesFor, forEachElement, shapesOf } from "../../verify/examples.ts";
 import { naive } from "./naive.ts";
 import { suite } from "./suite.ts";
-
-vi.setConfig({ testTimeout: 30_000 });
 
 /** Relative to the largest result: one rounding of a narrow output or of a probability, and a few hundred in f32. */
 const tolerance: Readonly<Record<DType, number>> = {

@@ -56,7 +56,7 @@ function expectTouched(kernel: TileKernel, dims: Readonly<Record<string, number>
   expect(assumed).toEqual([]);
 }
 
-describe("bytes are those that the interpreter touches", { timeout: 60_000 }, () => {
+describe("bytes are those that the interpreter touches", () => {
   test.each(kernelNames)("%s", async (name) => {
     await fc.assert(
       fc.asyncProperty(smallSpec, fc.nat(), async (spec, seed) => {

@@ -24,7 +24,7 @@ describe.each(Object.entries(presets))("preset %s", (_, spec) => {
   });
 });
 
-test("TypeScript has nothing against the kernels", { timeout: 30_000 }, async () => {
+test("TypeScript has nothing against the kernels", async () => {
   preload(Object.values(kernelFiles).map(({ file }) => kernelPath(file)));
   for (const { file, exportName } of Object.values(kernelFiles)) await readKernel({ file: kernelPath(file), exportName, spec: v32 });
 });

@@ -28,7 +28,7 @@ function compare(tile: TileKernel, eager: Kernel, tune: Readonly<Record<string, 
 }
 
 describe.each(kernelNames)("%s", (name) => {
-  test("interpreter equals eager, byte for byte", { timeout: 20_000 }, async () => {
+  test("interpreter equals eager, byte for byte", async () => {
     await fc.assert(
       fc.asyncProperty(smallSpec, fc.nat(), async (spec, seed) => {
         const tune = smallTune[name];

@@ -54,7 +54,7 @@ async function compiled(more: Partial<Parameters<typeof ringSchedule>[0]>): Prom
 test.each<[string, Partial<Parameters<typeof ringSchedule>[0]>]>([
   ["items in turn", { persistent: "strided" }],
   ["even shares", { persistent: { even: "tb", padding: 1 } }],
-])("%s", { timeout: 120_000 }, async (_, more) => {
+])("%s", async (_, more) => {
   const { loop, run } = await compiled(more);
   expect([1, 2, 3].map((seed) => run(loop, seed))).toEqual(["no fault", "no fault", "no fault"]);
   const calls = callsOf(loop.body).filter((c) => orders.test(c.instruction));

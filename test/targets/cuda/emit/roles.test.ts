@@ -28,7 +28,7 @@ const count = (cubin: Uint8Array, entry: string, opcode: number): number => code
 describe.skipIf(!hasNvcc)("ptxas", () => {
   const expected = { ring_scores: { gmma: QGMMA, products: 8 }, ring_values: { gmma: HGMMA, products: 4 } };
   for (const kernel of kernels)
-    it(`keeps the products of ${kernel.name} asynchronous, their descriptors in uniform registers, and spills nothing`, { timeout: 60_000 }, async () => {
+    it(`keeps the products of ${kernel.name} asynchronous, their descriptors in uniform registers, and spills nothing`, async () => {
       const { cubin, kernels: usage, warnings } = await compileWithNvcc(emit(kernel), "sm_90a");
       expect(warnings).toEqual([]);
       expect(usage).toMatchObject([{ entry: kernel.name, registers: registersAtLaunch(kernel.threads), stackBytes: 0, spillBytes: 0 }]);
@@ -37,7 +37,7 @@ describe.skipIf(!hasNvcc)("ptxas", () => {
       expect(count(cubin, kernel.name, R2UR)).toBeLessThanOrEqual(1);
     });
 
-  it("says so where a product cannot stay asynchronous", { timeout: 60_000 }, async () => {
+  it("says so where a product cannot stay asynchronous", async () => {
     const { warnings } = await compileWithNvcc(emit(ringScores).replace("wgmmaWait<1, 32>(low);", ""), "sm_90a");
     expect(warnings.join()).toMatch(/\(C75\d\d\).*wait is injected/);
     const unbounded = emit(ringScores).replace("__launch_bounds__(384, 1)", "");

@@ -44,7 +44,7 @@ test("without NVRTC the compiler is nvcc, when there is one", () => {
   expect(findCompiler(native, 13)).toEqual(path === undefined ? undefined : { kind: "nvcc", path });
 });
 
-describe.skipIf(findNvcc() === undefined)("compileWithNvcc", { timeout: 60_000 }, () => {
+describe.skipIf(findNvcc() === undefined)("compileWithNvcc", () => {
   test("returns a cubin and the usage of every kernel", async () => {
     const { cubin, kernels, warnings } = await compileWithNvcc(
       `extern "C" __global__ void plain(float *x) { x[threadIdx.x] *= 2; }

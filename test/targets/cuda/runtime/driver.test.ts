@@ -29,7 +29,7 @@ const runNode = (script: string, ...flags: string[]): { stdout: string; stderr: 
     import { openCuda } from ${JSON.stringify(`${import.meta.dirname}/../../../../targets/cuda/runtime/driver.ts`)};
     const device = await openCuda();`;
   const args = ["--import", "tsx", ...flags, "--input-type=module", "-e", setup + script];
-  return spawnSync(process.execPath, args, { encoding: "utf8", env: { ...process.env, NODE_OPTIONS: "" }, timeout: 20_000 });
+  return spawnSync(process.execPath, args, { encoding: "utf8", env: { ...process.env, NODE_OPTIONS: "" }, timeout: 100_000 });
 };
 
 describe("device", () => {

@@ -58,7 +58,7 @@ extern "C" __global__ void box(const __grid_constant__ TensorMap map, const int 
   if (threadIdx.x < 8) y[threadIdx.x] = tile[threadIdx.x];
 }`;
 
-describe.skipIf(!available)("on a GPU", { timeout: 60_000 }, () => {
+describe.skipIf(!available)("on a GPU", () => {
   let device: CudaDevice;
   beforeAll(async () => {
     device = await openCuda();

@@ -18,7 +18,7 @@ const manifestOf = (kernel: LoopKernel): Manifest => ({
   ...{ sharedBytes: kernel.sharedBytes, features: [], limits: {}, sha256: "" },
 });
 
-describe.skipIf(!isHopper)("on a Hopper GPU", { timeout: 60_000 }, () => {
+describe.skipIf(!isHopper)("on a Hopper GPU", () => {
   let device: CudaDevice;
   beforeAll(async () => {
     device = await openCuda();

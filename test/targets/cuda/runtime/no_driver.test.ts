@@ -40,6 +40,6 @@ test("status prints nothing and does not keep the process", () => {
     process.exitCode = available ? 1 : 7;`;
   const env = { ...process.env, TOKENSIEVE_LIBCUDA: "/nowhere/libcuda.so.1" };
   const args = ["--import", "tsx", "--input-type=module", "-e", script];
-  const child = spawnSync(process.execPath, args, { encoding: "utf8", env, timeout: 20_000 });
+  const child = spawnSync(process.execPath, args, { encoding: "utf8", env, timeout: 100_000 });
   expect(child).toMatchObject({ stdout: "", stderr: "", status: 7 });
 });

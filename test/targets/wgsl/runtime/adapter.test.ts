@@ -11,7 +11,7 @@ const run = (code: string, env: Record<string, string> = {}): Promise<{ stdout: 
   promisify(execFile)(process.execPath, ["--import", "tsx", "--input-type=module", "-e", code], {
     cwd: root,
     env: { ...process.env, ...env },
-    timeout: 20_000,
+    timeout: 100_000,
   });
 
 test("finds the embedded software adapter", async () => {
