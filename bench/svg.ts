@@ -125,12 +125,12 @@ function ceilingLines({ read, copy, tensor }: NonNullable<BenchReport["ceilings"
 }
 
 /** A round number a little above. */
-function niceAbove(x: number): number {
+export function niceAbove(x: number): number {
   const unit = 10 ** Math.floor(Math.log10(Math.max(x, 1e-9)));
   return [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10].map((f) => f * unit).find((nice) => nice >= x * 1.04) ?? 15 * unit;
 }
 
-const at = (x: number): string => x.toFixed(1);
+export const at = (x: number): string => x.toFixed(1);
 
 interface Style {
   readonly anchor?: "middle" | "end";
@@ -139,7 +139,7 @@ interface Style {
   readonly fill?: string;
 }
 
-function text(x: number, y: number, words: string, { anchor, size, weight, fill }: Style = {}): string {
+export function text(x: number, y: number, words: string, { anchor, size, weight, fill }: Style = {}): string {
   const escaped = words.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   const attributes = [
     `x="${at(x)}" y="${at(y)}"`,

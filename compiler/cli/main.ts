@@ -9,6 +9,7 @@ const commands: Readonly<Record<string, () => Promise<(program: Command) => Comm
   "test-gpu": async () => (await import("./test_gpu.ts")).addTestGpu,
   bench: async () => (await import("./bench.ts")).addBench,
   explain: async () => (await import("./explain.ts")).addExplain,
+  cost: async () => (await import("./cost.ts")).addCost,
   doctor: async () => (await import("./doctor.ts")).addDoctor,
   "pack-gpu": async () => (await import("./pack_gpu.ts")).addPackGpu,
 };

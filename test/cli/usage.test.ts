@@ -48,7 +48,7 @@ test("a file that is not there, and one without kernels", async () => {
   expect(stderr).toMatch(/empty\.ts exports no kernel\n {2}try: export const mine = kernel\("mine"/);
 });
 
-const commands = ["quickstart", "compile", "verify", "test-gpu", "bench", "explain", "doctor", "pack-gpu"];
+const commands = ["quickstart", "compile", "verify", "test-gpu", "bench", "explain", "cost", "doctor", "pack-gpu"];
 
 test.each([[], ...commands.map((name) => [name])])("--help of %s", async (...command) => {
   const { code, stdout, stderr } = await cli(...command, "--help");
