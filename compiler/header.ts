@@ -14,7 +14,7 @@ export function headerOf(tile: TileKernel, plan: Plan, loop: LoopKernel, target:
     ...printLaunches(launches),
     ...printInterface(tile),
     ...workOf(tile).map((w, i) => `${i === 0 ? "work of a block, " : "  "}${w.when}: ${printWork(w)}`),
-    `${printHost(loop.blocks)} blocks of ${loop.threads} threads${tune.length > 0 ? `; tune: ${tune.join(", ")}` : ""}`,
+    `${printHost(loop.blocks)} blocks of ${loop.threads} threads${loop.cluster ? `, ${loop.cluster} to a cluster` : ""}${tune.length > 0 ? `; tune: ${tune.join(", ")}` : ""}`,
     ...rolesOf(loop).map((r) => `  ${printRole(r, plan)}`),
     ...(plan.pipes ?? []).map((p) => `  ring ${printRing(p, plan, loop)}`),
     `${loop.sharedBytes} bytes of shared memory${loop.shared.length > 0 ? ":" : "."}`,

@@ -17,6 +17,7 @@ import { verifyTile } from "./ir/verify_tile.ts";
 import { awaitProducts } from "./passes/await_products.ts";
 import { bindSchedule } from "./passes/bind_schedule.ts";
 import { buildPlan } from "./passes/build_plan.ts";
+import { dealCluster } from "./passes/deal_cluster.ts";
 import { dropDead } from "./passes/drop_dead.ts";
 import { dropUnused } from "./passes/drop_unused.ts";
 import { fitShared } from "./passes/fit_shared.ts";
@@ -117,8 +118,10 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
   // wgmma runs on while its issuer does other things
   const awaited = awaitProducts(shared);
   // who does what, and how the roles hand each other their tiles
-  const plan = splitRoles(awaited, bound, machine);
-  verifyRoles(plan, machine, "splitRoles");
+  const split = splitRoles(awaited, bound, machine);
+  verifyRoles(split, machine, "splitRoles");
+  // few items, many multiprocessors: several blocks for each item
+  const plan = dealCluster(split, bound, machine);
   trace?.write("plan", printPlan(plan));
 
   // one thread's program

@@ -23,6 +23,11 @@ export interface Schedule {
   readonly mma?: Readonly<Record<string, { readonly parts?: number }>>;
   /** Blocks stay: a multiprocessor each. `even` cuts the iterations of that loop evenly over the blocks. */
   readonly persistent?: { readonly even: string; readonly padding?: number; readonly least?: number } | "strided";
+  /**
+   * A cluster of so many blocks (2, 4 or 8) stands where one block would. They deal out the loop over `deal`, in contiguous parts; what they add
+   * to bags there goes to the first block, the leader, which goes on alone. What stands before the loop is done by each of them.
+   */
+  readonly cluster?: { readonly blocks: number; readonly deal: string };
 }
 
 export interface RoleSchedule {

@@ -1,7 +1,7 @@
 /**
  * A simulated machine that runs Loop IR: what a generated kernel does, without a GPU and with every mistake called out.
  *
- * Blocks run one after another. The threads of a block run in a random order from one meeting point to the next: a barrier, a wait, or an
+ * Blocks run one after another, those of a cluster side by side. The threads of a block run in a random order from one meeting point to the next: a barrier, a wait, or an
  * instruction of a warp, warpgroup or block. Copies and matrix products that the hardware makes on its own time land at random moments in
  * between. f32 operations round each result, integers wrap. The machine raises a MachineFault for
  *   - reads of shared memory, registers or outputs that nothing has written, or of slots that were handed back,
@@ -11,6 +11,7 @@
  *   - barriers and joint instructions that some of their threads do not reach, and uniform values that differ,
  *   - hardware barriers that get arrivals or bytes that they do not count, and waits that nobody ends,
  *   - asynchronous copies and products that are used before their wait, or never waited for; registers that products still use,
+ *   - blocks of a cluster that reach for a leader which may not have begun, or may have ended,
  *   - copies and products that meet what ordinary instructions wrote, with no proxy fence between.
  */
 import { round } from "../../dsl/dtype.ts";
@@ -20,6 +21,7 @@ import type { LoopKernel } from "../ir/loop.ts";
 import { evaluate, MULTIPROCESSORS } from "../ir/manifest.ts";
 import { type BarrierOperand, BarrierView, Mbarrier } from "./loop_barriers.ts";
 import { callsOf, compileThread, type Stop, type ThreadProgram } from "./loop_compile.ts";
+import { ClusterBarrier, LeaderView, LeaderVisits } from "./loop_clusters.ts";
 import { BoxView, CopyEngine, type Engine } from "./loop_copies.ts";
 import { meaningOf, needsClocks } from "./loop_instructions.ts";
 import { Machine, MachineFault, warpgroupSize } from "./loop_machine.ts";
@@ -33,7 +35,7 @@ export { MachineFault, type FaultCode } from "./loop_machine.ts";
 export interface LoopRunOptions {
   /** Picks the order of threads. */
   readonly seed?: number;
-  /** Blocks to run, in this order; all of them if absent. */
+  /** Blocks to run, in this order, of a cluster its first one; all of them if absent. */
   readonly blocks?: readonly number[];
   /** Multiprocessors of the device that the launch believes in; 2 if absent. */
   readonly multiprocessors?: number;
@@ -56,12 +58,9 @@ export function runLoop(
   const records = new Map(instructions.map((i) => [i.name, i]));
   const { text, sites } = compileThread(kernel, records);
   const called = new Set(callsOf(kernel.body).map((c) => records.get(c.instruction)!));
-  const clocked = kernel.body.some((s) => s.kind === "Roles") || [...called].some(needsClocks);
+  const clusterSize = kernel.cluster ?? 1;
+  const clocked = clusterSize > 1 || kernel.body.some((s) => s.kind === "Roles") || [...called].some(needsClocks);
   const machine = new Machine(kernel, sites, clocked);
-  const memory = new SharedMemory(machine, kernel.sharedBytes);
-  const buffersByName = new Map(kernel.shared.map((b) => [b.name, new BufferView(memory, b)]));
-  const { barriers, slots } = barriersOf(kernel, machine, buffersByName);
-  const copies = new CopyEngine(machine, memory);
 
   /** Runs `semantics`; what it throws is a fault of the program at `site`. */
   const compute = (instruction: Instruction, lanes: readonly (readonly LaneOperand[])[], site: number): void => {
@@ -75,49 +74,71 @@ export function runLoop(
     }
   };
   const warpgroups = Array.from(
-    { length: Math.floor(kernel.threads / warpgroupSize) },
+    { length: Math.floor(machine.threads / warpgroupSize) },
     (_, i) => new Warpgroup(machine, i * warpgroupSize, ({ instruction, lanes, site }) => compute(instruction, lanes, site)),
   );
-  const hardware = { machine, barriers: slots, copies, warpgroups };
-  const meanings = new Map([...called].map((instruction) => [instruction, meaningOf(instruction, hardware)]));
-  const execute = (instruction: Instruction, lanes: readonly (readonly LaneOperand[])[], site: number): void => {
-    const own = meanings.get(instruction);
-    if (own) own(lanes, site);
-    else compute(instruction, lanes, site);
-  };
+  const cluster = new ClusterBarrier(machine);
+  const visits = new LeaderVisits(machine, kernel.threads);
   const wait = ({ barrier }: BarrierOperand, { value: parity }: LaneOperand, site: number): Stop => {
     barrier.checkWait(parity, site);
     return { kind: "Wait", site, barrier, parity };
   };
-  const library = {
-    machine,
-    buffers: Object.fromEntries(buffersByName),
-    barriers,
-    fields: fieldViews(kernel, machine, buffers, values),
-    maps: Object.fromEntries(kernel.tensorMaps.map((m) => [m.name, new BoxView(machine, m, bytesOf(kernel, buffers, m.param), values)])),
-    dims: values,
-    round,
-    scalar: scalarFunctions,
-    Registers,
-    value: valueOperand,
-    instructions: records,
-    execute,
-    wait,
+  const clusterWait = (site: number): Stop => ({ kind: "Wait", site, barrier: cluster, parity: cluster.beginWait(site) });
+  const fields = fieldViews(kernel, machine, buffers, values);
+  const maps = Object.fromEntries(kernel.tensorMaps.map((m) => [m.name, new BoxView(machine, m, bytesOf(kernel, buffers, m.param), values)]));
+  const programOf = new Function("lib", `"use strict";\n${text}`) as (library: object) => ThreadProgram;
+
+  /** The hardware of a block: one, or one for each block of a cluster. */
+  const hardware = Array.from({ length: clusterSize }, () => {
+    const memory = new SharedMemory(machine, kernel.sharedBytes);
+    const views = new Map(kernel.shared.map((b) => [b.name, new BufferView(memory, b)]));
+    const { barriers, slots } = barriersOf(kernel, machine, views);
+    const copies = new CopyEngine(machine, memory);
+    const meanings = new Map([...called].map((instruction) => [instruction, meaningOf(instruction, { machine, barriers: slots, copies, warpgroups, cluster })]));
+    return { memory, views, barriers, slots, copies, meanings };
+  });
+  const execute = (instruction: Instruction, lanes: readonly (readonly LaneOperand[])[], site: number): void => {
+    const own = hardware[machine.rankOf(machine.thread)]!.meanings.get(instruction);
+    if (own) own(lanes, site);
+    else compute(instruction, lanes, site);
   };
-  const program = new Function("lib", `"use strict";\n${text}`)(library) as ThreadProgram;
+  const leader = Object.fromEntries([...hardware[0]!.views].map(([name, view]) => [name, new LeaderView(visits, view)]));
+  const programs = hardware.map(({ views, barriers }) =>
+    programOf({
+      machine,
+      buffers: Object.fromEntries(views),
+      leader,
+      barriers,
+      fields,
+      maps,
+      dims: values,
+      round,
+      scalar: scalarFunctions,
+      Registers,
+      value: valueOperand,
+      instructions: records,
+      execute,
+      wait,
+      clusterWait,
+    }),
+  );
 
   const count = evaluate(kernel.blocks, { ...values, [MULTIPROCESSORS]: options.multiprocessors ?? 2 });
   machine.blocks = count;
   const random = generator(options.seed ?? 1);
-  const engines: readonly Engine[] = machine.clocked ? [copies, ...warpgroups] : [];
-  const parts = [machine, memory, copies, ...slots, ...warpgroups];
-  for (const block of options.blocks ?? Array.from({ length: count }, (_, b) => b)) {
+  const engines: readonly Engine[] = machine.clocked ? [...hardware.map((h) => h.copies), ...warpgroups] : [];
+  const parts = [machine, cluster, visits, ...hardware.flatMap(({ memory, copies, slots }) => [memory, copies, ...slots]), ...warpgroups];
+  for (const block of options.blocks ?? Array.from({ length: Math.ceil(count / clusterSize) }, (_, c) => c * clusterSize)) {
     if (!(block >= 0 && block < count)) throw new RangeError(`block ${block} is not one of the ${count} blocks of ${kernel.name}`);
+    if (block % clusterSize !== 0) throw new RangeError(`block ${block} of ${kernel.name} is not the first one of a cluster of ${clusterSize}`);
     parts.forEach((p) => p.startBlock(block));
-    const threads = Array.from({ length: kernel.threads }, (_, thread) => program(block, thread));
-    runBlock(machine, threads, execute, engines, random);
-    memory.checkNoCopies();
-    for (const part of [...slots, ...warpgroups]) part.checkDone(sites.length - 1);
+    const threads = programs.flatMap((program, rank) => Array.from({ length: kernel.threads }, (_, thread) => program(block + rank, thread)));
+    runBlock(machine, threads, execute, engines, random, (thread) => {
+      cluster.leave(thread);
+      visits.leave(thread);
+    });
+    for (const { memory } of hardware) memory.checkNoCopies();
+    for (const part of [...hardware.flatMap((h) => h.slots), ...warpgroups]) part.checkDone(sites.length - 1);
   }
 }
 

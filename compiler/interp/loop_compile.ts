@@ -3,15 +3,24 @@ import type { Expr, ScalarType } from "../ir/expr.ts";
 import type { Instruction, LaneOperand } from "../ir/instruction.ts";
 import { bodiesOf, type LoopKernel, type LoopStmt, type Operand } from "../ir/loop.ts";
 import type { Loc } from "../ir/tile.ts";
-import type { Mbarrier } from "./loop_barriers.ts";
-import { isProduct, isWait } from "./loop_instructions.ts";
+import { isClusterWait, isProduct, isWait } from "./loop_instructions.ts";
 import { warpSize } from "./loop_machine.ts";
+
+/** What threads wait for on the machine's own barriers. */
+export interface Awaited {
+  /** Whether the phase of a parity has ended. */
+  hasEnded(parity: number): boolean;
+  /** The running thread has waited. */
+  acquire(): void;
+  /** What the phase waits for, for messages. */
+  readonly lacks: string;
+}
 
 /** Where a thread stops. */
 export type Stop =
-  /** `group`: 0 for the block, roles from 1. */
+  /** `group`: by its number in the machine. */
   | { readonly kind: "Barrier"; readonly site: number; readonly group: number }
-  | { readonly kind: "Wait"; readonly site: number; readonly barrier: Mbarrier; readonly parity: number }
+  | { readonly kind: "Wait"; readonly site: number; readonly barrier: Awaited; readonly parity: number }
   | { readonly kind: "Call"; readonly site: number; readonly instruction: Instruction; readonly operands: readonly LaneOperand[] };
 export type ThreadProgram = (block: number, thread: number) => Generator<Stop, void>;
 
@@ -41,8 +50,6 @@ class Compiler {
   readonly #sites: Loc[] = [];
   readonly #lines: string[] = [];
   #loc: Loc;
-  /** Group of threads whose program it is: 0 for the block, roles from 1. */
-  #group = 0;
   /** Register arrays that matrix products work on. */
   readonly #tracked: ReadonlySet<string>;
 
@@ -55,8 +62,9 @@ class Compiler {
   }
 
   compile(): CompiledThread {
-    const { shared, params, barriers, tensorMaps } = this.#kernel;
+    const { shared, params, barriers, tensorMaps, cluster } = this.#kernel;
     for (const b of shared) this.#lines.push(`const ${js("buffer", b.name)} = lib.buffers[${quote(b.name)}];`);
+    for (const b of cluster ? shared : []) this.#lines.push(`const ${js("leader", b.name)} = lib.leader[${quote(b.name)}];`);
     for (const b of barriers) this.#lines.push(`const ${js("barrier", b.name)} = lib.barriers[${quote(b.name)}];`);
     for (const m of tensorMaps) this.#lines.push(`const ${js("map", m.name)} = lib.maps[${quote(m.name)}];`);
     for (const p of params)
@@ -172,7 +180,10 @@ class Compiler {
         return;
       }
       case "Barrier":
-        out.push(`yield { kind: "Barrier", site: ${this.#point()}, group: ${this.#group} };`);
+        out.push(`yield { kind: "Barrier", site: ${this.#point()}, group: machine.group };`);
+        return;
+      case "Exit":
+        out.push("return;");
         return;
       case "Roles":
         this.#roles(s);
@@ -191,8 +202,7 @@ class Compiler {
   #roles({ roles }: Extract<LoopStmt, { kind: "Roles" }>): void {
     roles.forEach((role, i) => {
       const [first, end] = [role.firstWarp * warpSize, (role.firstWarp + role.warps) * warpSize];
-      this.#group = i + 1;
-      this.#lines.push(`if (thread >= ${first} && thread < ${end}) { machine.enter(${this.#group});`);
+      this.#lines.push(`if (thread >= ${first} && thread < ${end}) { machine.enter(${i + 1});`);
       this.#body(role.body);
       this.#lines.push("}");
     });
@@ -208,7 +218,8 @@ class Compiler {
     const site = this.#point();
     const operands = s.operands.map((o, i) => this.#operand(o, record, record.writes.includes(i), site));
     const instruction = `lib.instructions.get(${quote(record.name)})`;
-    if (isWait(record)) this.#lines.push(`yield lib.wait(${operands.join(", ")}, ${site});`);
+    if (isClusterWait(record)) this.#lines.push(`yield lib.clusterWait(${site});`);
+    else if (isWait(record)) this.#lines.push(`yield lib.wait(${operands.join(", ")}, ${site});`);
     else if (record.scope !== "thread") this.#lines.push(`yield { kind: "Call", site: ${site}, instruction: ${instruction}, operands: [${operands.join(", ")}] };`);
     else this.#lines.push(`lib.execute(${instruction}, [[${operands.join(", ")}]], ${site});`);
   }
@@ -227,6 +238,8 @@ class Compiler {
         const buffer = js("buffer", o.buffer);
         return record.timeline === "tma" ? `${buffer}.target(${index}, ${site})` : `${buffer}.operand(${index}, ${site}, ${writable}, ${record.timeline === "cpAsync"})`;
       }
+      case "LeaderAddress":
+        return `${js("leader", o.buffer)}.operand(${this.#expr(o.index)}, ${site})`;
       case "GlobalAddress":
         return `${js("field", `${o.param}.${o.field}`)}.operand([${o.coords.map((c) => this.#expr(c)).join(", ")}], ${site}, ${writable})`;
       case "Barrier":
@@ -367,5 +380,5 @@ function wrap(type: ScalarType, text: string): string {
 
 const quote = (s: string): string => JSON.stringify(s);
 /** A JavaScript identifier that no other name of the IR has. */
-const js = (space: "buffer" | "barrier" | "map" | "field" | "dim" | "scalar" | "array", name: string): string =>
+const js = (space: "buffer" | "leader" | "barrier" | "map" | "field" | "dim" | "scalar" | "array", name: string): string =>
   `${space}_${name.replace(/[^A-Za-z0-9]/g, (c) => `$${c.charCodeAt(0)}_`)}`;

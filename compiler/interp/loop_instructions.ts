@@ -5,10 +5,12 @@
  *   mbarrierInit, mbarrierInitFence, mbarrierArrive, mbarrierArriveWarp, mbarrierExpect, mbarrierWait    hardware barriers
  *   tmaLoad.R[.policy], cpAsyncArrive                                                                   copies
  *   wgmma.m64…[.ra][.first], wgmmaFence, wgmmaCommit, wgmmaWait.P.R                                     matrix products
+ *   clusterArrive, clusterWait, leaderAdd                                                               clusters
  *   fenceProxyAsync, syncWarp                                                                           order
  */
 import type { Instruction, LaneOperand } from "../ir/instruction.ts";
 import type { BarrierOperand, Mbarrier } from "./loop_barriers.ts";
+import type { ClusterBarrier, LeaderOperand } from "./loop_clusters.ts";
 import type { BoxOperand, CopyEngine } from "./loop_copies.ts";
 import { type Machine, warpgroupSize, warpSize } from "./loop_machine.ts";
 import type { TransferTarget } from "./loop_memory.ts";
@@ -23,20 +25,23 @@ export interface Hardware {
   readonly barriers: readonly Mbarrier[];
   readonly copies: CopyEngine;
   readonly warpgroups: readonly Warpgroup[];
+  readonly cluster: ClusterBarrier;
 }
 
+/** Its threads stop until the cluster has made their last arrival. */
+export const isClusterWait = ({ name }: Instruction): boolean => name === "clusterWait";
 /** Its thread stops until a phase has ended: operands are the barrier and the parity. */
 export const isWait = ({ name }: Instruction): boolean => name === "mbarrierWait";
 /** Its registers and matrices belong to the matrix unit until a wait. */
 export const isProduct = ({ name }: Instruction): boolean => name.startsWith("wgmma.");
 /** Kernels that call it are judged by clocks. */
-export const needsClocks = (instruction: Instruction): boolean => /^(mbarrier|tmaLoad\.|cpAsyncArrive$|wgmma|fenceProxyAsync$|syncWarp$)/.test(instruction.name);
+export const needsClocks = (instruction: Instruction): boolean => /^(mbarrier|tmaLoad\.|cpAsyncArrive$|wgmma|fenceProxyAsync$|syncWarp$|cluster|leader)/.test(instruction.name);
 
 /** A meaning that needs the operands of the first lane alone. */
 const ofThread = (f: (operands: readonly LaneOperand[], site: number) => void): Meaning => (lanes, site) => f(lanes[0]!, site);
 
 /** The machine's own meaning of an instruction, if it has one. */
-export function meaningOf(instruction: Instruction, { machine, barriers, copies, warpgroups }: Hardware): Meaning | undefined {
+export function meaningOf(instruction: Instruction, { machine, barriers, copies, warpgroups, cluster }: Hardware): Meaning | undefined {
   const { name, writes } = instruction;
   const warpgroup = (): Warpgroup => warpgroups[Math.floor(machine.thread / warpgroupSize)]!;
   const barrier = (o: LaneOperand | undefined): Mbarrier => (o as BarrierOperand).barrier;
@@ -57,6 +62,16 @@ export function meaningOf(instruction: Instruction, { machine, barriers, copies,
       return ofThread(([b, bytes], site) => barrier(b).expect(bytes!.value, site));
     case "cpAsyncArrive":
       return ofThread(([b], site) => copies.arriveAfterCopies(barrier(b), site));
+    case "clusterArrive":
+      return (lanes, site) => {
+        const first = machine.thread;
+        lanes.forEach((_, lane) => {
+          machine.become(first + lane);
+          cluster.arrive(site);
+        });
+      };
+    case "leaderAdd":
+      return ofThread(([before, to, value]) => before!.write(0, (to as LeaderOperand).add(value!.value)));
     case "fenceProxyAsync":
       return () => machine.fenceProxy();
     case "syncWarp":

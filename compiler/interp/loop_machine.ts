@@ -30,6 +30,8 @@ export type FaultCode =
   | "proxy"
   /** Registers of a matrix product are touched while it is under way, or the product starts without a fence or is never waited for. */
   | "wgmma"
+  /** The leader of a cluster may not have begun, or may have ended, when others use its memory; or arrivals and waits do not take turns. */
+  | "cluster"
   /** A value that is declared uniform differs between threads. */
   | "notUniform"
   /** An instruction rejects its operands. */
@@ -50,15 +52,17 @@ export class MachineFault extends Error {
 export const warpSize = 32;
 export const warpgroupSize = 128;
 
-/** Threads that meet at a barrier: those of the block, or of a role. */
+/** Threads that meet at a barrier: those of a block, or of a role. */
 export interface Group {
   readonly name: string;
   readonly first: number;
   readonly end: number;
 }
 
-/** The block, then the roles in order. */
+/** The block, then the roles in order; or the blocks of a cluster. */
 export function groupsOf(kernel: LoopKernel): readonly Group[] {
+  const { threads, cluster } = kernel;
+  if (cluster) return Array.from({ length: cluster }, (_, rank) => ({ name: `block ${rank} of the cluster`, first: rank * threads, end: (rank + 1) * threads }));
   const role = ({ name, firstWarp, warps }: LoopRole): Group => ({ name, first: firstWarp * warpSize, end: (firstWarp + warps) * warpSize });
   const roles = kernel.body.flatMap((s) => (s.kind === "Roles" ? s.roles.map(role) : []));
   return [{ name: "block", first: 0, end: kernel.threads }, ...roles];
@@ -73,12 +77,15 @@ interface Uniform {
 /** Who acts now, and what it may see. */
 export class Machine {
   readonly kernel: string;
+  /** Of the block, or of all blocks of the cluster; the threads of a block are consecutive. */
   readonly threads: number;
+  readonly blockThreads: number;
   /** Place of every checked access, by site number. */
   readonly sites: readonly Loc[];
   readonly groups: readonly Group[];
   /** Whether actors have clocks. */
   readonly clocked: boolean;
+  /** The first one that runs. */
   block = 0;
   /** Blocks of the launch. */
   blocks = 0;
@@ -107,19 +114,20 @@ export class Machine {
 
   constructor(kernel: LoopKernel, sites: readonly Loc[], clocked: boolean) {
     this.kernel = kernel.name;
-    this.threads = kernel.threads;
+    this.blockThreads = kernel.threads;
+    this.threads = kernel.threads * (kernel.cluster ?? 1);
     this.sites = sites;
     this.groups = groupsOf(kernel);
     this.clocked = clocked;
     this.#slots = kernel.barriers.flatMap((b) => Array.from({ length: b.slots }, (_, i) => `${b.name}[${i}]`));
-    const actors = clocked ? this.matrixUnit(kernel.threads) + 1 : 0;
+    const actors = clocked ? this.matrixUnit(this.threads) + 1 : 0;
     const none = newClock(0);
-    this.clocks = Array.from({ length: kernel.threads }, () => (clocked ? newClock(actors) : none));
+    this.clocks = Array.from({ length: this.threads }, () => (clocked ? newClock(actors) : none));
     this.clock = none;
     this.tracked = this.clocks.map(() => new Map());
-    this.#group = new Uint8Array(kernel.threads);
+    this.#group = new Uint8Array(this.threads);
     this.#uniforms = this.groups.map(() => []);
-    this.#uniformCount = new Uint32Array(kernel.threads);
+    this.#uniformCount = new Uint32Array(this.threads);
   }
 
   /** Actors that are no threads. */
@@ -140,13 +148,21 @@ export class Machine {
   startBlock(block: number): void {
     this.block = block;
     this.blockEpoch = this.ordered = ++this.epoch;
-    this.#group.fill(0);
+    for (let t = 0; t < this.threads; t++) this.#group[t] = this.rankOf(t);
     this.#uniforms.forEach((u) => (u.length = 0));
     this.#uniformCount.fill(0);
   }
   become(thread: number): void {
     this.thread = thread;
     this.clock = this.clocks[thread]!;
+  }
+  /** Number in the cluster of a thread's block. */
+  rankOf(thread: number): number {
+    return Math.floor(thread / this.blockThreads);
+  }
+  /** The running thread's group. */
+  get group(): number {
+    return this.#group[this.thread]!;
   }
   /** The running thread is one of the group's from now on. */
   enter(group: number): void {
@@ -198,14 +214,15 @@ export class Machine {
 
   nameOf(actor: number): string {
     if (actor === many) return "other threads";
-    if (actor < this.threads) return `thread ${actor}${this.roleOf(actor, " of ")}`;
+    if (actor < this.threads) return `thread ${actor % this.blockThreads}${this.roleOf(actor, " of ")}`;
     if (actor < this.copyEngine(0)) return `an asynchronous copy of thread ${actor - this.threads}`;
     if (actor < this.matrixUnit(0)) return `a copy for ${this.#slots[actor - this.copyEngine(0)]}`;
     return `a matrix product of warpgroup ${actor - this.matrixUnit(0)}`;
   }
-  /** The role of a thread behind `before`; nothing if it has none. */
+  /** The role of a thread, or its block in a cluster, behind `before`; nothing if it has none. */
   roleOf(thread: number, before = ""): string {
-    const role = this.groups.find(({ first, end }, group) => group > 0 && first <= thread && thread < end);
+    const isNamed = (group: number): boolean => group > 0 || this.threads > this.blockThreads;
+    const role = this.groups.find(({ first, end }, group) => isNamed(group) && first <= thread && thread < end);
     return role ? before + role.name : "";
   }
   place(site: number): string {
@@ -213,7 +230,8 @@ export class Machine {
     return `${file}:${line}`;
   }
   fault(code: FaultCode, site: number, text: string): never {
-    throw new MachineFault(code, this.kernel, this.sites[site]!, this.block, this.nameOf(this.thread), text);
+    const rank = this.thread < this.threads ? this.rankOf(this.thread) : 0;
+    throw new MachineFault(code, this.kernel, this.sites[site]!, this.block + rank, this.nameOf(this.thread), text);
   }
 }
 

@@ -1,4 +1,4 @@
-/** Runs the threads of a block from meeting point to meeting point, in a random order, and the engines beside them at random moments. */
+/** Runs the threads of a block, or of the blocks of a cluster, from meeting point to meeting point, in a random order, and the engines beside them at random moments. */
 import type { Instruction, LaneOperand } from "../ir/instruction.ts";
 import type { Stop } from "./loop_compile.ts";
 import type { Engine } from "./loop_copies.ts";
@@ -17,6 +17,8 @@ export function runBlock(
   execute: (instruction: Instruction, lanes: readonly (readonly LaneOperand[])[], site: number) => void,
   engines: readonly Engine[],
   random: () => number,
+  /** A thread has ended. */
+  onEnd: (thread: number) => void,
 ): void {
   const count = threads.length;
   const states: State[] = threads.map(() => "ready");
@@ -71,6 +73,7 @@ export function runBlock(
     machine.become(thread);
     const step = threads[thread]!.next();
     states[thread] = step.done ? "done" : step.value;
+    if (step.done) onEnd(thread);
     return true;
   };
 
@@ -82,7 +85,7 @@ export function runBlock(
     for (const thread of order) if (resting[thread >> 5] === 0) progress = run(thread) || progress;
     let met = meetEvery(warpSize, "warp");
     met = meetEvery(warpgroupSize, "warpgroup") || met;
-    if (!met) met = meet(0, count, "block");
+    if (!met) met = meetEvery(machine.blockThreads, "block");
     if (!met) met = machine.groups.map((_, group) => pass(group)).includes(true);
     engines.forEach((engine, i) => {
       if (!engine.busy || rests(engineMoods[i]!)) return;

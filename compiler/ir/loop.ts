@@ -58,6 +58,8 @@ export type Operand =
   /** `count` registers of a register array from a constant index on; instructions may read and write them. */
   | { readonly kind: "Registers"; readonly array: string; readonly index: Expr; readonly count: number }
   | { readonly kind: "SharedAddress"; readonly buffer: string; readonly index: Expr }
+  /** An element of the same buffer in the shared memory of the cluster's leader, its first block. */
+  | { readonly kind: "LeaderAddress"; readonly buffer: string; readonly index: Expr }
   | { readonly kind: "GlobalAddress"; readonly param: string; readonly field: string; readonly coords: readonly Expr[] }
   | { readonly kind: "Barrier"; readonly barrier: string; readonly slot: Expr }
   | { readonly kind: "TensorMap"; readonly map: string }
@@ -140,6 +142,8 @@ export type LoopStmt =
   | { readonly kind: "Atomic"; readonly fn: AtomicFn; readonly buffer: string; readonly index: Expr; readonly value: Expr; readonly old?: string }
   /** All threads of the block, or all of the role that it stands in; orders shared and global memory among them. */
   | { readonly kind: "Barrier" }
+  /** The block ends: all of its threads come here. */
+  | { readonly kind: "Exit" }
   /** The end of a kernel: warps part. Warps without a role are done. No statement but other roles' can follow. */
   | { readonly kind: "Roles"; readonly roles: readonly LoopRole[] }
   | { readonly kind: "Call"; readonly instruction: string; readonly operands: readonly Operand[] }
@@ -152,7 +156,10 @@ export interface LoopKernel {
   readonly loc: Loc;
   readonly params: readonly Param[];
   readonly dims: readonly { readonly name: string; readonly default?: HostExpr }[];
+  /** A multiple of the blocks of a cluster. */
   readonly blocks: HostExpr;
+  /** Consecutive blocks that run side by side and reach the shared memory of the first of them; absent: no clusters. */
+  readonly cluster?: number;
   readonly threads: number;
   readonly shared: readonly SharedBuffer[];
   readonly sharedBytes: number;

@@ -107,6 +107,8 @@ export type PlanStmt =
       readonly scalars: readonly Carried<ScalarValue>[];
       readonly body: readonly PlanStmt[];
       readonly loc: Loc;
+      /** The blocks of the cluster take contiguous parts of its turns. */
+      readonly isDealt?: true;
     }
   | {
       readonly kind: "If";
@@ -116,6 +118,12 @@ export type PlanStmt =
       readonly scalars: Extract<TileStmt, { kind: "If" }>["scalars"];
       readonly loc: Loc;
     }
+  /** The bags of this block are there, empty; other blocks of the cluster may add to them once they have heard of it. */
+  | { readonly kind: "OpenBags"; readonly loc: Loc }
+  /** Blocks of the cluster but the leader hand it what their bags hold, and end; the leader goes on when all have. */
+  | { readonly kind: "Collect"; readonly bags: readonly string[]; readonly loc: Loc }
+  /** Blocks of the cluster but the leader end. */
+  | { readonly kind: "Dismiss"; readonly loc: Loc }
   | (Extract<TileStmt, { kind: WorkKind }> & { readonly layout: Layout })
   | Exclude<TileStmt, { kind: "Define" | "For" | "If" | WorkKind }>;
 
@@ -172,6 +180,8 @@ export interface Plan {
   readonly roles?: readonly Role[];
   readonly pipes?: readonly Pipe[];
   readonly persistence?: Persistence;
+  /** Blocks of a cluster, which runs what is one block's work; the first one is the leader. Absent: no clusters. */
+  readonly cluster?: number;
   /** By value id. */
   readonly places: ReadonlyMap<number, Place>;
   /** Register array of each stored value; values that may share registers have one name. */

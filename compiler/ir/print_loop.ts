@@ -8,7 +8,7 @@ import { printExpr, printHost, printInterface, printLoc } from "./print_tile.ts"
 /** Source lines stand before the statements that come from them. */
 export function printLoop(kernel: LoopKernel): string {
   const lines = [
-    `loop ${kernel.name}, ${printHost(kernel.blocks)} blocks of ${kernel.threads} threads  // ${kernel.loc.file}:${kernel.loc.line}`,
+    `loop ${kernel.name}, ${printHost(kernel.blocks)} blocks of ${kernel.threads} threads${kernel.cluster ? ` in clusters of ${kernel.cluster}` : ""}  // ${kernel.loc.file}:${kernel.loc.line}`,
     ...printInterface(kernel),
     ...section("tensor maps", kernel.tensorMaps.map(printMap)),
     ...section(`shared, ${kernel.sharedBytes} bytes`, kernel.shared.map(printBuffer)),
@@ -51,6 +51,8 @@ function printOperand(o: Operand): string {
       return printRange(o.array, o.index, o.count);
     case "SharedAddress":
       return `&${o.buffer}[${printExpr(o.index)}]`;
+    case "LeaderAddress":
+      return `&leader.${o.buffer}[${printExpr(o.index)}]`;
     case "GlobalAddress":
       return `&${printGlobal(o.param, o.field, o.coords)}`;
     case "Barrier":
@@ -101,6 +103,8 @@ function printStmt(s: LoopStmt, indent: string, file: string): readonly string[]
       return [line(`atomic ${s.old === undefined ? "" : `${s.old} = `}${s.buffer}[${printExpr(s.index)}] ${s.fn === "add" ? "+=" : "|="} ${printExpr(s.value)}`)];
     case "Barrier":
       return [line("barrier")];
+    case "Exit":
+      return [line("exit")];
     case "Roles":
       return s.roles.flatMap((r) => [line(printRole(r)), ...block(r.body)]);
     case "Call":

@@ -10,7 +10,7 @@ import { definedTiles } from "./walk.ts";
 export function printPlan(plan: Plan): string {
   const { kernel } = plan;
   const lines = [
-    `plan ${kernel.name}, ${plan.threads} threads  // ${kernel.loc.file}:${kernel.loc.line}`,
+    `plan ${kernel.name}, ${plan.threads} threads${plan.cluster ? `, clusters of ${plan.cluster} blocks` : ""}  // ${kernel.loc.file}:${kernel.loc.line}`,
     ...printInterface(kernel),
     ...printGrid(kernel.grid),
     "places",
@@ -99,7 +99,7 @@ function printStmt(s: PlanStmt, indent: string, file: string): readonly string[]
       return [line(`move ${typed(s.to)} = ${s.from.label}`)];
     case "For":
       return [
-        line(`for ${s.index.name} = ${printExpr(s.lo)} to ${printExpr(s.hi)} step ${s.step}`, s.loc),
+        line(`for ${s.index.name} = ${printExpr(s.lo)} to ${printExpr(s.hi)} step ${s.step}${s.isDealt ? ", dealt out over the cluster" : ""}`, s.loc),
         ...s.scalars.map((c) => line(`  carry ${c.param.name}: ${c.param.type} from ${c.init.name}`)),
         ...block(s.body),
         ...s.scalars.map((c) => line(`  next ${c.param.name} = ${c.next.name}, at last ${c.result.name}`)),
@@ -111,6 +111,12 @@ function printStmt(s: PlanStmt, indent: string, file: string): readonly string[]
         ...(s.otherwise.length > 0 ? [line("else"), ...block(s.otherwise)] : []),
         ...s.scalars.map((m) => line(`  ${m.result.name}: ${m.result.type} = ${m.then.name} or ${m.otherwise.name}`)),
       ];
+    case "OpenBags":
+      return [line("the bags are open to the cluster", s.loc)];
+    case "Collect":
+      return [line(`the leader collects ${s.bags.join(", ")} and goes on alone`, s.loc)];
+    case "Dismiss":
+      return [line("the leader goes on alone", s.loc)];
     case "Let":
       return [line(`${s.scalar.name}: ${s.scalar.type} = ${printExpr(s.expr)}`, s.scalar.loc)];
     case "ToScalar":

@@ -37,7 +37,8 @@ export function verifyBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
   const outputs = new Set(kernel.params.filter((p) => p.access !== "in").map((p) => p.name));
   // hardware barriers order the slots of rings between roles, and what the copy engine writes; the simulated machine judges them
   const rings = new Set(kernel.pipes.flatMap((p) => p.buffers.map((b) => b.buffer)));
-  const exits = build(kernel.body, [], "block");
+  const leaves: Node[] = [];
+  const exits = [...build(kernel.body, [], "block"), ...leaves];
 
   /** Appends a list behind `before`; returns what the next statement stands behind. */
   function build(list: readonly LoopStmt[], before: readonly Node[], actors: Actors): readonly Node[] {
@@ -46,6 +47,8 @@ export function verifyBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
       const node: Node = { statement: s, actors, accesses, ...ordersOf(s), next: [], pending: new Set() };
       nodes.push(node);
       for (const n of last) n.next.push(node);
+      if (s.kind === "Exit") leaves.push(node);
+      if (s.kind === "Exit") return [];
       if (s.kind === "If") return [...build(s.then, [node], actors), ...build(s.otherwise, [node], actors)];
       if (s.kind === "Roles") return [node, ...s.roles.flatMap((r) => build(r.body, [node], `role ${r.name}`))];
       if (s.kind !== "For" && s.kind !== "While") return [node];

@@ -125,6 +125,7 @@ const rules: { readonly [K in LoopStmt["kind"]]: (s: Extract<LoopStmt, { kind: K
     return all(whole, s.old === undefined ? undefined : isNew(s.old, c));
   },
   Barrier: none,
+  Exit: none,
   Roles: none,
   Call: callRule,
   Source: none,
@@ -165,6 +166,7 @@ function operandRule(o: Operand, c: Context): Verdict {
     case "Registers":
       return all(unless(c.scope.names.get(o.array)?.kind === "array", `${o.array} is no array here`), unless(o.index.type === "i32", "an index is no i32"));
     case "SharedAddress":
+    case "LeaderAddress":
       return all(unless(bufferOf(o.buffer, c) !== undefined, `there is no buffer ${o.buffer}`), unless(o.index.type === "i32", "an index is no i32"));
     case "GlobalAddress":
       return unless(elementDtype(o, c) !== undefined, `there is no such element of ${o.param}`);

@@ -77,6 +77,9 @@ const rules: { readonly [K in PlanStmt["kind"]]: (s: Extract<PlanStmt, { kind: K
   Append: none,
   AppendFill: none,
   AppendCount: none,
+  OpenBags: none,
+  Collect: none,
+  Dismiss: none,
 };
 
 const threadsRule = ({ plan: { threads }, machine }: Context): Verdict =>

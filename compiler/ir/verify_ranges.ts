@@ -100,7 +100,7 @@ export function verifyRanges(kernel: LoopKernel, fail: Fail): void {
     if (s.kind !== "Call") return;
     for (const o of s.operands) {
       if (o.kind === "Registers") registers(o.array, o.index, o.count);
-      if (o.kind === "SharedAddress") shared(o.buffer, o.index, span(s));
+      if (o.kind === "SharedAddress" || o.kind === "LeaderAddress") shared(o.buffer, o.index, span(s));
       if (o.kind === "Matrix") {
         shared(o.buffer, o.index);
         if ((multipleOf(o.index, scope) * bytesOf.get(o.buffer)!) % 16 !== 0) fail(s, `a matrix in ${o.buffer} may start off a multiple of 16 bytes`);

@@ -80,7 +80,7 @@ export function verifyUniformity(kernel: LoopKernel, instructions: ReadonlyMap<s
   }
   walk(kernel.body, all, block, (s, together, own, scope) => {
     const record = s.kind === "Call" ? instructions.get(s.instruction) : undefined;
-    const needed = s.kind === "Barrier" || s.kind === "Uniform" ? all : record ? needs[record.scope] : alone;
+    const needed = s.kind === "Barrier" || s.kind === "Uniform" || s.kind === "Exit" ? all : record ? needs[record.scope] : alone;
     if (together < needed) fail(s, `some ${whom[needed]} may not come here`);
     if (s.kind === "If" && s.uniform && !scope.single && least(together, own) < all) fail(s, "its condition may differ between threads");
     if (s.kind !== "Call") return;

@@ -1,6 +1,7 @@
 /** Finds the tiles that a schedule names. */
 import { didYouMean } from "../../dsl/names.ts";
 import { diagnostic } from "../diagnostics.ts";
+import { CLUSTER_SIZES } from "../ir/cluster.ts";
 import type { Machine } from "../ir/plan.ts";
 import type { TileKernel, TileValue } from "../ir/tile.ts";
 import { definedTiles, statements } from "../ir/walk.ts";
@@ -19,6 +20,7 @@ export interface Bound {
   readonly products: ReadonlyMap<number, number>;
   readonly roles: readonly (RoleSchedule & { readonly name: string })[];
   readonly persistent?: Schedule["persistent"];
+  readonly cluster?: Schedule["cluster"];
 }
 
 /** Throws E-SCHEDULE-01 for a label that no tile has, E-SCHEDULE-03 for numbers that no program can have. */
@@ -45,6 +47,12 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Ma
   if (!computing && (schedule.stage || schedule.persistent)) throw refuse("rings and blocks that stay need roles", "name two roles, the computing one first, or leave out stage and persistent");
   const threads = computing ? (32 * computing.warps) / (computing.copies ?? 1) : (schedule.threads ?? DEFAULT_THREADS);
   if (!Number.isInteger(Math.log2(threads))) throw refuse(`${threads} threads ${computing ? `of a copy of ${computing.name}` : "of a block"} are no power of two`, "layouts halve them again and again");
+  if (schedule.cluster) {
+    const { blocks } = schedule.cluster;
+    if (!machine.instructions.has("clusterArrive")) throw refuse("the target has no clusters", "leave cluster to schedules of other targets");
+    if (computing) throw refuse("it has roles and a cluster", "leave out one of them");
+    if (!CLUSTER_SIZES.includes(blocks)) throw refuse(`a cluster of ${blocks} blocks`, `give it ${CLUSTER_SIZES.join(", ")}`);
+  }
   for (const [label, ring] of Object.entries(schedule.stage ?? {})) {
     const slots = typeof ring === "number" ? ring : ring.slots;
     if (!(Number.isInteger(slots) && slots > 0)) throw refuse(`the ring of "${label}" has ${slots} slots`, "give it at least one");
@@ -61,6 +69,7 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Ma
     products: bind("mma", "product", schedule.mma ?? {}, ({ parts = 1 }) => parts),
     roles,
     ...(schedule.persistent && { persistent: schedule.persistent }),
+    ...(schedule.cluster && { cluster: schedule.cluster }),
   };
 }
 

@@ -44,6 +44,11 @@ export function insertBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
         barrier();
         continue;
       }
+      if (s.kind === "Exit") {
+        if (pending.asynchronous.size > 0) body.push({ kind: "Call", instruction: "cpAsyncWaitAll", operands: [] });
+        body.push(s);
+        return { body, exit: none };
+      }
       if (s.kind === "Roles") {
         body.push({ ...s, roles: s.roles.map((r) => ({ ...r, body: walk(r.body, none).body })) });
         continue;

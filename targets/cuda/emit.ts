@@ -114,7 +114,7 @@ class CudaEmitter {
   }
 
   #signature(): void {
-    const { params, dims, tensorMaps, threads, shared, barriers, body } = this.#kernel;
+    const { params, dims, tensorMaps, threads, cluster, shared, barriers, body } = this.#kernel;
     if (tensorMaps.length > 0) this.#helpers.add(tensorMapStruct);
     const declared = [
       ...tensorMaps.map((m) => `const __grid_constant__ TensorMap ${this.#names.of("map", m.name)}`),
@@ -122,7 +122,8 @@ class CudaEmitter {
       ...dims.map((d) => `int ${this.#names.of("dim", d.name)}`),
     ];
     const lines = this.#lines;
-    lines.add(`extern "C" __global__ void __launch_bounds__(${threads}, 1) ${cudaEntry(this.#kernel)}(`);
+    const clusters = cluster === undefined ? "" : `__cluster_dims__(${cluster}, 1, 1) `;
+    lines.add(`extern "C" __global__ void ${clusters}__launch_bounds__(${threads}, 1) ${cudaEntry(this.#kernel)}(`);
     declared.forEach((d, i) => lines.add(`    ${d}${i + 1 < declared.length ? "," : ") {"}`));
     lines.block(undefined, () => {
       if (shared.length + barriers.length > 0) lines.add(...this.#sharedMemory());
@@ -218,6 +219,8 @@ class CudaEmitter {
       }
       case "Barrier":
         return lines.add(this.#barrier());
+      case "Exit":
+        return lines.add("return;");
       case "Roles":
         return this.#roles(s.roles);
       case "Call":
@@ -290,6 +293,7 @@ class CudaEmitter {
         return { operand, text: registers[0] ?? "", registers };
       }
       case "SharedAddress":
+      case "LeaderAddress":
         return { operand, text: x.sharedPointer(operand.buffer, operand.index).code, registers: [] };
       case "GlobalAddress":
         return { operand, text: x.pointer(operand.param, operand.field, operand.coords).code, registers: [] };

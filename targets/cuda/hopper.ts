@@ -117,6 +117,55 @@ const pack = (dtype: "bf16" | "f16"): Instruction => ({
   helper: codecHelper(packName(dtype), cudaArchs.sm_90a)!.text,
 });
 
+/** A function that starts with the leader's address of what `own` is in this block. */
+const leaderHelper = (head: string, ptx: string, operands: string): string =>
+  [
+    `__device__ inline ${head} {`,
+    "  u32 to;",
+    '  asm("mapa.shared::cluster.u32 %0, %1, 0;" : "=r"(to) : "r"((u32)__cvta_generic_to_shared(own)));',
+    `  asm volatile("${ptx}" ${operands} : "memory");`,
+    "}",
+  ].join("\n");
+
+/** (leader address, values of u32): into consecutive elements of the leader, together. */
+const leaderStore = (count: 1 | 2 | 4): Instruction => {
+  const values = ["a", "b", "c", "d"].slice(0, count);
+  const slots = values.map((_, i) => `%${i + 1}`).join(", ");
+  return {
+    name: `leaderStore.${count}`,
+    timeline: "inOrder",
+    scope: "thread",
+    operands: ["LeaderAddress", ...values.map(() => "Value" as const)],
+    writes: [0],
+    semantics(lanes) {
+      values.forEach((_, i) => arg(lanes, 0, 0).write(i, arg(lanes, 0, i + 1).value));
+    },
+    text: (o) => `leaderStore${count}(${texts(o)});`,
+    helper: leaderHelper(
+      `void leaderStore${count}(const u32* own, ${values.map((v) => `u32 ${v}`).join(", ")})`,
+      `st.shared::cluster${count > 1 ? `.v${count}` : ""}.b32 [%0], ${count > 1 ? `{${slots}}` : slots};`,
+      `:: "r"(to), ${values.map((v) => `"r"(${v})`).join(", ")}`,
+    ),
+  };
+};
+
+const clusters: readonly Instruction[] = [
+  /** (): all that this thread did comes before what those do that wait for this arrival. All threads of the cluster that have not ended arrive. */
+  machine("clusterArrive", { scope: "block", text: statement("barrier.cluster.arrive.release.aligned") }),
+  /** (): until the whole cluster has made the arrival that this thread made last. */
+  machine("clusterWait", { scope: "block", text: statement("barrier.cluster.wait.acquire.aligned") }),
+  /** (dst register u32, leader address, value): dst = the leader's element before value is added to it. */
+  machine("leaderAdd", {
+    operands: [1, "LeaderAddress", "Value"],
+    writes: [0, 1],
+    text: (o) => `leaderAdd(${texts(o)});`,
+    helper: leaderHelper("void leaderAdd(u32& before, const u32* own, u32 value)", "atom.shared::cluster.add.u32 %0, [%1], %2;", ': "=r"(before) : "r"(to), "r"(value)'),
+  }),
+  leaderStore(1),
+  leaderStore(2),
+  leaderStore(4),
+];
+
 export const hopperInstructions: readonly Instruction[] = [
   ...barriers,
   ...[1, 2, 3, 4, 5].flatMap((rank) => [tmaLoad(rank, false), tmaLoad(rank, true)]),
@@ -127,6 +176,7 @@ export const hopperInstructions: readonly Instruction[] = [
   }),
   /** (): what this thread wrote to shared memory becomes visible to tensor copies and wgmma. */
   machine("fenceProxyAsync", { text: statement("fence.proxy.async.shared::cta") }),
+  ...clusters,
   machine("syncWarp", { scope: "warp", text: () => "__syncwarp();" }),
   pack("bf16"),
   pack("f16"),

@@ -216,6 +216,7 @@ class WgslEmitter {
       }
       case "While":
       case "Roles":
+      case "Exit":
         throw new EmitError(this.#kernel.name, `WGSL has no text for ${s.kind}`);
       case "If":
         return this.#if(s);

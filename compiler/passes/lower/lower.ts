@@ -1,4 +1,5 @@
 /** Plan to Loop IR: one handler a statement kind. */
+import { clusterIndex } from "../../ir/cluster.ts";
 import { add, and, constant, convert, int, variable, type Expr } from "../../ir/expr.ts";
 import type { LoopKernel, LoopStmt } from "../../ir/loop.ts";
 import { MULTIPROCESSORS, type HostExpr } from "../../ir/manifest.ts";
@@ -7,6 +8,7 @@ import type { Carried, ScalarValue } from "../../ir/tile.ts";
 import { addToBag, declareBag } from "./bag.ts";
 import { countOf } from "./bag_memory.ts";
 import { addToBitmap, declareBitmap, pushMarked, type BitmapMemory } from "./bitmap.ts";
+import { collect, dealtBounds, dismiss, openBags } from "./cluster.ts";
 import { Lowering, multipleOf } from "./context.ts";
 import { address, isTrue, scalarElement } from "./element.ts";
 import { compute, fetch, move, stage, store } from "./elementwise.ts";
@@ -37,7 +39,8 @@ export function lower(plan: Plan, machine: Machine): LoopKernel {
     loc: plan.kernel.loc,
     params: plan.kernel.params,
     dims: plan.kernel.dims,
-    blocks: plan.persistence?.kind === "even" ? MULTIPROCESSORS : plan.persistence ? { op: "min", args: [MULTIPROCESSORS, items] } : items,
+    blocks: blocksOf(plan, items),
+    ...(plan.cluster && { cluster: plan.cluster }),
     threads,
     shared: ctx.layOutShared(),
     sharedBytes: ctx.sharedBytes,
@@ -48,8 +51,14 @@ export function lower(plan: Plan, machine: Machine): LoopKernel {
   };
 }
 
+function blocksOf({ persistence, cluster }: Plan, items: HostExpr): HostExpr {
+  if (persistence?.kind === "even") return MULTIPROCESSORS;
+  if (persistence) return { op: "min", args: [MULTIPROCESSORS, items] };
+  return cluster ? { op: "mul", args: [items, cluster] } : items;
+}
+
 function oneRole(ctx: Lowering, plan: Plan, lists: Lists): { body: LoopStmt[]; pipes: []; threads: number } {
-  const grid = ctx.block(() => gridOf(ctx, { kind: "BlockIndex", type: "i32" }));
+  const grid = ctx.block(() => gridOf(ctx, plan.cluster ? clusterIndex(plan.cluster) : { kind: "BlockIndex", type: "i32" }));
   const body = ctx.block(() => statements(ctx, plan.body, lists));
   return { body: [...grid, ...ctx.prologue, ...body], pipes: [], threads: plan.threads };
 }
@@ -111,6 +120,12 @@ function statement(ctx: Lowering, s: PlanStmt, lists: Lists): void {
       return addToBag(ctx, s, ctx.bags.get(s.bag)!);
     case "BagCount":
       return scalar(ctx, s.scalar, countOf(ctx.bags.get(s.bag)!), "Uniform");
+    case "OpenBags":
+      return openBags(ctx);
+    case "Collect":
+      return collect(ctx, s, ctx.plan.cluster!);
+    case "Dismiss":
+      return dismiss(ctx, ctx.plan.cluster!);
     case "Bitmap":
       return declareBitmap(ctx, s, lists.bitmaps);
     case "BitmapAdd":
@@ -147,13 +162,14 @@ function loop(ctx: Lowering, s: Extract<PlanStmt, { kind: "For" }>, lists: Lists
   ctx.source(s.loc);
   if (ctx.turns?.index === s.index.name) return inTurns(ctx, ctx.turns, s, (c, list) => statements(c, list, lists));
   s.scalars.forEach((c) => carry(ctx, c));
-  const lo = ctx.facts.of(s.lo);
-    ctx.facts.learn(s.index.name, { min: lo.min, max: ctx.facts.of(s.hi).max - 1, multiple: Math.min(lo.multiple, multipleOf(s.step)) });
+  const range = s.isDealt ? dealtBounds(ctx, s, ctx.plan.cluster!) : s;
+  const lo = ctx.facts.of(range.lo);
+  ctx.facts.learn(s.index.name, { min: lo.min, max: ctx.facts.of(s.hi).max - 1, multiple: Math.min(lo.multiple, multipleOf(s.step)) });
   const body = ctx.block(() => {
     statements(ctx, s.body, lists);
     takeNext(ctx, s.scalars);
   });
-  ctx.emit({ kind: "For", name: s.index.name, lo: s.lo, hi: s.hi, step: s.step, unroll: false, body });
+  ctx.emit({ kind: "For", name: s.index.name, lo: range.lo, hi: range.hi, step: s.step, unroll: false, body });
   s.scalars.forEach((c) => ctx.emit({ kind: "Let", name: c.result.name, value: variable(c.param.type, c.param.name) }));
 }
 function carry(ctx: Lowering, c: Carried<ScalarValue>): void {

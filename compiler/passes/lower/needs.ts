@@ -60,8 +60,8 @@ function expressionsOf(s: TileStmt): readonly Expr[] {
 export function collectivesOf(plan: Plan, machine: Machine): CollectiveBuffers {
   const stages = [...plan.places.values()].flatMap((p) => (p.kind === "Stored" && p.stage ? [p.stage.elements * byteSize(p.stage.dtype)] : []));
   const listing = collectiveBuffers(plan.kernel.body, true);
-  // a bag has a counter
-  const sizes = [...stages, ...listing.buffers.map((b) => 4 * b.elements + (b.kind === "Bag" ? 128 : 0))];
+  // a bag has a counter and, in a cluster, a place in the leader's
+  const sizes = [...stages, ...listing.buffers.map((b) => 4 * b.elements + (b.kind === "Bag" ? (plan.cluster ? 256 : 128) : 0))];
   const bytes = sizes.reduce((n, b) => n + Math.ceil(b / 128) * 128, 3 * machine.exchangeBytes);
   return bytes <= machine.maxSharedBytes ? listing : collectiveBuffers(plan.kernel.body, false);
 }
