@@ -10,6 +10,7 @@ import { computeType } from "./plan.ts";
 import { printLoopStmt } from "./print_loop.ts";
 import type { Loc } from "./tile.ts";
 import { verifyBarriers } from "./verify_barriers.ts";
+import { complaintOfCluster, verifyClusters } from "./verify_clusters.ts";
 import { VerifyError } from "./verify_error.ts";
 import { complaintOf } from "./verify_expr.ts";
 import { complaintOfHardware, verifyHardware } from "./verify_hardware.ts";
@@ -46,7 +47,7 @@ export function verifyLoop(kernel: LoopKernel, target: Target, pass: string): vo
     const loc = places.get(at) ?? kernel.loc;
     throw new VerifyError(pass, `${loc.file}:${loc.line} "${printLoopStmt(at)}"`, complaint);
   };
-  const memory = all(memoryRule(kernel, target), complaintOfHardware(kernel));
+  const memory = all(memoryRule(kernel, target), complaintOfHardware(kernel), complaintOfCluster(kernel));
   if (memory !== undefined) throw new VerifyError(pass, kernel.name, memory);
 
   function check(list: readonly LoopStmt[], outer: ReadonlyMap<string, Name>): void {
@@ -64,6 +65,7 @@ export function verifyLoop(kernel: LoopKernel, target: Target, pass: string): vo
   check(kernel.body, new Map(kernel.dims.map((d) => [d.name, { kind: "immutable", type: "i32" }])));
   verifyHardware(kernel, target.instructions, fail);
   verifyUniformity(kernel, target.instructions, fail);
+  verifyClusters(kernel, target.instructions, fail);
   verifyRanges(kernel, fail);
   verifyBarriers(kernel, target.instructions, fail);
 }

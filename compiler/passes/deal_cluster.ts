@@ -26,9 +26,6 @@ export function dealCluster(plan: Plan, { cluster }: Bound, machine: Machine): P
   if (!loop) throw refuse(`there is no loop "${deal}" to deal out`, `its loops are ${loops.map((s) => s.index.name).join(", ") || "none"}`);
   const around = loops.find((s) => s !== loop && [...planStatements(s.body)].includes(loop));
   if (around) throw refuse(`the loop "${deal}" stands in the loop "${around.index.name}"`, "deal out a loop that runs once");
-  const written = new Set(kernel.params.filter((p) => p.access !== "in").map((p) => p.name));
-  const read = [...statements(kernel.body)].flatMap((s) => (s.kind === "Define" && "view" in s.op ? [s.op.view.param] : [])).find((name) => written.has(name));
-  if (read !== undefined) throw refuse(`the kernel reads "${read}", which it writes, and nothing orders that between blocks`, "leave out cluster");
   const bags = bagsOf(loop);
   return { ...plan, cluster: blocks, body: share(plan.body) };
 

@@ -2,6 +2,7 @@
 import {
   append, bag, bitmap, blocks, clz32, each, floatOf, full, gatherRuns, histogram, input, iota, kernel, load, map, mask, max, min, orderedKey, orderedValue, output, rename, scalar, store, sum,
 } from "../../dsl/index.ts";
+import type { Schedules } from "../../dsl/schedule.ts";
 import type { Example } from "../../verify/examples.ts";
 
 /** Columns of a row whose value is above the row's threshold, ascending; the first KEPT of them, then -1; and how many there are. */
@@ -143,6 +144,12 @@ export const floatOrder = kernel("float_order", {
     store(a.zeros.tile({ i: ib }), map([bits], (b) => clz32(b), "i32"));
   },
 });
+
+/** On Hopper several blocks share a row. */
+export const schedules: Schedules = {
+  compactRows: { "cuda:sm_90a": { threads: 64, tune: { BC: 32 }, cluster: { blocks: 4, deal: "cb" } } },
+  trimmedStatistics: { "cuda:sm_90a": { threads: 32, tune: { BC: 32 }, cluster: { blocks: 2, deal: "cb" } } },
+};
 
 const rows = { R: { min: 1, max: 4 }, C: { min: 1, max: 300 } };
 export const examples: readonly Example[] = [

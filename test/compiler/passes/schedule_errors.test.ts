@@ -4,11 +4,11 @@ import { CompileError, format, templates } from "../../../compiler/diagnostics.t
 import { sourceText } from "../../../compiler/front/index.ts";
 import { compileTile } from "../../../compiler/pipeline.ts";
 import type { Schedule, Target } from "../../../compiler/target.ts";
-import { cuda, hopper, readRings, ringSchedule, wgsl } from "./small_kernels.ts";
+import { cuda, hopper, readRings, readShared, ringSchedule, wgsl } from "./small_kernels.ts";
 
 interface Case {
   readonly name: string;
-  readonly kernel: Parameters<typeof readRings>[0];
+  readonly kernel: Parameters<typeof readRings>[0] | "sharedRows";
   readonly spec?: unknown;
   readonly tune?: Readonly<Record<string, number>>;
   readonly schedule: Schedule;
@@ -20,6 +20,7 @@ const windows = (name: string, schedule: Partial<Schedule>, more: Partial<Case> 
 const products = ringSchedule({ warps: 4, brings: { x: 2, y: 2 }, mma: { acc: {} }, persistent: "strided" });
 const matmul = (name: string, schedule: Partial<Schedule>, more: Partial<Case> = {}): Case => ({ name, kernel: "matmul", spec: { dtype: "bf16" }, schedule: { ...products, ...schedule }, ...more });
 const other = (name: string, kernel: Case["kernel"], schedule: Schedule, spec?: unknown): Case => ({ name, kernel, schedule, spec });
+const shared = (name: string, deal = "cb", more: Partial<Case> = {}): Case => ({ name, kernel: "sharedRows", spec: { wrong: name }, schedule: { threads: 32, cluster: { blocks: 4, deal } }, ...more });
 const roles = (math: object, producer: object = {}): NonNullable<Schedule["roles"]> => ({ math: { warps: 4, ...math }, producer: { warps: 1, brings: ["q", "k", "w", "scale"], ...producer } });
 
 const cases: Readonly<Record<string, readonly Case[]>> = {
@@ -59,6 +60,18 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     windows("registers of half a warpgroup", { roles: roles({ warps: 2, registers: 96 }, { registers: 40 }), mma: {}, stage: { w: 2, scale: 2 } }, { schedule: { roles: { math: { warps: 2, registers: 96 }, producer: { warps: 1, registers: 40, brings: ["w", "scale"] } }, stage: { w: 2, scale: 2 } } }),
     other("a scalar that only a loop finds", "found", ringSchedule({ warps: 4, brings: { x: 2 } })),
     other("a ring around a loop", "around", ringSchedule({ warps: 4, brings: { x: 2, w: 2, v: 2 } })),
+    shared("a loop that is not there", "tb"),
+    shared("a loop in a loop", "ib"),
+    shared("turns that depend on each other"),
+    shared("a histogram"),
+    shared("nothing for the leader"),
+    shared("a bag of an outer block of statements"),
+    shared("a bag that is used before the loop"),
+    shared("a list before the loop"),
+    shared("three blocks", "cb", { schedule: { cluster: { blocks: 3, deal: "cb" } } }),
+    shared("a cluster of roles", "cb", { schedule: { ...scores, cluster: { blocks: 4, deal: "cb" } } }),
+    shared("a target without clusters", "cb", { target: cuda }),
+    shared("clusters in WGSL", "cb", { target: wgsl }),
     { ...windows("a target without roles", {}), schedule: { roles: roles({}), stage: { q: 2, k: 2, w: 2, scale: 2 } }, target: cuda },
     { ...windows("WGSL", {}), schedule: { roles: roles({}), stage: { q: 2, k: 2, w: 2, scale: 2 } }, target: wgsl },
   ],
@@ -80,7 +93,7 @@ for (const [code, list] of Object.entries(cases))
   test(code, async () => {
     const texts: string[] = [];
     for (const { name, kernel, spec, tune, schedule, target = hopper } of list) {
-      const read = await readRings(kernel, spec, tune);
+      const read = kernel === "sharedRows" ? await readShared(name) : await readRings(kernel, spec, tune);
       let text = "compiles";
       try {
         compileTile(read, target, schedule, "");

@@ -111,6 +111,10 @@ export const passesOf = async (name: SmallKernel, target: Target, threads: numbe
 export const readRings = (name: "windows" | "matmul" | "scaledRows" | "steered" | "carried" | "found" | "around" | "matmulColumns" | "twice", spec?: unknown, tune: Readonly<Record<string, number>> = {}): Promise<TileKernel> =>
   readKernel({ file: join(import.meta.dirname, "kernels/rings.ts"), exportName: name, spec, tune, skipTypes: true });
 
+/** A kernel of kernels/clusters.ts. */
+export const readShared = (wrong: string): Promise<TileKernel> =>
+  readKernel({ file: join(import.meta.dirname, "kernels/clusters.ts"), exportName: "sharedRows", spec: { wrong }, skipTypes: true });
+
 /** A product in two parts that a sum folds, its rounds dealt out evenly; and one that accumulates, items in turn. */
 export const ringPasses = {
   windows: async (): Promise<Passes> =>

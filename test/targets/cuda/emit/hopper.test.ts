@@ -1,7 +1,7 @@
 /** Hopper's instruction records: what they compute against plain products and codecs, their text against nvcc. */
 import { describe, expect, it } from "vitest";
 import type { Instruction, LaneOperand } from "../../../../compiler/ir/instruction.ts";
-import { add, binary, int, mul } from "../../../../compiler/ir/expr.ts";
+import { add, binary, constant, type Expr, int, mul } from "../../../../compiler/ir/expr.ts";
 import type { LoopKernel, LoopStmt, Operand } from "../../../../compiler/ir/loop.ts";
 import { type DType, encode, round } from "../../../../dsl/dtype.ts";
 import { emitCuda } from "../../../../targets/cuda/emit.ts";
@@ -160,6 +160,7 @@ const kernel = (name: string, body: readonly LoopStmt[], more: Partial<LoopKerne
   body,
   ...more,
 });
+const leaderAt = (index: Expr): Operand => ({ kind: "LeaderAddress", buffer: "s", index });
 const matrices: LoopKernel["shared"] = [
   { name: "s", dtype: "bf16", elements: 16384, offset: 0, note: "s" },
   { name: "bytes", dtype: "e4m3", elements: 32768, offset: 32768, note: "bytes" },
@@ -219,9 +220,19 @@ const copies = kernel("copies", [
   tensorMaps: [{ name: "map", param: "x", offset: 0, dtype: "bf16", swizzle: 128, sizes: [64], strides: [], box: [64] }],
 });
 
+const pushes = kernel("pushes", [
+  array("before", "u32", 1),
+  invoke("clusterArrive"),
+  invoke("clusterWait"),
+  invoke("leaderAdd", registers("before", 1), leaderAt(int(0)), value(constant("u32", 3))),
+  ...([1, 2, 4] as const).map((count) => invoke(`leaderStore.${count}`, leaderAt(mul(thread, int(4))), ...sequence(count, () => value(reg("before", int(0), "u32"))))),
+  invoke("clusterArrive"),
+  { kind: "Exit" },
+], { cluster: 2, blocks: 2, shared: [{ name: "s", dtype: "u32", elements: 1024, offset: 0, note: "s" }] });
+
 describe.skipIf(!hasNvcc)("nvcc", () => {
   it("accepts the text of every kind of record", async () => {
-    const texts = [copies, ...[8, 64, 136, 256].map(products)];
+    const texts = [copies, pushes, ...[8, 64, 136, 256].map(products)];
     const kind = (name: string): string => name.replace(/m64n\d+/, "m64n").replace(/(wgmmaWait\.\d)\.\d+/, "$1");
     const used = new Set(texts.flatMap((k) => JSON.stringify(k.body).match(/"instruction":"[^"]+"/g)!).map((m) => kind(m.slice(15, -1))));
     const kinds = new Set(hopperInstructions.map((i) => kind(i.name)));
