@@ -155,7 +155,8 @@ export interface Pipe {
 
 /**
  * Blocks that stay and take one piece of work after the other. "even": the iterations of all work items' loops, `index` its variable, are
- * laid end to end and cut into equal shares; an item of n iterations costs max(n + padding, least) units. "strided": item b, b + blocks, ….
+ * laid end to end and cut into equal shares; an item of n iterations costs max(n + padding, least) units. "strided": rounds of
+ * an item for each block, every second one backwards.
  */
 export type Persistence =
   | {

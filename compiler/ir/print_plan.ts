@@ -46,7 +46,7 @@ const printStage = (s: Stage): string =>
 
 const printPersistence = (p: Persistence): string =>
   p.kind === "strided"
-    ? "every block takes work items one number of blocks apart"
+    ? "every block takes a work item of each round, every second round backwards"
     : `every block takes an equal share of the iterations ${p.index} = ${printExpr(p.lo)} to ${printExpr(p.hi)} step ${p.step} of all work items; n of them cost max(n + ${p.padding}, ${p.least})`;
 
 /** Register arrays that hold more than one tile. */

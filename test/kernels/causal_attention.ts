@@ -35,7 +35,8 @@ export const causalAttention = kernel("causal_attention", {
       o = gemm(cast("bf16", p), v, "j", map([o, alpha], (o, a) => o * a));
       m = raised;
     }
-    store(a.o.tile({ h, i: rows }), cast("bf16", map([o, l], (o, l) => o / l)));
+    const inverse = map([l], (l) => 1 / l); // one division a row
+    store(a.o.tile({ h, i: rows }), cast("bf16", map([o, inverse], (o, x) => o * x)));
     store(a.lse.tile({ h, i: rows }), map([m, l], (m, l) => m * Math.LN2 + Math.log(l)));
   },
 });

@@ -201,17 +201,24 @@ export function inTurns(ctx: Lowering, { index, copies, copy, before, pipes }: T
   ctx.emit({ kind: "For", name, lo: first, hi: turns, step: copies, unroll: false, body }, { kind: "Assign", name: before, value: add(earlier, call("max", turns, int(0))) });
 }
 
-/** Every role by itself: item b, b + blocks, and so on. */
+/**
+ * Every role by itself: an item of each round of as many items as there are blocks. Every second round goes backwards, so that neighbours in
+ * an order by size, which differ by little in a round, differ by next to nothing in all.
+ */
 export function strideWork(ctx: Lowering, body: readonly PlanStmt[], lower: Lower): void {
   const items = ctx.bind("items", itemsOf(ctx));
   const name = ctx.name("item");
   ctx.facts.learn(name, { min: 0 });
   ctx.emit({ kind: "Variable", name, type: "i32", init: blockIndex });
   const item = variable("i32", name);
+  const toNext = ctx.name("to_next");
+  ctx.emit({ kind: "Variable", name: toNext, type: "i32", init: sub(mul(sub(blockCount, blockIndex), int(2)), int(1)) });
+  ctx.facts.learn(toNext, { min: 1 });
   const loop = ctx.block(() => {
     gridOf(ctx, item);
     lower(ctx, body);
-    ctx.emit({ kind: "Assign", name, value: add(item, blockCount) });
+    ctx.emit({ kind: "Assign", name, value: add(item, variable("i32", toNext)) });
+    ctx.emit({ kind: "Assign", name: toNext, value: sub(mul(blockCount, int(2)), variable("i32", toNext)) });
   });
   ctx.emit({ kind: "While", cond: binary("<", item, items), body: loop });
 }
