@@ -36,6 +36,10 @@ export interface Device {
   /** As `read`, of the `bytes` bytes from byte `from` on. */
   readPart(buffer: DeviceBuffer, from: number, bytes: number): Promise<Uint8Array>;
   free(buffer: DeviceBuffer): void;
+  /** Views begin at multiples of so many bytes. */
+  readonly viewAlignment: number;
+  /** The `bytes` bytes of a buffer from byte `from` on, for launches alone. It needs no free, and dies with its buffer. */
+  view(buffer: DeviceBuffer, from: number, bytes: number): DeviceBuffer;
   /** Compiles; a compiler error becomes a DeviceError with the compiler's log and the text's lines. */
   load(manifest: Manifest, text: string): Promise<Executable>;
   /** Enqueues; launches run in the order given. */
@@ -55,6 +59,13 @@ export class DeviceError extends Error {
     super(`${message}\n  try: ${hint}`);
     this.hint = hint;
   }
+}
+
+/** Throws unless a view lies in its buffer and is aligned. */
+export function checkView(buffer: DeviceBuffer, from: number, bytes: number, alignment: number): void {
+  const told = `view of ${bytes} bytes at ${from} of a buffer of ${buffer.bytes}`;
+  if (!Number.isSafeInteger(from) || !Number.isSafeInteger(bytes) || from < 0 || bytes < 0 || from + bytes > buffer.bytes) throw new DeviceError(told, "stay within the buffer");
+  if (from % alignment !== 0) throw new DeviceError(told, `begin at a multiple of ${alignment} bytes`);
 }
 
 export interface LaunchPlan {

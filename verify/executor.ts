@@ -181,13 +181,13 @@ async function withBuffers<T>(
 /** Where the guard begins: devices store whole words, so the last word of a buffer belongs to it. */
 const guardAt = (bytes: number): number => Math.ceil(bytes / 4) * 4;
 
-function guarded(bytes: Uint8Array): Uint8Array {
+export function guarded(bytes: Uint8Array): Uint8Array {
   const all = new Uint8Array(guardAt(bytes.byteLength) + guardBytes).fill(poison);
   all.set(bytes);
   return all;
 }
 
-function unguarded(kernel: string, name: string, all: Uint8Array, bytes: number): Uint8Array {
+export function unguarded(kernel: string, name: string, all: Uint8Array, bytes: number): Uint8Array {
   if (all.subarray(guardAt(bytes)).some((byte) => byte !== poison)) {
     throw new DeviceError(
       `${kernel}: bytes behind the end of "${name}" were written`,

@@ -8,10 +8,16 @@ export interface ReplayAt {
   readonly runs: number;
 }
 
+export const replayKernel = (kernel: string, specName: string, target: string, at: ReplayAt): string =>
+  command(["--kernel", kernel, ...specOptions(specName)], target, at);
+
+export const replayProgram = (program: string, specName: string, target: string, at: ReplayAt): string =>
+  command(["--program", program, ...specOptions(specName)], target, at);
+
 /** The name of a spec says how it was made, "v3.2+topK=1000": a preset and settings. */
-export function replayKernel(kernel: string, specName: string, target: string, at: ReplayAt): string {
+function specOptions(specName: string): string[] {
   const [preset, ...settings] = specName.split("+");
-  return command(["--kernel", kernel, "--preset", preset ?? "", ...settings.map((s) => `--set ${s}`)], target, at);
+  return ["--preset", preset ?? "", ...settings.map((s) => `--set ${s}`)];
 }
 
 export const replayFile = (file: string, target: string, at: ReplayAt): string => command([file], target, at);

@@ -28,3 +28,16 @@ export function scaleForSoftware(kernel: KernelName, spec: Dsa): ScaledSpec {
     changes: [`topK ${spec.topK} is run as ${topK}, over contexts of up to ${3 * topK + 1} tokens`],
   };
 }
+
+/** What a program of the indexer and top-k is run with on a CPU: chunks are what it is about, and they need many queries. */
+const small = { topK: 24, indexerHeads: 4, indexerDim: 32 };
+
+/** Makes what is larger than that smaller. */
+export function scaleProgram(spec: Dsa): ScaledSpec {
+  const larger = (Object.keys(small) as (keyof typeof small)[]).filter((key) => spec[key] > small[key]);
+  if (larger.length === 0) return { spec, changes: [] };
+  return {
+    spec: withSettings(spec, Object.fromEntries(larger.map((key) => [key, String(small[key])]))),
+    changes: larger.map((key) => `${key} ${spec[key]} is run as ${small[key]}`),
+  };
+}

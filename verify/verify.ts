@@ -1,10 +1,12 @@
-/** The property test of a kernel of `dsl/kernels` against the reference. vitest and `npm run verify` both come through here. */
+/** The property tests of a kernel of `dsl/kernels`, and of a program, against the reference. vitest and `npm run verify` both come through here. */
 import { kernelsOf, type KernelName } from "../dsl/kernels/index.ts";
 import type { Dsa } from "../dsl/kernels/spec.ts";
-import { checks } from "./checks/index.ts";
+import type { ProgramName } from "../dsl/programs/index.ts";
+import { checks, programChecks } from "./checks/index.ts";
 import type { Executor } from "./executor.ts";
 import { checkProperty, type Draw, type Report } from "./property.ts";
-import { replayKernel } from "./replay.ts";
+import type { ProgramExecutor } from "./program.ts";
+import { replayKernel, replayProgram } from "./replay.ts";
 
 export { describeFailure, type Draw, type Failure, type Report } from "./property.ts";
 
@@ -38,5 +40,27 @@ export async function verifyKernel(options: VerifyOptions): Promise<Report> {
     shapes: check.shapes(spec, budget),
     prepare: (shape) => check.prepare(spec, shape),
     replay: (at) => replayKernel(kernel, spec.name, executor.target, { ...at, tier }),
+  });
+}
+
+export interface VerifyProgramOptions extends Draw {
+  readonly program: ProgramName;
+  readonly spec: Dsa;
+  /** Runs that program of that spec. */
+  readonly executor: ProgramExecutor;
+}
+
+/** As `verifyKernel`, of a program: on chunks of several sizes, of which the last is often not full. */
+export async function verifyProgram({ program, spec, executor, ...draw }: VerifyProgramOptions): Promise<Report> {
+  const check = programChecks[program](executor.tile);
+  return checkProperty({
+    ...draw,
+    kernel: program,
+    spec: spec.name,
+    executor,
+    fixed: check.fixed(spec, executor.budget),
+    shapes: check.shapes(spec, executor.budget),
+    prepare: (shape) => check.prepare(spec, shape),
+    replay: (at) => replayProgram(program, spec.name, executor.target, at),
   });
 }

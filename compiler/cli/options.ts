@@ -1,6 +1,7 @@
 /** Options that several commands share; each value is checked while the command line is parsed. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { kernels, type KernelName } from "../../dsl/kernels/index.ts";
+import { type ProgramName, programs } from "../../dsl/programs/index.ts";
 import { preset, presets } from "../../dsl/kernels/presets.ts";
 import { withSettings } from "../../dsl/kernels/settings.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
@@ -26,7 +27,9 @@ export const withTargets = (command: Command, fallback?: readonly string[]): Com
   );
 
 export const withKernels = (command: Command): Command =>
-  command.option("--kernel <name>", "only this kernel, repeatable", checked(addKernel));
+  command
+    .option("--kernel <name>", "only this kernel, repeatable", checked(addKernel))
+    .option("--program <name>", `only this program of kernels, repeatable: ${Object.keys(programs).join(", ")}`, checked(addProgram));
 
 export interface DrawOptions {
   readonly runs?: number;
@@ -58,6 +61,13 @@ export function kernelName(name: string): KernelName {
   if (!names.includes(name))
     throw new RangeError(`no kernel is called "${name}".${didYouMean(name, names)} The kernels are ${quoteAll(names)}.`);
   return name as KernelName;
+}
+
+/** A name of a program in `dsl/programs`; an unknown one is a RangeError. */
+export function programName(name: string): ProgramName {
+  const names = Object.keys(programs);
+  if (!names.includes(name)) throw new RangeError(`no program is called "${name}".${didYouMean(name, names)} The programs are ${quoteAll(names)}.`);
+  return name as ProgramName;
 }
 
 export function targetName(name: string): string {
@@ -92,6 +102,8 @@ export const checked =
   };
 
 const addKernel = (name: string, before: readonly KernelName[] = []): readonly KernelName[] => [...before, kernelName(name)];
+
+const addProgram = (name: string, before: readonly ProgramName[] = []): readonly ProgramName[] => [...before, programName(name)];
 
 function addPreset(name: string, before: readonly string[] = []): readonly string[] {
   preset(name);

@@ -1,13 +1,20 @@
 /** Where kernels run: GPUs, the software adapter, the interpreters. */
 import type { Dsa } from "../../dsl/kernels/spec.ts";
+import type { DsaProgram } from "../../dsl/programs/index.ts";
 import { architectureFor } from "../../targets/cuda/runtime/compile.ts";
 import { type CudaDevice, openCuda } from "../../targets/cuda/runtime/driver.ts";
 import { type Device, type DeviceBuffer, DeviceError } from "../../targets/device.ts";
 import { openWebGpu } from "../../targets/wgsl/runtime.ts";
 import { type Buffers, deviceExecutor, type Dims, type Executor, loopExecutor, tileExecutor } from "../../verify/executor.ts";
+import { hostDevice } from "../../verify/host_device.ts";
+import { programExecutor, type ProgramExecutor } from "../../verify/program.ts";
+import { runLoop } from "../interp/loop.ts";
+import { interpretTile } from "../interp/tile.ts";
+import type { Manifest } from "../ir/manifest.ts";
 import type { TileKernel } from "../ir/tile.ts";
+import type { Compiled } from "../pipeline.ts";
 import { UsageError } from "./failure.ts";
-import { compileJob, jobOf, type KernelText, tierJobs } from "./jobs.ts";
+import { compileJob, compileTiers, jobOf, type KernelText, textOf, tierJobs } from "./jobs.ts";
 import { defaultTargets, targetNamed } from "./targets.ts";
 
 /** Runs kernels that were compiled for one target. */
@@ -20,6 +27,8 @@ export interface Runner {
   tiersOf(text: KernelText, spec?: Dsa): Promise<readonly (string | undefined)[]>;
   /** Compiles the kernel and loads it; a tier's text then runs all launches. */
   load(text: KernelText, spec?: Dsa, tier?: string): Promise<Loaded>;
+  /** Compiles and loads the kernels of a program with all of their tiers. */
+  loadProgram(program: DsaProgram, spec: Dsa): Promise<ProgramExecutor>;
   /** Device time of one launch of what `load` loads. Devices only. */
   timeOf?(of: Timing, buffers: Buffers, dims: Dims): Promise<Microseconds>;
 }
@@ -105,6 +114,9 @@ function deviceRunner(device: Device, target: string): Runner {
       const { tile, manifest, text: code } = await compileJob(jobOf(text, target, spec, tier));
       return { tile, executor: await deviceExecutor(device, manifest, code) };
     },
+    async loadProgram(program, spec) {
+      return programExecutor(device, program, await textsOf(program, target, spec), { target, budget: device.isGpu ? 1e8 : 1e6 });
+    },
     async timeOf({ text, spec, tier }, buffers, dims) {
       const { manifest, text: code } = await compileJob(jobOf(text, target, spec, tier));
       const executable = await device.load(manifest, code);
@@ -116,6 +128,13 @@ function deviceRunner(device: Device, target: string): Runner {
       }
     },
   };
+}
+
+/** All texts of each kernel of a program. */
+export async function textsOf({ kernels }: DsaProgram, target: string, spec: Dsa): Promise<Compiled[][]> {
+  const texts: Compiled[][] = [];
+  for (const kernel of kernels) texts.push(await compileTiers(jobOf(textOf(kernel), target, spec)));
+  return texts;
 }
 
 const tiersOn = (target: string) => async (text: KernelText, spec?: Dsa): Promise<(string | undefined)[]> =>
@@ -143,7 +162,14 @@ const tileRunner: Runner = {
     const { tile } = await compileJob(jobOf(text, "wgsl", spec, tier));
     return { tile, executor: tileExecutor(tile) };
   },
+  async loadProgram(program, spec) {
+    const texts = await textsOf(program, "wgsl", spec);
+    const device = hostDevice("CPU", (manifest, buffers, dims) => interpretTile(compiledOf(texts, manifest).tile, buffers, dims));
+    return programExecutor(device, program, texts, { target: "tile", budget: 1e5 });
+  },
 };
+
+const compiledOf = (texts: readonly (readonly Compiled[])[], manifest: Manifest): Compiled => texts.flat().find((text) => text.manifest === manifest)!;
 
 /** The Loop IR of a target on the CPU. */
 const loopRunner = (target: string): Runner => ({
@@ -154,5 +180,11 @@ const loopRunner = (target: string): Runner => ({
   async load(text, spec, tier) {
     const { loop, tile } = await compileJob(jobOf(text, target, spec, tier));
     return { tile, executor: loopExecutor(loop, targetNamed(target), tile.tune) };
+  },
+  async loadProgram(program, spec) {
+    const texts = await textsOf(program, target, spec);
+    const instructions = [...targetNamed(target).instructions.values()];
+    const device = hostDevice("CPU", (manifest, buffers, dims) => runLoop(compiledOf(texts, manifest).loop, instructions, buffers, dims));
+    return programExecutor(device, program, texts, { target: `loop ${target}`, budget: 4e3 });
   },
 });

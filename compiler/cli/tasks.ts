@@ -1,17 +1,18 @@
 /** Property tests as tasks: one kernel, one spec, one tier, one runner. What `verify`, `quickstart` and `test-gpu` share. */
 import { kernelsOf, type KernelName } from "../../dsl/kernels/index.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
+import { type ProgramName, programs } from "../../dsl/programs/index.ts";
 import type { Shape } from "../../verify/checks/check.ts";
 import { checks } from "../../verify/checks/index.ts";
 import { type FileKernel, kernelsOfFile, verifyFile } from "../../verify/file.ts";
-import { scaleForSoftware } from "../../verify/scale.ts";
-import { type Draw, type Report, verifyKernel } from "../../verify/verify.ts";
+import { scaleForSoftware, scaleProgram } from "../../verify/scale.ts";
+import { type Draw, type Report, verifyKernel, verifyProgram } from "../../verify/verify.ts";
 import { describeError, Failure } from "./failure.ts";
 import { type KernelText, textOf, textsIn } from "./jobs.ts";
 import { openProgress } from "./progress.ts";
 import type { Microseconds, Runner } from "./runners.ts";
 
-/** One kernel, to be held to its oracle by one runner. */
+/** One kernel or program, to be held to its oracle by one runner. */
 export interface Task {
   readonly runner: Runner;
   readonly kernel: string;
@@ -63,6 +64,17 @@ export async function tasksOfSpecs(runner: Runner, specs: readonly Dsa[], { only
   }
   return tasks;
 }
+
+/** The programs of each spec on one runner; CPUs get a small indexer and k. */
+export const tasksOfPrograms = (runner: Runner, specs: readonly Dsa[], { only, scale }: { readonly only?: readonly ProgramName[] | undefined; readonly scale: boolean }): Task[] =>
+  specs.flatMap((spec) =>
+    (Object.keys(programs) as ProgramName[]).filter((program) => only?.includes(program) ?? true).map((program): Task => {
+      const { spec: scaled, changes } = scale && !runner.isGpu ? scaleProgram(spec) : { spec, changes: [] };
+      const run = async (draw: Draw): Promise<Report> =>
+        verifyProgram({ program, spec: scaled, executor: await runner.loadProgram(programs[program], scaled), ...draw });
+      return { runner, kernel: program, spec: scaled.name, tier: undefined, changes, run };
+    }),
+  );
 
 const tiersOn = async (runner: Runner, text: KernelText, spec: Dsa | undefined, wanted: string | undefined): Promise<(string | undefined)[]> =>
   (await runner.tiersOf(text, spec)).filter((tier) => wanted === undefined || tier === wanted);

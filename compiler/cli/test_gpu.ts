@@ -1,16 +1,18 @@
 /** `test-gpu`: every kernel of every preset on a GPU, through CUDA and through WebGPU. Fails, never skips, when one of them has no GPU. */
 import { type Command, Option } from "commander";
 import type { KernelName } from "../../dsl/kernels/index.ts";
+import type { ProgramName } from "../../dsl/programs/index.ts";
 import { DeviceError } from "../../targets/device.ts";
 import { Failure } from "./failure.ts";
 import { type DrawOptions, drawOf, type SpecOptions, specsOf, withDraw, withKernels, withSpecs } from "./options.ts";
 import { nameOf, passed, printOutcomes, requirePassed, writeJson } from "./outcomes.ts";
 import { openRunners } from "./runners.ts";
 import { printTable } from "./table.ts";
-import { type Outcome, runTasks, type Task, tasksOfSpecs, type Timed } from "./tasks.ts";
+import { type Outcome, runTasks, type Task, tasksOfPrograms, tasksOfSpecs, type Timed } from "./tasks.ts";
 
 interface TestGpuOptions extends SpecOptions, DrawOptions {
   readonly kernel?: readonly KernelName[];
+  readonly program?: readonly ProgramName[];
   readonly device?: "cuda" | "webgpu";
   readonly json?: string;
 }
@@ -39,7 +41,11 @@ async function testGpuCommand(options: TestGpuOptions): Promise<void> {
     }
     using runners = opened;
     const tasks: Task[] = [];
-    for (const runner of runners.all) tasks.push(...(await tasksOfSpecs(runner, specsOf(options), { scale: false, only: options.kernel })));
+    const [specs, { kernel, program }] = [specsOf(options), options];
+    for (const runner of runners.all) {
+      if (kernel !== undefined || program === undefined) tasks.push(...(await tasksOfSpecs(runner, specs, { scale: false, only: kernel })));
+      if (program !== undefined || kernel === undefined) tasks.push(...tasksOfPrograms(runner, specs, { scale: false, only: program }));
+    }
     const tested = await runTasks(tasks, drawOf(options));
     outcomes.push(...tested);
     for (const [i, { time }] of tasks.entries()) {

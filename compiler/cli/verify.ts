@@ -1,15 +1,17 @@
 /** `verify`: property tests of generated kernels. */
 import { type Command, Option } from "commander";
 import type { KernelName } from "../../dsl/kernels/index.ts";
+import type { ProgramName } from "../../dsl/programs/index.ts";
 import { UsageError } from "./failure.ts";
 import { type DrawOptions, drawOf, type SpecOptions, specsOf, withDraw, withKernels, withSpecs, withTargets } from "./options.ts";
 import { printOutcomes, printSpecs, requirePassed, writeJson } from "./outcomes.ts";
 import { type DeviceChoice, deviceChoices, openRunners } from "./runners.ts";
-import { type Task, runTasks, tasksOfFiles, tasksOfSpecs } from "./tasks.ts";
+import { type Task, runTasks, tasksOfFiles, tasksOfPrograms, tasksOfSpecs } from "./tasks.ts";
 
 interface VerifyOptions extends SpecOptions, DrawOptions {
   readonly kernel?: readonly KernelName[];
   readonly target?: readonly string[];
+  readonly program?: readonly ProgramName[];
   readonly tier?: string;
   readonly device: DeviceChoice;
   readonly json?: string;
@@ -28,10 +30,15 @@ export const addVerify = (program: Command): Command =>
 async function verifyCommand(files: readonly string[], options: VerifyOptions): Promise<void> {
   using runners = await openRunners(options.device, options.target);
   const specs = specsOf(options, ["v3.2"]);
-  const choice = { scale: options.set?.topK === undefined, only: options.kernel, tier: options.tier };
+  const scale = options.set?.topK === undefined;
+  const choice = { scale, only: options.kernel, tier: options.tier };
   const tasks: Task[] = [];
-  for (const runner of runners.all)
-    tasks.push(...(files.length > 0 ? await tasksOfFiles(runner, files, specs, options.tier) : await tasksOfSpecs(runner, specs, choice)));
+  const wantsKernels = options.kernel !== undefined || options.program === undefined;
+  const wantsPrograms = options.program !== undefined || (options.kernel === undefined && options.tier === undefined && files.length === 0);
+  for (const runner of runners.all) {
+    if (wantsPrograms) tasks.push(...tasksOfPrograms(runner, specs, { scale, only: options.program }));
+    if (wantsKernels) tasks.push(...(files.length > 0 ? await tasksOfFiles(runner, files, specs, options.tier) : await tasksOfSpecs(runner, specs, choice)));
+  }
   if (tasks.length === 0) {
     const wanted = [...(options.kernel ?? []), ...(options.tier === undefined ? [] : [`a tier "${options.tier}" there`])];
     throw new UsageError(`no spec of ${specs.map((s) => s.name).join(", ")} has ${wanted.join(", ")}`);

@@ -1,6 +1,6 @@
 /** Runs generated WGSL on a WebGPU adapter through Dawn. */
 import type { Manifest } from "../../compiler/ir/manifest.ts";
-import { type Device, type DeviceBuffer, DeviceError, type Executable, type Launch, planLaunch } from "../device.ts";
+import { checkView, type Device, type DeviceBuffer, DeviceError, type Executable, type Launch, planLaunch } from "../device.ts";
 import { type AdapterKind, type AdapterReport, openAdapter, type OpenedDevice } from "./adapter.ts";
 import { paced } from "./dawn.ts";
 import { gridOf, requireKernel, requireLimit } from "./limits.ts";
@@ -31,6 +31,18 @@ class WebGpuBuffer implements DeviceBuffer {
     this.owner = owner;
     this.bytes = bytes;
     this.gpu = gpu;
+  }
+}
+
+/** Part of a buffer, for bindings. */
+class WebGpuView implements DeviceBuffer {
+  readonly of: WebGpuBuffer;
+  readonly from: number;
+  readonly bytes: number;
+  constructor(of: WebGpuBuffer, from: number, bytes: number) {
+    this.of = of;
+    this.from = from;
+    this.bytes = bytes;
   }
 }
 
@@ -143,6 +155,17 @@ export class WebGpuDevice implements Device {
     own.gpu.destroy();
   }
 
+  get viewAlignment(): number {
+    return this.limits["minStorageBufferOffsetAlignment"]!;
+  }
+
+  view(buffer: DeviceBuffer, from: number, bytes: number): DeviceBuffer {
+    this.#begin("view");
+    const of = this.#own(buffer, "view");
+    checkView(buffer, from, bytes, this.viewAlignment);
+    return new WebGpuView(of, from, bytes);
+  }
+
   async load(manifest: Manifest, text: string): Promise<Executable> {
     const label = manifest.kernel;
     this.#begin(`load of ${label}`);
@@ -240,10 +263,13 @@ export class WebGpuDevice implements Device {
     if (!(executable instanceof WebGpuExecutable) || executable.owner !== this)
       throw new DeviceError(`${kernel} was loaded on another device`, "load it with load() of this device");
     const { dims, blocks } = planLaunch(launch);
-    const entries = params.map(({ name }, binding) => {
-      const { gpu } = this.#own(launch.buffers[name]!, `${kernel}, buffer "${name}"`);
-      requireLimit(this.info, `${kernel}, buffer "${name}" of ${gpu.size} bytes`, "maxStorageBufferBindingSize", gpu.size);
-      return { binding, resource: { buffer: gpu } };
+    const entries: GPUBindGroupEntry[] = params.map(({ name }, binding) => {
+      const given = launch.buffers[name]!;
+      const { of, from, bytes } = given instanceof WebGpuView ? given : { of: given, from: 0, bytes: given.bytes };
+      const { gpu } = this.#own(of, `${kernel}, buffer "${name}"`);
+      const size = Math.min(roundUp(Math.max(bytes, 1), 16), gpu.size - from); // whole vectors, as in alloc
+      requireLimit(this.info, `${kernel}, buffer "${name}" of ${size} bytes`, "maxStorageBufferBindingSize", size);
+      return { binding, resource: { buffer: gpu, offset: from, size } };
     });
     if (blocks === 0) return undefined;
     const { x, y } = gridOf(this.info, kernel, blocks);

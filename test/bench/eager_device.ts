@@ -2,7 +2,7 @@
 import { kernels, type KernelName } from "../../dsl/kernels/index.ts";
 import type { Kernel } from "../../dsl/index.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
-import type { Device, DeviceBuffer, Launch } from "../../targets/device.ts";
+import { checkView, type Device, type DeviceBuffer, type Launch } from "../../targets/device.ts";
 import type { Timed, Timer } from "../../bench/timer.ts";
 
 export interface EagerDevice {
@@ -30,9 +30,10 @@ interface Options {
 
 export function eagerDevice(spec: Dsa, { cacheBytes = 0, memoryBytes = Infinity, median = 100, own = {} }: Options = {}): EagerDevice {
   const memory = new Map<DeviceBuffer, Uint8Array>();
+  const views = new WeakMap<DeviceBuffer, Uint8Array>();
   let [launches, loaded] = [0, 0];
   const bytesOf = (buffer: DeviceBuffer): Uint8Array => {
-    const bytes = memory.get(buffer);
+    const bytes = memory.get(buffer) ?? views.get(buffer);
     if (!bytes) throw new Error("a buffer that is not there");
     return bytes;
   };
@@ -49,6 +50,13 @@ export function eagerDevice(spec: Dsa, { cacheBytes = 0, memoryBytes = Infinity,
     read: async (buffer) => bytesOf(buffer).slice(),
     readPart: async (buffer, from, bytes) => bytesOf(buffer).slice(from, from + bytes),
     free: (buffer) => void memory.delete(buffer),
+    viewAlignment: 16,
+    view(buffer, from, bytes) {
+      checkView(buffer, from, bytes, 16);
+      const view = { bytes };
+      views.set(view, bytesOf(buffer).subarray(from, from + bytes));
+      return view;
+    },
     load: async (manifest) => (loaded++, { manifest }),
     launch(launch) {
       const { manifest } = launch.executable;

@@ -60,6 +60,8 @@ function deviceWith(kernel: (x: Uint8Array, y: Uint8Array, launch: number) => vo
     read: async (buffer) => memory.get(buffer)!.slice(),
     readPart: async (buffer, from, bytes) => memory.get(buffer)!.slice(from, from + bytes),
     free: (buffer) => void memory.delete(buffer),
+    viewAlignment: 1,
+    view: () => expect.unreachable("one kernel needs none"),
     load: async (of) => ({ manifest: of }),
     launch: ({ buffers }) => kernel(memory.get(buffers.x!)!, memory.get(buffers.y!)!, launches++),
     sync: async () => {},

@@ -1,11 +1,13 @@
-/** The check of every kernel. */
+/** The check of every kernel and of every program. */
 import type { KernelName } from "../../dsl/kernels/index.ts";
+import type { ProgramName } from "../../dsl/programs/index.ts";
 import type { Check } from "./check.ts";
 import { indexerLogitsCheck } from "./indexer_logits.ts";
 import { pagedIndexerLogitsCheck } from "./paged_indexer_logits.ts";
 import { sparseMlaCheck } from "./sparse_mla.ts";
 import { sparseMlaCombineCheck } from "./sparse_mla_combine.ts";
 import { sparseMlaDecodeCheck } from "./sparse_mla_decode.ts";
+import { streamingTopKCheck } from "./streaming_topk.ts";
 import { topKCheck } from "./topk.ts";
 
 export const checks: { readonly [K in KernelName]: Check } = {
@@ -16,3 +18,6 @@ export const checks: { readonly [K in KernelName]: Check } = {
   sparse_mla_decode: sparseMlaDecodeCheck,
   sparse_mla_combine: sparseMlaCombineCheck,
 };
+
+/** Chunks of a program begin at multiples of `tile`, which shapes are made around. */
+export const programChecks: { readonly [P in ProgramName]: (tile: number) => Check } = { streaming_topk: streamingTopKCheck };

@@ -166,9 +166,10 @@ class Device : public Napi::ObjectWrap<Device> {
     const std::string kind = argument.Get("kind").As<Napi::String>();
     if (kind == "i32") return argument.Get("value").As<Napi::Number>().Int32Value();
     auto buffer = bufferOf(argument.Get("buffer"));
-    if (kind == "pointer") return buffer;
+    const auto offset = static_cast<uint64_t>(argument.Get("offset").As<Napi::Number>().Int64Value());
+    if (kind == "pointer") return PointerArg{buffer, offset};
     return TensorMapArg{buffer,
-                        static_cast<uint64_t>(argument.Get("offset").As<Napi::Number>().Int64Value()),
+                        offset,
                         argument.Get("dataType").As<Napi::Number>(),
                         argument.Get("swizzle").As<Napi::Number>(),
                         toIntegers<uint64_t>(argument.Get("sizes")),

@@ -7,7 +7,7 @@
  */
 import type { DType } from "../../../dsl/dtype.ts";
 import { evaluate, type Manifest, type TensorMap } from "../../../compiler/ir/manifest.ts";
-import { type Device, type DeviceBuffer, DeviceError, type Executable, type Launch, planLaunch } from "../../device.ts";
+import { checkView, type Device, type DeviceBuffer, DeviceError, type Executable, type Launch, planLaunch } from "../../device.ts";
 import { type Compiler, compileForDevice, findCompiler } from "./compile.ts";
 import { describe, isLoss, lossReport, lostHint, outOfMemoryHint } from "./faults.ts";
 import { loadNative } from "./native.ts";
@@ -106,12 +106,14 @@ const parts = ({ message, hint }: DeviceError): { reason: string; hint: string }
 class Cuda implements CudaDevice {
   readonly kind = "cuda";
   readonly isGpu = true;
+  readonly viewAlignment = 16; // of the widest accesses and of tensor maps
   readonly info: CudaInfo;
   readonly #addon: Native;
   readonly #pciBusId: string;
   readonly #native: NativeDevice;
   readonly #compiler: Compiler | undefined;
   readonly #buffers = new WeakMap<DeviceBuffer, Handle>();
+  readonly #views = new WeakMap<DeviceBuffer, { readonly of: DeviceBuffer; readonly from: number }>();
   readonly #kernels = new WeakMap<Executable, Handle>();
   #closed = false;
   /** What the first report of a lost device said. */
@@ -183,6 +185,15 @@ class Cuda implements CudaDevice {
         throw new DeviceError(`read of ${bytes} bytes at ${from} from a buffer of ${buffer.bytes}`, "read within the buffer");
       return usingBuffer("read", () => this.#native.read(this.#handleOf(buffer), from, bytes));
     });
+  }
+
+  view(buffer: DeviceBuffer, from: number, bytes: number): DeviceBuffer {
+    this.#assertUsable();
+    this.#handleOf(buffer);
+    checkView(buffer, from, bytes, this.viewAlignment);
+    const view: DeviceBuffer = Object.freeze({ bytes });
+    this.#views.set(view, { of: buffer, from });
+    return view;
   }
 
   /** Quiet on a lost device, so that clean-up does not hide the first error. */
@@ -287,15 +298,19 @@ class Cuda implements CudaDevice {
     const kernel = this.#kernelOf(launch.executable);
     const { blocks, dims } = planLaunch(launch, this.info.multiprocessors);
     const values = Object.fromEntries(manifest.dims.map((dim, i) => [dim.name, dims[i]!]));
-    const bufferOf = (param: string): Handle => this.#handleOf(launch.buffers[param]!);
+    const placeOf = (param: string): Place => {
+      const buffer = launch.buffers[param]!;
+      const { of, from } = this.#views.get(buffer) ?? { of: buffer, from: 0 };
+      return { buffer: this.#handleOf(of), offset: from };
+    };
     return {
       kernel,
       blocks,
       threads: manifest.threads,
       sharedBytes: manifest.sharedBytes,
       arguments: [
-        ...manifest.tensorMaps.map((map) => tensorMapArgument(manifest.kernel, map, bufferOf(map.param), values)),
-        ...manifest.params.map((param): NativeArgument => ({ kind: "pointer", buffer: bufferOf(param.name) })),
+        ...manifest.tensorMaps.map((map) => tensorMapArgument(manifest.kernel, map, placeOf(map.param), values)),
+        ...manifest.params.map((param): NativeArgument => ({ kind: "pointer", ...placeOf(param.name) })),
         ...dims.map((value): NativeArgument => ({ kind: "i32", value })),
       ],
     };
@@ -344,8 +359,14 @@ class Cuda implements CudaDevice {
 const tensorMapTypes: Readonly<Record<DType, number>> = { e4m3: 0, e5m2: 0, ue8m0: 0, u32: 2, i32: 3, f16: 6, f32: 7, bf16: 9 };
 const tensorMapSwizzles: Readonly<Record<TensorMap["swizzle"], number>> = { 0: 0, 32: 1, 64: 2, 128: 3 };
 
-/** Buffers start at multiples of 256 bytes, so the map's address is as even as its offset. */
-function tensorMapArgument(kernel: string, map: TensorMap, buffer: Handle, dims: Readonly<Record<string, number>>): NativeArgument {
+interface Place {
+  readonly buffer: Handle;
+  /** Bytes from its start. */
+  readonly offset: number;
+}
+
+/** Buffers start at multiples of 256 bytes and views at multiples of 16, so the map's address is as even as its offset. */
+function tensorMapArgument(kernel: string, map: TensorMap, { buffer, offset }: Place, dims: Readonly<Record<string, number>>): NativeArgument {
   const strides = map.strides.map((stride) => evaluate(stride, dims));
   const uneven = (what: string, hint: string): DeviceError =>
     new DeviceError(`${kernel}: tensor map "${map.name}" of "${map.param}" ${what} bytes, and the copies need multiples of 16`, hint);
@@ -355,7 +376,7 @@ function tensorMapArgument(kernel: string, map: TensorMap, buffer: Handle, dims:
   return {
     kind: "tensorMap",
     buffer,
-    offset: map.offset,
+    offset: offset + map.offset,
     dataType: tensorMapTypes[map.dtype],
     swizzle: tensorMapSwizzles[map.swizzle],
     sizes: map.sizes.map((size) => Math.max(1, evaluate(size, dims))), // nothing of an empty tensor is copied, and the driver refuses its map

@@ -185,7 +185,7 @@ void Gpu::launch(const LaunchRequest& request) {
   std::vector<std::variant<CUtensorMap, CUdeviceptr, int32_t>> values;
   for (const Argument& argument : arguments) {
     if (const auto* map = std::get_if<TensorMapArg>(&argument)) values.emplace_back(encode(*map));
-    if (const auto* buffer = std::get_if<std::shared_ptr<Buffer>>(&argument)) values.emplace_back(addressOf(**buffer));
+    if (const auto* pointer = std::get_if<PointerArg>(&argument)) values.emplace_back(addressOf(*pointer->buffer) + pointer->offset);
     if (const auto* dim = std::get_if<int32_t>(&argument)) values.emplace_back(*dim);
   }
   // A pointer per argument (kernelParams) and not one packed buffer (extra): with the buffer, a tensor map passed by value made

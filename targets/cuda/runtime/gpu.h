@@ -29,6 +29,11 @@ struct Kernel {
   int registers = 0, localBytes = 0, staticSharedBytes = 0, maxThreads = 0;
 };
 
+struct PointerArg {
+  std::shared_ptr<Buffer> buffer;
+  uint64_t offset;  // bytes from the buffer's start
+};
+
 // A tiled tensor map over a buffer, encoded at launch when the address is known. Dimension 0 is innermost.
 struct TensorMapArg {
   std::shared_ptr<Buffer> buffer;
@@ -37,7 +42,7 @@ struct TensorMapArg {
   std::vector<uint64_t> sizes, strides;  // elements; bytes of dimensions 1 and up
   std::vector<uint32_t> box;
 };
-using Argument = std::variant<TensorMapArg, std::shared_ptr<Buffer>, int32_t>;
+using Argument = std::variant<TensorMapArg, PointerArg, int32_t>;
 
 struct LaunchRequest {
   std::shared_ptr<Kernel> kernel;

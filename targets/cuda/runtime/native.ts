@@ -6,7 +6,7 @@ import { buildAddon } from "./build.ts";
 export type Handle = number;
 
 export type NativeArgument =
-  | { readonly kind: "pointer"; readonly buffer: Handle }
+  | { readonly kind: "pointer"; readonly buffer: Handle; /** Bytes from the buffer's start. */ readonly offset: number }
   | { readonly kind: "i32"; readonly value: number }
   | {
       readonly kind: "tensorMap";
