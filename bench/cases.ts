@@ -2,6 +2,7 @@
 import type { KernelName } from "../dsl/kernels/index.ts";
 import { withSettings } from "../dsl/kernels/settings.ts";
 import type { Dsa } from "../dsl/kernels/spec.ts";
+import type { ProgramName } from "../dsl/programs/index.ts";
 import type { Mode } from "../targets/cuda/runtime/measure.ts";
 import { type ProblemName, problems } from "./problems/index.ts";
 import type { Problem, Sizes } from "./problems/problem.ts";
@@ -39,6 +40,7 @@ const decode: readonly Listed[] = [
   ...([[1, 131072], [8, 65536], [32, 32768], [64, 16384], [128, 8192], [128, 32768], [256, 4096]] as const).map(([B, N]) => ({ sizes: { B, N } })),
   ...["2", "4"].map((nextN) => ({ sizes: { B: 64, N: 16384 }, set: { nextN } })),
 ];
+const streaming: readonly Listed[] = [{ sizes: { S: 2048, N: 131072, MB: 64 } }];
 const rows = [[1, 131072], [8, 65536], [32, 32768], [128, 32768], [128, 131072], [4096, 8192], [4096, 32768], [2048, 131072]] as const;
 const attention: readonly Listed[] = [
   ...[8192, 32768, 65536, 131072].map((N) => ({ sizes: { S: 4096, N } })),
@@ -60,6 +62,7 @@ const list = (problem: ProblemName, mode: Mode, listed: readonly Listed[]): Benc
 export const cases: readonly BenchCase[] = [
   ...list("indexer_logits", "sustained", prefill),
   ...list("paged_indexer_logits", "queued", decode),
+  ...list("streaming_topk", "queued", streaming),
   ...list("topk", "queued", rows.map(([R, N]) => ({ sizes: { R, N } }))),
   ...problems.topk.data.slice(1).flatMap((data) =>
     rows.map(([R, N]): BenchCase => ({ problem: "topk", sizes: { R, N }, set: {}, data, mode: "queued", extra: true })),
@@ -76,6 +79,8 @@ export function labelOf({ problem, sizes, set, data }: BenchCase): string {
 
 export interface Choice {
   readonly kernels?: readonly KernelName[] | undefined;
+  /** Programs are chosen by their own names: what a kernel's name means is the kernel by itself. */
+  readonly programs?: readonly ProgramName[] | undefined;
   /** Labels, or words that a label must have: "N=65536 constant". Any of the patterns will do. */
   readonly patterns?: readonly string[] | undefined;
   /** What `--set` says. */
@@ -86,8 +91,11 @@ export interface Choice {
  * The cases that fit. A pattern that no listed case fits but that gives all sizes of a problem is a case of its own. A case whose own
  * change of the spec `set` overrules is left out.
  */
-export function chooseCases({ kernels, patterns, set }: Choice): BenchCase[] {
-  const isWanted = (problem: Problem): boolean => kernels === undefined || problem.kernels.some((kernel) => kernels.includes(kernel));
+export function chooseCases({ kernels, programs, patterns, set }: Choice): BenchCase[] {
+  const isWanted = ({ kernels: own, program }: Problem): boolean => {
+    if (kernels === undefined && programs === undefined) return true;
+    return program === undefined ? own.some((kernel) => kernels?.includes(kernel)) : (programs?.includes(program) ?? false);
+  };
   const known = cases.filter((c) => isWanted(problems[c.problem]) && Object.entries(c.set).every(([key, value]) => (set[key] ?? value) === value));
   if (patterns === undefined) return known.filter((c) => !c.extra);
   const names = (Object.keys(problems) as ProblemName[]).filter((name) => isWanted(problems[name]));

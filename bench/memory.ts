@@ -12,12 +12,19 @@ export interface Memory {
   readonly bytes: number;
   /** A new set: inputs filled, results poisoned. */
   set(): BufferSet;
-  /** One launch of each kernel, in order. */
+  /** One launch of each kernel, in order; of a program those of all chunks. */
   launches(set: BufferSet): Launch[];
   /** The first result in which one of `repeats` runs differs from what `first` holds; undefined when all are equal. */
   differing(first: BufferSet, repeats: number): Promise<string | undefined>;
   /** Frees all sets. */
   free(): void;
+}
+
+/** What runs on a set of buffers. */
+export interface Work {
+  launchesOf(set: BufferSet): Launch[];
+  /** Bytes of buffers that hold a chunk. */
+  readonly scratch: Readonly<Record<string, number>>;
 }
 
 interface Slot {
@@ -28,11 +35,12 @@ interface Slot {
   readonly poison: number;
 }
 
-export function openMemory(timer: Timer, executables: readonly Executable[], { inputs, dims }: Prepared): Memory {
+/** `texts` has those of each kernel, of which each launch takes its tier's; `scratch` the bytes of what a program hands on. */
+export function openMemory(timer: Timer, texts: readonly (readonly Executable[])[], { inputs, dims }: Prepared, { launchesOf, scratch }: Work): Memory {
   const { device } = timer;
   const slots = new Map<string, Slot>();
-  for (const { manifest } of executables) {
-    for (const [name, slot] of slotsOf(manifest, inputs, dims)) {
+  for (const { manifest } of texts.map((tiers) => tiers.at(-1)!)) {
+    for (const [name, slot] of slotsOf(manifest, inputs, dims, scratch)) {
       if (slot.isRead && !slot.input && !slots.has(name)) throw new TypeError(`${manifest.kernel}: nothing fills "${name}". Add it to the problem's inputs.`);
       slots.set(name, slot);
     }
@@ -45,10 +53,9 @@ export function openMemory(timer: Timer, executables: readonly Executable[], { i
   };
   const results = [...slots].filter(([, { input }]) => input === undefined);
   const poison = (set: BufferSet): void => results.forEach(([name, slot]) => timer.fill(set.get(name)!, slot.poison));
-  const launches = (set: BufferSet): Launch[] => executables.map((executable) => ({ executable, buffers: Object.fromEntries(set), dims }));
   return {
     bytes: [...slots.values()].reduce((sum, slot) => sum + slot.bytes, 0),
-    launches,
+    launches: launchesOf,
     set() {
       const set = new Map([...slots].map(([name, { bytes }]) => [name, alloc(bytes)]));
       for (const [name, { input }] of slots) if (input) device.write(set.get(name)!, input);
@@ -59,7 +66,7 @@ export function openMemory(timer: Timer, executables: readonly Executable[], { i
       const again = new Map([...first, ...results.map(([name, { bytes }]) => [name, alloc(bytes)] as const)]);
       for (let run = 1; run < repeats; run++) {
         poison(again);
-        launches(again).forEach((launch) => device.launch(launch));
+        launchesOf(again).forEach((launch) => device.launch(launch));
         for (const [name] of results) if (!(await timer.equal(first.get(name)!, again.get(name)!))) return name;
       }
       return undefined;
@@ -68,13 +75,13 @@ export function openMemory(timer: Timer, executables: readonly Executable[], { i
   };
 }
 
-function slotsOf({ kernel, params, dims: own }: Manifest, inputs: Prepared["inputs"], dims: Prepared["dims"]): [string, Slot][] {
+function slotsOf({ kernel, params, dims: own }: Manifest, inputs: Prepared["inputs"], dims: Prepared["dims"], scratch: Work["scratch"]): [string, Slot][] {
   const values: Record<string, number> = { ...dims };
   for (const { name, default: packed } of own) if (packed !== undefined) values[name] ??= evaluate(packed, values);
   return params.map((param) => {
     const { name, access, bytes } = param;
     const input = inputs[name];
-    const need = evaluate(bytes, values);
+    const need = scratch[name] ?? evaluate(bytes, values);
     if (input !== undefined && input.byteLength < need) throw new RangeError(`${kernel}: input "${name}" has ${input.byteLength} bytes and needs ${need}`);
     return [name, { bytes: input?.byteLength ?? need, isRead: access !== "out", input, poison: poisonOf(param) }];
   });

@@ -1,12 +1,15 @@
 /** One case on one device: compiled, checked, held to repeat its bits, and only then timed. */
 import { addCosts, boundsOf, bytesOf, type Ceilings, type Cost, costOf, gemmFlopsOf, type Roofline, rooflineOf } from "../compiler/cost.ts";
 import { textFor } from "../compiler/ir/manifest.ts";
+import { type DsaProgram, programs } from "../dsl/programs/index.ts";
 import type { CudaExecutable } from "../targets/cuda/runtime/driver.ts";
 import type { Mode } from "../targets/cuda/runtime/measure.ts";
 import type { Executable } from "../targets/device.ts";
 import { arithmeticOf } from "../verify/executor.ts";
 import { type Anchor, timesAsFast } from "./anchors.ts";
-import { openMemory } from "./memory.ts";
+import { chunkedWork } from "./chunks.ts";
+import { openMemory, type Work } from "./memory.ts";
+import type { Prepared } from "./problems/problem.ts";
 import type { Named, Subject } from "./subject.ts";
 import type { Timed, Timer } from "./timer.ts";
 
@@ -71,24 +74,32 @@ export async function runCase(subject: Subject, { timer, ceilings, onStep }: Set
   const texts = await subject.compile();
   onStep?.("makes inputs");
   const prepared = subject.prepare(texts.map((tiers) => tiers.at(-1)!.tile));
-  const compiled = texts.map((tiers) => textFor(tiers, prepared.dims));
+  const program = subject.program && programs[subject.program];
+  const compiled = texts.map((tiers) => (program ? tiers : [textFor(tiers, prepared.dims)]));
   onStep?.("counts");
-  const cost = addCosts(compiled.map(({ tile }) => costOf(tile, prepared.inputs, prepared.dims)));
+  const cost = withoutScratch(addCosts(texts.map((tiers) => costOf(tiers.at(-1)!.tile, prepared.inputs, prepared.dims))), program);
 
-  const executables: Executable[] = [];
-  for (const { manifest, text } of compiled) executables.push(await device.load(manifest, text));
-  const memory = openMemory(timer, executables, prepared);
+  const loaded: Executable[][] = [];
+  for (const tiers of compiled) {
+    const executables: Executable[] = [];
+    for (const { manifest, text } of tiers) executables.push(await device.load(manifest, text));
+    loaded.push(executables);
+  }
+  const chunked = program && chunkedWork(device, program, loaded, prepared);
+  const memory = openMemory(timer, loaded, prepared, chunked ?? wholeWork(loaded, prepared));
   try {
     onStep?.("checks");
     const first = memory.set();
-    memory.launches(first).forEach((launch) => device.launch(launch));
+    const launches = memory.launches(first);
+    launches.forEach((launch) => device.launch(launch));
     const { worst, cells, failure } = await prepared.check({
       read: (param, from, bytes) => device.readPart(first.get(param)!, from, bytes),
+      scratchRow: (param, row) => (chunked ? chunked.scratchRow(first, param, row) : Promise.reject(new TypeError("only programs have scratch"))),
       arithmetic: arithmeticOf(named.target, {
-        products: compiled.flatMap(({ manifest }) => manifest.products ?? []),
-        algebra: compiled.flatMap(({ manifest }) => manifest.algebra ?? []),
+        products: compiled.flat().flatMap(({ manifest }) => manifest.products ?? []),
+        algebra: compiled.flat().flatMap(({ manifest }) => manifest.algebra ?? []),
       }),
-      tune: Object.fromEntries(compiled.map(({ manifest }) => [manifest.kernel, manifest.tune])),
+      tune: Object.fromEntries(compiled.flat().map(({ manifest }) => [manifest.kernel, manifest.tune])),
     });
     if (failure !== undefined) return { ...named, failed: failure };
     const unequal = await memory.differing(first, equalLaunches);
@@ -113,12 +124,24 @@ export async function runCase(subject: Subject, { timer, ceilings, onStep }: Set
       anchor: anchorFor(subject, timed, flops),
       check: { cells, worst, equalLaunches },
       sets,
-      kernels: executables.map(usageOf),
+      kernels: [...new Set(launches.map(({ executable }) => executable))].map(usageOf),
     };
   } finally {
     memory.free();
-    executables.forEach((executable) => timer.unload(executable));
+    loaded.flat().forEach((executable) => timer.unload(executable));
   }
+}
+
+/** One launch of each kernel. */
+const wholeWork = (texts: readonly (readonly Executable[])[], { dims }: Prepared): Work => ({
+  scratch: {},
+  launchesOf: (set) => texts.map((tiers) => ({ executable: textFor(tiers, dims), buffers: Object.fromEntries(set), dims })),
+});
+
+/** What lies in scratch stays on the device and, with luck, in its cache: it counts for no transfer. */
+function withoutScratch(cost: Cost, program: DsaProgram | undefined): Cost {
+  const kept = (bytes: Cost["readBytes"]): Cost["readBytes"] => Object.fromEntries(Object.entries(bytes).filter(([name]) => !program?.scratch.includes(name)));
+  return { ...cost, readBytes: kept(cost.readBytes), writtenBytes: kept(cost.writtenBytes) };
 }
 
 /** As many sets of buffers as pass through the cache three times before one comes again, where all of them fit into memory. */

@@ -4,6 +4,7 @@ import type { Compiled } from "../compiler/pipeline.ts";
 import type { Kernel } from "../dsl/index.ts";
 import type { KernelName } from "../dsl/kernels/index.ts";
 import type { Dsa } from "../dsl/kernels/spec.ts";
+import type { ProgramName } from "../dsl/programs/index.ts";
 import type { Mode } from "../targets/cuda/runtime/measure.ts";
 import { examplesFor } from "../verify/examples.ts";
 import type { FileKernel } from "../verify/file.ts";
@@ -11,7 +12,7 @@ import { type Anchor, anchorOf } from "./anchors.ts";
 import { type BenchCase, labelOf } from "./cases.ts";
 import { prepareFile } from "./problems/file.ts";
 import { problems } from "./problems/index.ts";
-import type { Prepared, Sizes } from "./problems/problem.ts";
+import type { Prepared, Problem, Sizes } from "./problems/problem.ts";
 import type { How } from "./timer.ts";
 
 /** What it is called in every report. */
@@ -25,6 +26,8 @@ export interface Named {
 
 export interface Subject {
   readonly named: Named;
+  /** The kernels run as this program. */
+  readonly program?: ProgramName | undefined;
   /** What WebGPU knows nothing of. */
   readonly mode: Mode;
   /** Kernels that run one after another, each with its texts: of its tiers, and of all other launches last. */
@@ -40,10 +43,11 @@ export function subjectOfCase(
   { spec, target, mode }: { readonly spec: Dsa; readonly target: string; readonly mode: Mode },
   compile: (kernel: KernelName, target: string, spec: Dsa) => Promise<readonly Compiled[]>,
 ): Subject {
-  const problem = problems[of.problem];
+  const problem: Problem = problems[of.problem];
   const isUsual = of.data === problem.data[0];
   return {
     named: { problem: of.problem, label: labelOf(of), spec: spec.name, target },
+    program: problem.program,
     mode,
     async compile() {
       const compiled: (readonly Compiled[])[] = [];

@@ -33,7 +33,7 @@ export interface ChunkPlan {
 }
 
 /** Rows of scratch start at multiples of so many elements, where the caller gives no pitch. */
-const pitchGranule = 16;
+export const PITCH_GRANULE = 16;
 
 /**
  * The largest chunks whose scratch fits into `limit` bytes:
@@ -97,8 +97,10 @@ export function argumentsOf({ scratch }: Program, texts: ProgramTexts): Readonly
   return { inputs: own.filter((p) => p.access === "in"), results: own.filter((p) => p.access !== "in"), scratch: params.filter((p) => !own.includes(p)) };
 }
 
-/** Chunks begin at multiples of it. */
-export function tileOf(program: Program, texts: ProgramTexts, dims: Dims, alignment: number): number {
+/** Chunks begin at multiples of it. Dims on which no stride of a cut argument depends may be left out. */
+export function tileOf(program: Program, texts: ProgramTexts, given: Dims, alignment: number): number {
+  const names = texts.flat().flatMap(({ manifest }) => manifest.dims.map((dim) => dim.name));
+  const dims = { ...Object.fromEntries(names.map((name) => [name, 1])), ...given };
   const blocks = texts.flat().map(({ manifest }) => manifest.tune[program.tile] ?? 1);
   const views = [...paramsOf(texts).values()].filter((param) => isCut(program, param)).map((param) => {
     const stride = rowStride(param, dims);
@@ -142,7 +144,7 @@ function withPitches(texts: ProgramTexts, scratch: readonly Param[], given: Dims
   for (const { name, default: packed } of texts.flatMap((tiers) => tiers.at(-1)!.manifest.dims)) {
     if (dims[name] !== undefined || packed === undefined) continue;
     const value = evaluate(packed, dims);
-    dims[name] = own.has(name) ? Math.ceil(value / pitchGranule) * pitchGranule : value;
+    dims[name] = own.has(name) ? Math.ceil(value / PITCH_GRANULE) * PITCH_GRANULE : value;
   }
   return dims;
 }

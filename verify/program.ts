@@ -31,8 +31,7 @@ export async function programExecutor(
     executables.push(loaded);
   }
   const manifests = texts.flat().map(({ manifest }) => manifest);
-  const names = [...new Set(manifests.flatMap((manifest) => manifest.dims.map((dim) => dim.name)))];
-  const tile = tileOf(program, executables, Object.fromEntries(names.map((name) => [name, 1])), device.viewAlignment);
+  const tile = tileOf(program, executables, {}, device.viewAlignment);
   const { inputs, results, scratch } = argumentsOf(program, executables);
 
   const planOf = ({ tiles = 1, ...dims }: Dims): ChunkPlan => {

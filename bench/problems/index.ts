@@ -4,12 +4,14 @@ import { indexerLogitsProblem } from "./indexer_logits.ts";
 import { pagedIndexerLogitsProblem } from "./paged_indexer_logits.ts";
 import { sparseMlaProblem } from "./sparse_mla.ts";
 import { sparseMlaDecodeProblem } from "./sparse_mla_decode.ts";
+import { streamingTopKProblem } from "./streaming_topk.ts";
 import { topKProblem } from "./topk.ts";
 
 export const problems = {
   indexer_logits: indexerLogitsProblem,
   paged_indexer_logits: pagedIndexerLogitsProblem,
   topk: topKProblem,
+  streaming_topk: streamingTopKProblem,
   sparse_mla: sparseMlaProblem,
   sparse_mla_decode: sparseMlaDecodeProblem,
 } satisfies Readonly<Record<string, Problem>>;

@@ -2,6 +2,7 @@
 import type { Param } from "../../compiler/ir/manifest.ts";
 import type { KernelName } from "../../dsl/kernels/index.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
+import type { ProgramName } from "../../dsl/programs/index.ts";
 import type { Arithmetic } from "../../verify/executor.ts";
 import type { Verdict } from "../../verify/verdict.ts";
 
@@ -10,6 +11,8 @@ export type Sizes = Readonly<Record<string, number>>;
 export interface Problem {
   /** Kernels that run one after another; params of one name are one buffer. */
   readonly kernels: readonly KernelName[];
+  /** They run as this program: on a chunk of queries at a time. */
+  readonly program?: ProgramName;
   /** What each size means, in the order in which they are told. */
   readonly sizes: Readonly<Record<string, string>>;
   /** Kinds of data; the first is the default. */
@@ -24,6 +27,8 @@ export interface Prepared {
   /** Bytes of every param that no kernel before has written. */
   readonly inputs: Readonly<Record<string, Uint8Array>>;
   readonly dims: Readonly<Record<string, number>>;
+  /** Most bytes of scratch that a program may take. */
+  readonly scratchBytes?: number;
   /** FLOP of products that the result needs, whatever the kernel does in vain; undefined without products, or where nobody knows. */
   readonly flops?: number;
   /** Compares rows that are spread over the result with the reference. */
@@ -36,6 +41,8 @@ export const poisonOf = ({ fields }: Pick<Param, "fields">): number => (fields.s
 export interface Results {
   /** `bytes` bytes of an output from byte `from` on. */
   read(param: string, from: number, bytes: number): Promise<Uint8Array>;
+  /** Bytes of one row of a program's scratch, after its chunk has run once more. */
+  scratchRow(param: string, row: number): Promise<Uint8Array>;
   readonly arithmetic: Arithmetic;
   /** Tune numbers of each kernel, by its name. */
   readonly tune: Readonly<Partial<Record<string, Readonly<Record<string, number>>>>>;

@@ -11,6 +11,7 @@ import { cudaTimer, type Timer, webGpuTimer } from "../../bench/timer.ts";
 import { problems } from "../../bench/problems/index.ts";
 import { type KernelName, kernelsOf } from "../../dsl/kernels/index.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
+import type { ProgramName } from "../../dsl/programs/index.ts";
 import { architectureFor } from "../../targets/cuda/runtime/compile.ts";
 import { type CudaDevice, openCuda } from "../../targets/cuda/runtime/driver.ts";
 import { type Mode, modes } from "../../targets/cuda/runtime/measure.ts";
@@ -27,6 +28,7 @@ import { defaultTargets } from "./targets.ts";
 
 interface BenchOptions extends SpecOptions {
   readonly kernel?: readonly KernelName[];
+  readonly program?: readonly ProgramName[];
   readonly case?: readonly string[];
   readonly dim?: Dims;
   readonly device: "cuda" | "webgpu" | "software";
@@ -85,7 +87,7 @@ interface Wanted {
 
 function subjectsOfCases(options: BenchOptions): Wanted[] {
   const set = options.set ?? {};
-  const chosen = chooseCases({ kernels: options.kernel, patterns: options.case, set });
+  const chosen = chooseCases({ kernels: options.kernel, programs: options.program, patterns: options.case, set });
   if (chosen.length === 0) throw new UsageError("no case fits", 'npm run bench -- --kernel topk --case "R=128 N=32768"');
   const bases = specsOf({ ...options, set: {} }, ["v3.2"]);
   const compiled = new Map<string, Promise<readonly Compiled[]>>();
@@ -110,7 +112,7 @@ function subjectsOfCases(options: BenchOptions): Wanted[] {
 
 async function subjectsOfFiles(files: readonly string[], options: BenchOptions): Promise<Wanted[]> {
   const { dim: dims = {}, mode = "queued" } = options;
-  if (options.case ?? options.kernel) throw new UsageError("--case and --kernel choose kernels of dsl/kernels, not those of a file");
+  if (options.case ?? options.kernel ?? options.program) throw new UsageError("--case, --kernel and --program choose kernels of dsl/kernels, not those of a file");
   const specs = specsOf(options, ["v3.2"]);
   const wanted: Wanted[] = [];
   for (const file of files) {

@@ -6,21 +6,24 @@ import { problems } from "../../bench/problems/index.ts";
 import type { Prepared } from "../../bench/problems/problem.ts";
 import { type KernelName, kernelsOf } from "../../dsl/kernels/index.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
+import { type ProgramName, programs } from "../../dsl/programs/index.ts";
 import { compileWithNvcc, findNvcc } from "../../targets/cuda/runtime/compile.ts";
+import { DEFAULT_SCRATCH_BYTES } from "../../targets/program.ts";
 import { costOf, rooflineOf } from "../cost.ts";
 import { CompileError } from "../diagnostics.ts";
 import { fillBytes, rolesOf } from "../header.ts";
-import { type Dim, evaluate, type HostExpr, textFor } from "../ir/manifest.ts";
+import { type Dim, textFor } from "../ir/manifest.ts";
 import { printPlan } from "../ir/print_plan.ts";
-import { printHost } from "../ir/print_tile.ts";
 import type { TileKernel } from "../ir/tile.ts";
 import type { Compiled } from "../pipeline.ts";
 import type { Tier } from "../target.ts";
 import { printBounds } from "../tiers.ts";
 import { describeError, Failure, UsageError } from "./failure.ts";
+import { explainProgram } from "./explain_program.ts";
 import { compileJob, compileTiers, type Job, jobOf, textOf } from "./jobs.ts";
-import { addDim, checked, type Dims, kernelName, type SpecOptions, specsOf, targetName, withSpecs } from "./options.ts";
+import { addDim, checked, type Dims, kernelName, type SpecOptions, specsOf, targetName, wholeNumber, withSpecs } from "./options.ts";
 import { printTable } from "./table.ts";
+import { tryEvaluate, valueOf } from "./values.ts";
 import { targetNamed } from "./targets.ts";
 import { workOf } from "../work.ts";
 
@@ -28,19 +31,35 @@ interface ExplainOptions extends SpecOptions {
   readonly dim?: Dims;
   readonly case?: string;
   readonly tier?: string;
+  readonly scratch?: number;
 }
 
 export const addExplain = (program: Command): Command =>
   withSpecs(program.command("explain"))
     .description("Show the plan of a kernel, its threads, memory and work; and when a setting does not fit, the largest value that does.")
-    .argument("<kernel>", "a kernel of dsl/kernels", checked(kernelName))
+    .argument("<kernel>", "a kernel of dsl/kernels, or a program of dsl/programs", checked(subjectName))
     .argument("<target>", "for example cuda:sm_80 or wgsl", checked(targetName))
     .option("--dim <name=size>", "size for which to give bytes and blocks, repeatable, for example T=65536", checked(addDim))
     .option("--tier <name>", "the text of this tier of launches; without it sizes or the case choose among several")
+    .option("--scratch <bytes>", `bytes of scratch that a program may take (default ${DEFAULT_SCRATCH_BYTES})`, checked(wholeNumber))
     .option("--case <words>", 'case of bench whose products, bytes and roofline to count, for example "S=2048 N=65536"')
     .action(explainCommand);
 
-async function explainCommand(kernel: KernelName, target: string, options: ExplainOptions): Promise<void> {
+const isProgram = (name: string): name is ProgramName => Object.hasOwn(programs, name);
+const subjectName = (name: string): KernelName | ProgramName => (isProgram(name) ? name : kernelName(name));
+
+async function explainCommand(subject: KernelName | ProgramName, target: string, options: ExplainOptions): Promise<void> {
+  if (isProgram(subject)) {
+    if (options.case !== undefined || options.tier !== undefined) throw new UsageError(`--case and --tier are for kernels, and ${subject} is a program`);
+    const [spec, another] = specsOf(options, ["v3.2"]);
+    if (!spec || another) throw new UsageError("explain takes one --preset");
+    return explainProgram(programs[subject], target, spec, options);
+  }
+  if (options.scratch !== undefined) throw new UsageError(`${subject} is no program and has no scratch`, `one of: ${Object.keys(programs).join(", ")}`);
+  await explainKernel(subject, target, options);
+}
+
+async function explainKernel(kernel: KernelName, target: string, options: ExplainOptions): Promise<void> {
   const of = options.case === undefined ? undefined : caseOf(kernel, options.case, options.set);
   const [base, another] = specsOf({ ...options, set: {} }, ["v3.2"]);
   if (!base || another) throw new UsageError("explain takes one --preset");
@@ -149,12 +168,6 @@ function showCost(tile: TileKernel, { of, inputs, dims, flops }: CaseLaunch): vo
   if (roofline) console.log(`roofline: ${roofline.microseconds.toFixed(1)} µs, bound by ${roofline.by}, at ${at} on ${anchorsFrom.date}`);
 }
 
-/** The formula, and its value where all sizes in it are known. */
-function valueOf(e: HostExpr, dims: Dims): string {
-  const value = tryEvaluate(e, dims);
-  return value === undefined || typeof e === "number" ? printHost(e) : `${value} = ${printHost(e)}`;
-}
-
 /** Pitches are packed unless given. */
 function withDefaults(dims: readonly Dim[], given: Dims): Dims {
   const values: Record<string, number> = { ...given };
@@ -163,14 +176,6 @@ function withDefaults(dims: readonly Dim[], given: Dims): Dims {
     if (value !== undefined) values[name] = value;
   }
   return values;
-}
-
-function tryEvaluate(e: HostExpr, dims: Dims): number | undefined {
-  try {
-    return evaluate(e, dims);
-  } catch {
-    return undefined; // a size that was not given
-  }
 }
 
 async function registersOf(target: string, text: string): Promise<string> {

@@ -33,6 +33,8 @@ export const cudaLimits = {
   maxThreads: 1024,
   maxRegistersPerThread: 255,
   registersPerMultiprocessor: 65536,
+  /** Bytes: of the widest accesses and of tensor maps. */
+  viewAlignment: 16,
   /** Blocks along x, where all blocks of a launch lie. */
   maxBlocks: 2 ** 31 - 1,
 } as const;

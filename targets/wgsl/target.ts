@@ -9,6 +9,7 @@ export const wgslLimits = {
   /** 128 MiB. */
   maxStorageBufferBindingSize: 134_217_728,
   maxBufferSize: 268_435_456,
+  minStorageBufferOffsetAlignment: 256,
 } as const;
 
 /** WebGPU features that change the text, and the directive that each needs. */

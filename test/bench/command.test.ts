@@ -42,6 +42,12 @@ test("a case that the device cannot hold does not keep the others from running",
   expect(outcomes).toMatchObject([{ failed: expect.stringContaining("bytes on a device with 1048576") }, { failed: expect.stringContaining("the reference says") }]);
 });
 
+test("a program: chunks on the software adapter", async () => {
+  const sizes = ["--case", "S=70 N=90 MB=0", "--set", "topK=16", "--set", "indexerHeads=2", "--set", "indexerDim=32"];
+  const none = await cli("bench", "--device", "software", "--program", "streaming_topk", ...sizes);
+  expect(none.stdout).toMatch(/streaming_topk S=70 N=90 MB=0, .* FAILED: streaming_topk: 0 bytes of scratch hold 0 rows of 384 bytes, and a chunk has 64 at least\n {2}try: allow 24576 bytes/);
+});
+
 test("kernels of a file, on the software adapter", async () => {
   const file = join(import.meta.dirname, "../kernels/gemms.ts");
   const { code, stdout, stderr } = await cli("bench", file, "--device", "software", "--dim", "M=40", "--dim", "N=24", "--dim", "K=48");
@@ -57,7 +63,7 @@ test.each([
   [["--target", "wgsl"], "target wgsl does not run on --device cuda"],
   [["--kernel", "topk", "--case", "R=3"], "no case fits"],
   [["test/kernels/gemms.ts", "--dim", "M=3", "--device", "software"], "no kernel of test/kernels/gemms.ts has exactly the dims that --dim gives"],
-  [["test/kernels/gemms.ts", "--case", "M=3"], "--case and --kernel choose kernels of dsl/kernels, not those of a file"],
+  [["test/kernels/gemms.ts", "--case", "M=3"], "--case, --kernel and --program choose kernels of dsl/kernels, not those of a file"],
   [["--kernel", "sparse_mla_decode", "--preset", "v4-flash", "--device", "software"], "no spec of v4-flash has a kernel of these cases"],
 ])("%j is a wrong command line", async (args, message) => {
   const { code, stdout, stderr } = await cli("bench", ...args);

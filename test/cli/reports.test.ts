@@ -111,6 +111,21 @@ test("explain of a kernel with tiers: which there are, and which text is shown",
   expect(wrong.stderr).toMatch(/topk has no tier "waves" on cuda:sm_90a\n {2}try: one of: .*wave/);
 });
 
+test("explain of a program: the formula of its chunks, their figures, what they launch", async () => {
+  const { code, stdout } = await cli("explain", "streaming_topk", "cuda:sm_90a", "--dim", "Q=2048", "--dim", "T=131072");
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^streaming_topk, v3\.2, cuda:sm_90a: indexer_logits, then topk, on one chunk of q after another\nbytes of scratch for each q: \(logitsPitch \* 4\)/);
+  expect(stdout).toContain("q of a chunk: floor(64000000 / those bytes), rounded down to a multiple of 4; all of them where they fit\n");
+  expect(stdout).toMatch(/\nQ 2048: 18 chunks of 120, the last of 8; 524288 bytes for each\nscratch +bytes\nlogits +62914560\n/);
+  expect(stdout).toMatch(/\nindexer_logits +– .*\ntopk +wave +1024 .*120 = Q\n/);
+  expect((await cli("explain", "streaming_topk", "wgsl")).stdout).toContain("a multiple of 64; all of them where they fit\nfigures need --dim Q=…\n");
+
+  const small = await cli("explain", "streaming_topk", "wgsl", "--dim", "Q=70", "--dim", "T=131072", "--scratch", "1000000");
+  expect([small.code, small.stderr]).toEqual([1, expect.stringContaining("allow 33554432 bytes of scratch or more")]);
+  expect((await cli("explain", "topk", "wgsl", "--scratch", "9")).code).toBe(2);
+  expect((await cli("explain", "streaming_topk", "wgsl", "--tier", "wave")).code).toBe(2);
+});
+
 test("explain: cost and roofline of a case, with what the case changes in the spec", async () => {
   const { code, stdout } = await cli("explain", "indexer_logits", "wgsl", "--case", "S=20 N=300 indexerHeads=8", "--set", "indexerDim=32");
   expect(code).toBe(0);

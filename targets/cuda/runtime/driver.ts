@@ -7,6 +7,7 @@
  */
 import type { DType } from "../../../dsl/dtype.ts";
 import { evaluate, type Manifest, type TensorMap } from "../../../compiler/ir/manifest.ts";
+import { cudaLimits } from "../target.ts";
 import { checkView, type Device, type DeviceBuffer, DeviceError, type Executable, type Launch, planLaunch } from "../../device.ts";
 import { type Compiler, compileForDevice, findCompiler } from "./compile.ts";
 import { describe, isLoss, lossReport, lostHint, outOfMemoryHint } from "./faults.ts";
@@ -106,7 +107,7 @@ const parts = ({ message, hint }: DeviceError): { reason: string; hint: string }
 class Cuda implements CudaDevice {
   readonly kind = "cuda";
   readonly isGpu = true;
-  readonly viewAlignment = 16; // of the widest accesses and of tensor maps
+  readonly viewAlignment = cudaLimits.viewAlignment;
   readonly info: CudaInfo;
   readonly #addon: Native;
   readonly #pciBusId: string;

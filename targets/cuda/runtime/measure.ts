@@ -4,7 +4,7 @@
  * | mode | what lies between two events | what it tells |
  * |---|---|---|
  * | single | one round, launched into an idle queue | the kernel and the launch gap before it, about 8 µs on an H200 |
- * | queued | 20 or 40 rounds, enqueued behind a kernel that spins | the kernel among others, at the clocks of a cool card |
+ * | queued | 20 or 40 rounds, fewer of many launches, enqueued behind a kernel that spins | the kernel among others, at the clocks of a cool card |
  * | sustained | rounds for 0.7 s after 0.2 s of the same, the queue never empty | the kernel at the clocks that the power limit leaves |
  */
 import type { Manifest } from "../../../compiler/ir/manifest.ts";
@@ -46,7 +46,7 @@ export async function timeRounds(device: CudaDevice, rounds: readonly (readonly 
       case "single":
         return { mode, rounds: 1, microseconds: await device.measure({ launches, perSample: perRound, samples: 2 * samples }), states: watch() };
       case "queued": {
-        const count = estimate < 100 ? 40 : 20;
+        const count = Math.max(1, Math.min(estimate < 100 ? 40 : 20, Math.floor(deepest / perRound)));
         const perSample = count * perRound;
         const measured = await device.measure({ launches, perSample, samples, hold: hold(300 + 15 * perSample) });
         const valid = measured.filter((us) => !Number.isNaN(us));

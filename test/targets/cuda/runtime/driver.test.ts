@@ -193,6 +193,24 @@ describe("kernels", () => {
     await device.sync();
   });
 
+  test("on a view get the address of its first byte, tensor maps too", async () => {
+    const map = { name: "m", param: "x", offset: 32, dtype: "f32", swizzle: 0, sizes: ["n"], strides: [], box: [4] } as const;
+    const executable = await device.load(manifest({ tensorMaps: [map] }), text("scale").replace("float", "const __grid_constant__ TensorMap m, float"));
+    const whole = device.alloc(400);
+    for (const x of [whole, device.view(whole, 160, 80)]) device.launch({ executable, buffers: { x }, dims: { n: 20 } });
+    await device.sync();
+    const addresses = trace().flatMap((event) => (/^launch scale/.test(event) ? [event.split(" ").at(-1)!.split(",").map((hex) => Buffer.from(hex, "hex"))] : []));
+    const [base, viewed] = addresses.map(([encoded, pointer]) => [encoded!.readBigUInt64LE(16), pointer!.readBigUInt64LE()]);
+    expect(base).toEqual([base![1]! + 32n, base![1]]);
+    expect(viewed).toEqual(base!.map((address) => address + 160n));
+    expect(() => device.view(whole, 8, 16)).toThrow("view of 16 bytes at 8 of a buffer of 400\n  try: begin at a multiple of 16 bytes");
+    expect(() => device.view(whole, 320, 81)).toThrow(/view of 81 bytes at 320 of a buffer of 400\n {2}try: stay within/);
+    expect(() => device.launch({ executable, buffers: { x: device.view(whole, 160, 80) }, dims: { n: 21 } })).toThrow('buffer "x" has 80 bytes and needs 84');
+    const view = device.view(whole, 160, 80);
+    device.free(whole);
+    expect(() => device.launch({ executable, buffers: { x: view }, dims: { n: 20 } })).toThrow(/scale: a buffer is used after it was freed/);
+  });
+
   test("of an empty tensor get a map of one element", async () => {
     const map = { name: "m", param: "x", offset: 0, dtype: "f32", swizzle: 0, sizes: ["n"], strides: [], box: [4] } as const;
     const source = text("scale").replace("float", "const __grid_constant__ TensorMap m, float");

@@ -56,6 +56,18 @@ test("spreads more blocks than one dimension of the grid holds", async () => {
   expect((await download(acc)).findIndex((v, i) => v !== want[i])).toBe(-1); // toEqual takes a minute to print so long a difference
 });
 
+test("takes views of buffers, and touches nothing outside them", async () => {
+  const step = device.viewAlignment;
+  const words = step / 4;
+  const [x, acc] = [upload(ramp(3 * words)), upload(ramp(3 * words))];
+  const buffers = { x: device.view(x, 2 * step, step), acc: device.view(acc, step, 4 * (words - 1)) };
+  device.launch({ executable: fold, buffers, dims: { n: words - 1, factor: 0 } });
+  const want = ramp(3 * words).map((v, i) => (i >= words && i < 2 * words - 1 ? ramp(3 * words)[i + words]! : v));
+  expect(await download(acc)).toEqual(want);
+  expect(() => device.view(x, step - 4, 4)).toThrow(`begin at a multiple of ${step} bytes`);
+  expect(() => device.launch({ executable: fold, buffers, dims: { n: words } })).toThrow(/buffer "acc" has \d+ bytes and needs/);
+});
+
 test("does nothing for zero blocks", async () => {
   const x = device.alloc(0);
   const acc = upload([7]);
