@@ -24,6 +24,7 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
   const { inline } = placement;
   const { threads, rings } = bound;
   const folded = foldedAxes(kernel, inline);
+  const products = productsOf(kernel, inline);
   const layouts = new Map<number, Layout>();
   const gemms = new Map<number, GemmPlan>();
   const reduces = new Map<number, ReducePlan>();
@@ -59,8 +60,11 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
     const full = candidates.find((l) => axes.every((axis) => covers(l, axis, v)));
     // whole words of shared memory are written by one thread
     const least = placement.onlyStaged.has(v.id) && v.dtype !== "bool" && byteSize(v.dtype) < 4 ? 2 : 1;
-    return full ? project(full, axes) : linearLayout(v.axes, threads, least);
+    const natural = full && project(full, axes);
+    return natural && (least === 1 || !isPacked(v) || fillsWords(natural, v)) ? natural : linearLayout(v.axes, threads, least);
   }
+  /** Tensor cores read narrow operands as they are; what else reads them takes wider storage. */
+  const isPacked = (v: TileValue): boolean => (products.get(v.id) ?? []).some((product) => (gemms.get(product)?.atom ?? "fma") !== "fma");
   const covers = (l: Layout, axis: string, v: TileValue): boolean => [...l.threads, ...l.registers].some((d) => d.axis === axis) || v.axes.find((a) => a.name === axis)?.extent === 1;
 
   /** Reading `v` in work under `layout`: stored tiles whose registers do not match are staged. */
@@ -189,6 +193,25 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
     visit(kernel.body);
   }
   return { layouts, gemms, reduces, work, staged };
+}
+
+/** Whether a tile's registers fill whole words of shared memory along its last axis: each word is written by one thread. */
+export function fillsWords(layout: Layout, value: TileValue): boolean {
+  const first = layout.registers[0];
+  const last = value.axes.at(-1);
+  return last !== undefined && first?.axis === last.name && first.stride === 1 && first.size % 2 === 0 && last.extent % first.size === 0;
+}
+
+/** Products that each stored tile is an operand of, through what is inline between them. */
+function productsOf(kernel: TileKernel, inline: ReadonlyMap<number, TileOp>): Map<number, number[]> {
+  const products = new Map<number, number[]>();
+  const note = (v: TileValue, product: number): void => {
+    const op = inline.get(v.id);
+    if (op) inputsOf(op).forEach((x) => note(x, product));
+    else products.set(v.id, [...(products.get(v.id) ?? []), product]);
+  };
+  for (const s of statements(kernel.body)) if (s.kind === "Define" && s.op.kind === "Gemm") [s.op.a, s.op.b].forEach((v) => note(v, s.value.id));
+  return products;
 }
 
 /** Axes that reductions fold away behind a product, through what is inline between them. */

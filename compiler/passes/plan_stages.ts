@@ -3,7 +3,7 @@ import { byteSize, type DType } from "../../dsl/dtype.ts";
 import type { Machine, Stage } from "../ir/plan.ts";
 import type { TileKernel, TileValue } from "../ir/tile.ts";
 import { axisNames, statements } from "../ir/walk.ts";
-import type { Layouts } from "./infer_layouts.ts";
+import { fillsWords, type Layouts } from "./infer_layouts.ts";
 import type { Placement } from "./place_values.ts";
 import { ringStage, type Reader } from "./tile_rings.ts";
 
@@ -56,16 +56,9 @@ export function planStages(kernel: TileKernel, placement: Placement, layouts: La
     const depth = rings.get(id);
     if (depth !== undefined) return { value, optional: false, depth, stage: ringStage(kernel, machine, value, op, readers.get(id) ?? []) };
     const optional = (op?.kind === "Load" || op?.kind === "Gather") && need.every((n) => n.atom === "fma") && !elementReads.has(id);
-    return { value, optional, depth: 1, stage: stageOf(value, need, fillsWords(value, layouts)) };
+    const layout = layouts.layouts.get(id); // none of what is written in runs
+    return { value, optional, depth: 1, stage: stageOf(value, need, !layout || fillsWords(layout, value)) };
   });
-}
-
-/** Whether the tile's registers fill whole words of shared memory: each is written by one thread. */
-function fillsWords(value: TileValue, layouts: Layouts): boolean {
-  const layout = layouts.layouts.get(value.id);
-  if (!layout) return true; // written in runs
-  const first = layout.registers[0];
-  return first?.axis === value.axes.at(-1)?.name && first?.stride === 1 && first.size % 2 === 0 && value.axes.at(-1)!.extent % first.size === 0;
 }
 
 function stageOf(value: TileValue, needs: readonly Need[], words: boolean): Stage {
