@@ -1,33 +1,21 @@
 /** Every execution of the DSA kernels against the reference. */
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { compileJob, compileTiers, textOf } from "../../compiler/cli/jobs.ts";
 import { targetNamed } from "../../compiler/cli/targets.ts";
 import { compile } from "../../compiler/pipeline.ts";
 import type { AlgebraPass, Schedule, Target } from "../../compiler/target.ts";
-import { fromBytes } from "../../dsl/dtype.ts";
 import type { Kernel } from "../../dsl/index.ts";
 import { kernels } from "../../dsl/kernels/index.ts";
 import { openWebGpu, type WebGpuDevice } from "../../targets/wgsl/runtime.ts";
 import { checks } from "../../verify/checks/index.ts";
-import { arithmeticOf, deviceExecutor, eagerExecutor, loopExecutor, tileExecutor, type Buffers, type Executor } from "../../verify/executor.ts";
+import { arithmeticOf, deviceExecutor, eagerExecutor, loopExecutor, tileExecutor, type Executor } from "../../verify/executor.ts";
 import { describeFailure, verifyKernel } from "../../verify/verify.ts";
+import { numbersOf } from "./numbers.ts";
 import { realSubjects, tinySubjects, titleOf, type Subject } from "./specs.ts";
-
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 }); // the machine may be busy
 
 const titled = (subjects: readonly Subject[]) => subjects.map((subject) => [titleOf(subject), subject] as const);
 const compiled = ({ kernel, spec }: Subject, target: string) => compileJob({ ...textOf(kernel), spec, target });
 const eager = ({ kernel, spec }: Subject, tune = {}): Executor => eagerExecutor(kernels[kernel](spec) as Kernel, tune);
-
-/** Outputs as numbers: JavaScript does not keep the bits of a NaN. */
-const numbers = ({ kernel, spec }: Subject, outputs: Buffers): Readonly<Record<string, Float64Array>> => {
-  const { args } = kernels[kernel](spec) as Kernel;
-  const read = (name: string): Float64Array => {
-    const arg = args[name]!;
-    return arg.kind === "tensor" ? fromBytes(arg.dtype, outputs[name]!) : Float64Array.from(outputs[name]!);
-  };
-  return Object.fromEntries(Object.keys(outputs).map((name) => [name, read(name)]));
-};
 
 async function expectRight(subject: Subject, executor: Executor, runs: number): Promise<void> {
   const report = await verifyKernel({ ...subject, executor, runs });
@@ -49,8 +37,8 @@ describe("Tile IR", () => {
     for (const shape of check.fixed(subject.spec, tile.budget)) {
       const { buffers, dims } = check.prepare(subject.spec, shape);
       const [got, want] = [
-        numbers(subject, await tile.run(buffers, dims)),
-        numbers(subject, await eager(subject, tile.tune).run(buffers, dims)),
+        numbersOf(subject, await tile.run(buffers, dims)),
+        numbersOf(subject, await eager(subject, tile.tune).run(buffers, dims)),
       ];
       for (const [name, values] of Object.entries(want))
         expect(

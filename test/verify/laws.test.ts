@@ -1,5 +1,5 @@
 /** Laws between runs of the kernels, run eagerly and as WGSL on the software adapter. */
-import { afterAll, beforeAll, describe, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, test } from "vitest";
 import { compileJob, textOf } from "../../compiler/cli/jobs.ts";
 import type { Kernel } from "../../dsl/index.ts";
 import { kernels } from "../../dsl/kernels/index.ts";
@@ -8,8 +8,6 @@ import { withSettings } from "../../dsl/kernels/settings.ts";
 import { openWebGpu, type WebGpuDevice } from "../../targets/wgsl/runtime.ts";
 import { deviceExecutor, eagerExecutor, type Executor } from "../../verify/executor.ts";
 import { lawsOf, type ExecutorOf } from "../../verify/laws/index.ts";
-
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 }); // the machine may be busy
 
 const specs = [
   withSettings(preset("v3.2"), { topK: "67", indexerHeads: "12", indexerDim: "64", heads: "10", nextN: "2", splits: "3" }),
