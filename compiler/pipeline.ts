@@ -30,6 +30,7 @@ import { lower } from "./passes/lower/lower.ts";
 import { placeValues } from "./passes/place_values.ts";
 import { planStages } from "./passes/plan_stages.ts";
 import { reduceStrength } from "./passes/reduce_strength.ts";
+import { loadAhead } from "./passes/load_ahead.ts";
 import { shareRegisters } from "./passes/share_registers.ts";
 import { splitRelu } from "./passes/split_relu.ts";
 import { splitRoles } from "./passes/split_roles.ts";
@@ -102,6 +103,10 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
 
   // from here on the schedule speaks of tiles, not of labels
   const bound = bindSchedule(tile, schedule, machine);
+  // device memory is far away: what the next iteration reads may be under way
+  tile = loadAhead(tile, bound.ahead);
+  verifyTile(tile, "loadAhead");
+  trace?.write("loadAhead", printTile(tile));
   // inline or stored, seen by other threads or not: the layouts depend on it
   const placement = placeValues(tile, bound);
   // products fix layouts, the rest follows the data; disagreements go through shared memory
@@ -125,7 +130,7 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
   trace?.write("plan", printPlan(plan));
 
   // one thread's program
-  const lowered = lower(plan, machine);
+  const lowered = { ...lower(plan, machine), ...(schedule.resident !== undefined && { resident: schedule.resident }) };
   trace?.write("lower", printLoop(lowered));
   // names that nothing reads
   const used = dropUnused(lowered);

@@ -6,6 +6,10 @@
 export interface Schedule {
   /** Threads of a block, a power of two; roles say it where there are any. */
   readonly threads?: number;
+  /** Blocks that a multiprocessor is to hold at a time: each thread gets no more registers than that leaves. */
+  readonly resident?: number;
+  /** Tiles of device memory that a loop reads into registers one iteration ahead. */
+  readonly ahead?: readonly string[];
   /** Replaces tune numbers of the kernel's text. */
   readonly tune?: Readonly<Record<string, number>>;
   /** Rewrites that keep the real-number result but round elsewhere. They run in the order of the pipeline. */

@@ -161,6 +161,8 @@ export interface LoopKernel {
   /** Consecutive blocks that run side by side and reach the shared memory of the first of them; absent: no clusters. */
   readonly cluster?: number;
   readonly threads: number;
+  /** Blocks that a multiprocessor is to hold at a time, where the schedule says so. */
+  readonly resident?: number;
   readonly shared: readonly SharedBuffer[];
   readonly sharedBytes: number;
   readonly barriers: readonly LoopBarrier[];

@@ -16,6 +16,8 @@ export interface Bound {
   readonly ringNames: ReadonlyMap<number, string>;
   /** Tiles whose copies leave the L2 cache first. */
   readonly evictFirst: ReadonlySet<number>;
+  /** Tiles that loops read an iteration ahead, by value id. */
+  readonly ahead: ReadonlySet<number>;
   /** Accumulators in flight of each product that wgmma computes, by value id. */
   readonly products: ReadonlyMap<number, number>;
   readonly roles: readonly (RoleSchedule & { readonly name: string })[];
@@ -66,6 +68,7 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Ma
     rings: new Map([...rings].map(([id, { slots }]) => [id, slots])),
     ringNames: new Map([...rings].flatMap(([id, { name }]) => (name === "" ? [] : [[id, name]]))),
     evictFirst: new Set((schedule.evictFirst ?? []).flatMap((label) => named("evictFirst", label, "tile").map((t) => t.id))),
+    ahead: new Set((schedule.ahead ?? []).flatMap((label) => named("ahead", label, "tile").map((t) => t.id))),
     products: bind("mma", "product", schedule.mma ?? {}, ({ parts = 1 }) => parts),
     roles,
     ...(schedule.persistent && { persistent: schedule.persistent }),

@@ -109,7 +109,8 @@ export function placeValues(kernel: TileKernel, { rings, products }: Pick<Bound,
     else if (op.kind === "Load" || op.kind === "Gather") {
       const isRun = op.kind === "Gather" && op.picks.some((p) => op.view.coords[p.coord]!.kind === "Block");
       const often = op.kind === "Load" && all.length > 1 && all.every((u) => u.role === "element" && u.body === homes.get(value.id) && sameSet(u.domain, axisNames(value)));
-      if (!written.has(op.view.param) && !isRun && !often) inline.set(value.id, op); // what is read several times is loaded once
+      const carried = all.some((u) => u.role === "carry"); // registers take it anyway, and from where it stands the loads run ahead
+      if (!written.has(op.view.param) && !isRun && !often && !carried) inline.set(value.id, op); // what is read several times is loaded once
     } else if ((op.kind === "Map" || op.kind === "Cast") && local && (once.role === "element" || once.role === "acc")) inline.set(value.id, op);
   }
   return { inline, staged, onlyStaged, definitions };

@@ -28,9 +28,8 @@ interface Digits {
  * The bin in which the wanted key lies. Bins divide the keys from lo to `fine` evenly; keys beyond are in the last one. `all` calls back
  * with the keys, in one tile or in several.
  */
-function narrow<A extends string>(all: (count: (keys: Tile<"u32", A>) => void) => void, { lo, hi, want }: Digits, fine: number, bins: number): Digits {
+function narrow<A extends string>(all: (count: (keys: Tile<"u32", A>) => void) => void, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
   const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-  const digits = histogram(bins);
   all((keys) => {
     digits.add(
       map([keys], (k) => Math.min((k - lo) >>> shift, bins - 1), "u32"),
@@ -79,19 +78,21 @@ export const topK = (dsa: Dsa) =>
         let bound = 0;
         let ceiling = LAST_KEY;
         let isPlateau = true; // the bound is a frequent score itself
+        // a jittered vector from each of equal strata
+        const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
+        const strata = rounds * (SAMPLE / 4);
+        const width = vectors / Math.sqrt(strata * strata); // in f32
+        const sampled = (round: number): Tile<"u32", "v" | "t"> => {
+          const stratum = iota({ axis: "v", start: round * (SAMPLE / 4), size: SAMPLE / 4 });
+          const place = map([stratum], (v) => from + 4 * Math.max(Math.min(((v + ((v * 40503) & 0xffff) * 2 ** -16) * width) | 0, vectors - 1), 0), "i32");
+          return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+        };
+        const firstRound = sampled(0); // asked for before any other score
+        const inRounds = (count: (keys: Tile<"u32", "v" | "t">) => void): void => {
+          count(firstRound);
+          for (const round of each(rounds - 1)) count(sampled(round + 1));
+        };
         if (vectors > 0) {
-          // a jittered vector from each of equal strata
-          const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
-          const strata = rounds * (SAMPLE / 4);
-          const width = vectors / Math.sqrt(strata * strata); // in f32
-          const sampled = (round: number): Tile<"u32", "v" | "t"> => {
-            const stratum = iota({ axis: "v", start: round * (SAMPLE / 4), size: SAMPLE / 4 });
-            const place = map([stratum], (v) => from + 4 * Math.max(Math.min(((v + ((v * 40503) & 0xffff) * 2 ** -16) * width) | 0, vectors - 1), 0), "i32");
-            return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
-          };
-          const inRounds = (count: (keys: Tile<"u32", "v" | "t">) => void): void => {
-            for (const round of each(rounds)) count(sampled(round));
-          };
           const expected = div(4 * strata * dsa.topK, length);
           const spread = Math.sqrt(expected) * 4.5 + 4;
           const rank = Math.min(expected + spread, 4 * strata) | 0;
@@ -106,7 +107,7 @@ export const topK = (dsa: Dsa) =>
           const { bin, above, inBin } = digits.find(rank);
           const top = digits.find(Math.max(expected - spread, 1) | 0).bin;
           ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
-          const enough = Math.max(rank >> 4, 2);
+          const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
           let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
           for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
             if (found.count > enough) found = narrow(inRounds, found, found.hi, BINS);
@@ -117,12 +118,13 @@ export const topK = (dsa: Dsa) =>
 
         // ---- Filter: the whole vectors of the window, then what is left before and behind them
         const kept = bag(ROOM, { x: "f32", t: "i32" });
+        const digitsOfKept = histogram(BINS); // cleared while scores are on their way
         const whole = from + div(Math.max(hi - from, 0), BT) * BT;
         for (const tb of blocks("t", from, whole, BT)) {
-          const x = load(row(tb));
+          const scores = load(row(tb));
           kept.add(
-            { x, t: iota(tb) },
-            mask([x], (x) => orderedKey(x) > bound),
+            { x: scores, t: iota(tb) },
+            mask([scores], (x) => orderedKey(x) > bound),
           );
         }
         for (const part of each(2)) {
@@ -145,7 +147,7 @@ export const topK = (dsa: Dsa) =>
           const key = map([x], orderedKey, "u32");
           let found: Digits = { lo: (bound + 1) >>> 0, hi: LAST_KEY, want: dsa.topK, count };
           const keys = (count: (keys: Tile<"u32", "~c">) => void): void => count(key);
-          found = narrow(keys, found, Math.max(ceiling, found.lo), BINS);
+          found = narrow(keys, found, Math.max(ceiling, found.lo), BINS, digitsOfKept);
           for (const _ of each(Math.ceil(32 / Math.log2(BINS)))) {
             if (!isSettled(found)) found = narrow(keys, found, found.hi, BINS);
           }

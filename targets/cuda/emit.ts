@@ -114,7 +114,7 @@ class CudaEmitter {
   }
 
   #signature(): void {
-    const { params, dims, tensorMaps, threads, cluster, shared, barriers, body } = this.#kernel;
+    const { params, dims, tensorMaps, threads, resident = 1, cluster, shared, barriers, body } = this.#kernel;
     if (tensorMaps.length > 0) this.#helpers.add(tensorMapStruct);
     const declared = [
       ...tensorMaps.map((m) => `const __grid_constant__ TensorMap ${this.#names.of("map", m.name)}`),
@@ -123,7 +123,7 @@ class CudaEmitter {
     ];
     const lines = this.#lines;
     const clusters = cluster === undefined ? "" : `__cluster_dims__(${cluster}, 1, 1) `;
-    lines.add(`extern "C" __global__ void ${clusters}__launch_bounds__(${threads}, 1) ${cudaEntry(this.#kernel)}(`);
+    lines.add(`extern "C" __global__ void ${clusters}__launch_bounds__(${threads}, ${resident}) ${cudaEntry(this.#kernel)}(`);
     declared.forEach((d, i) => lines.add(`    ${d}${i + 1 < declared.length ? "," : ") {"}`));
     lines.block(undefined, () => {
       if (shared.length + barriers.length > 0) lines.add(...this.#sharedMemory());

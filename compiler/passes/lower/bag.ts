@@ -1,12 +1,12 @@
 /**
- * Bags: items side by side in shared memory, as words, and a counter. A thread counts what it adds, a warp takes one stretch for all its
+ * Bags: in shared memory, the words of each field side by side, and a counter. A thread counts what it adds, a warp takes one stretch for all its
  * lanes; who comes first decides where an item stands, which nothing that reads the bag can see.
  */
-import { add, and, binary, constant, convert, int, mul, select, sub, variable, type Expr } from "../../ir/expr.ts";
+import { add, and, binary, constant, convert, int, select, sub, variable, type Expr } from "../../ir/expr.ts";
 import type { Layout } from "../../ir/layout.ts";
 import { computeType, type PlanStmt } from "../../ir/plan.ts";
 import type { TileValue } from "../../ir/tile.ts";
-import { asWord, type BagMemory } from "./bag_memory.ts";
+import { asWord, wordIndex, type BagMemory } from "./bag_memory.ts";
 import type { Lowering } from "./context.ts";
 import { element, registerIndex, type Cursor } from "./element.ts";
 import { itemAxis, overItemsTogether } from "./items.ts";
@@ -127,9 +127,7 @@ function placeOfWarp(ctx: Lowering, bag: BagMemory, count: Expr): { place: Expr;
   return { place: ctx.bind("mine", sub(add(sub(end, all), upTo), count)), fits: binary("<=", end, constant("u32", bag.capacity)) };
 }
 
-/** One item, in one access where its words are two or four. */
+/** One item, a word into the place of each field. */
 function store(ctx: Lowering, bag: BagMemory, place: Expr, words: readonly Expr[]): void {
-  const index = ctx.bind("word", mul(place, int(words.length)));
-  const width = words.length === 2 || words.length === 4 ? words.length : 1;
-  for (let w = 0; w < words.length; w += width) ctx.emit({ kind: "StoreShared", buffer: bag.buffer, index: add(index, int(w)), values: words.slice(w, w + width) });
+  words.forEach((word, field) => ctx.emit({ kind: "StoreShared", buffer: bag.buffer, index: wordIndex(bag, field, place), values: [word] }));
 }

@@ -1,5 +1,5 @@
-/** Where a bag lies: items side by side in shared memory, a word for each field, and a counter. */
-import { add, convert, int, mul, type Expr } from "../../ir/expr.ts";
+/** Where a bag lies: in shared memory, the words of each field side by side, so that threads in turn read other banks; and a counter. */
+import { add, convert, int, type Expr } from "../../ir/expr.ts";
 import type { BagField } from "../../ir/tile.ts";
 
 export interface BagMemory {
@@ -11,9 +11,11 @@ export interface BagMemory {
 
 export const countOf = (bag: BagMemory): Expr => convert("i32", { kind: "Shared", type: "u32", buffer: bag.counter, index: int(0) });
 
+export const wordIndex = (bag: BagMemory, field: number, at: Expr): Expr => add(at, int(field * bag.capacity));
+
 /** A field of the item at a position. */
 export function itemField(bag: BagMemory, field: number, at: Expr): Expr {
-  const word: Expr = { kind: "Shared", type: "u32", buffer: bag.buffer, index: add(mul(at, int(bag.fields.length)), int(field)) };
+  const word: Expr = { kind: "Shared", type: "u32", buffer: bag.buffer, index: wordIndex(bag, field, at) };
   const { dtype } = bag.fields[field]!;
   return dtype === "f32" ? { kind: "Call", type: "f32", fn: "floatOf", args: [word] } : convert(dtype, word);
 }

@@ -1,12 +1,12 @@
 /** State of one lowering: names, the statement list being written, shared buffers, facts. */
 import { byteSize, type DType } from "../../../dsl/dtype.ts";
-import { add, binary, int, mul, variable, type Expr, type ScalarType } from "../../ir/expr.ts";
+import { add, binary, childrenOf, int, mul, variable, type Expr, type ScalarType } from "../../ir/expr.ts";
 import type { Layout } from "../../ir/layout.ts";
 import type { LoopBarrier, LoopStmt, SharedBuffer } from "../../ir/loop.ts";
 import type { HostExpr, Param, TensorMap } from "../../ir/manifest.ts";
 import type { Machine, Pipe, Place, Plan } from "../../ir/plan.ts";
 import type { GridDim, Loc, TileKernel, TileStmt, TileValue } from "../../ir/tile.ts";
-import { statements } from "../../ir/walk.ts";
+import { statements, variablesOf } from "../../ir/walk.ts";
 import type { CollectiveBuffers } from "../../ir/collectives.ts";
 import type { BagMemory } from "./bag_memory.ts";
 import { Facts, hostMultiple } from "./facts.ts";
@@ -163,6 +163,28 @@ export class Lowering {
     this.threadTerms.set(key, result);
     return result;
   }
+  /** A loop's body, with a place before the loop for what does not change in it; `assigned` are the variables that do. */
+  loopBody(assigned: readonly string[], write: () => void): LoopStmt[] {
+    const place = this.hoist();
+    this.loops.push({ place, assigned: new Set(assigned), known: new Map() });
+    const body = this.block(write);
+    this.loops.pop();
+    this.emit(...place.statements);
+    return body;
+  }
+  /** Binds an expression before the outermost loop in which nothing that it reads changes, once; as it stands where there is none. */
+  invariant(wish: string, value: Expr): Expr {
+    const reads = [...variablesOf(value)];
+    const visible = (depth: number, name: string): boolean => this.scopes.slice(0, depth + 1).some((scope) => scope.has(name));
+    const first = readsMemory(value) ? -1 : this.loops.findIndex((_, i) => reads.every((name) => visible(this.loops[i]!.place.depth, name) && !this.loops.slice(i).some((l) => l.assigned.has(name))));
+    const loop = this.loops[first];
+    if (!loop) return value;
+    const key = JSON.stringify(value);
+    const bound = loop.known.get(key) ?? this.into(loop.place, () => this.bind(wish, value));
+    loop.known.set(key, bound);
+    return bound;
+  }
+  private readonly loops: { readonly place: Hoist; readonly assigned: ReadonlySet<string>; readonly known: Map<string, Expr> }[] = [];
   array(wish: string, type: ScalarType, size: number): string {
     const name = this.name(wish);
     this.emit({ kind: "Array", name, type, size });
@@ -281,6 +303,15 @@ export class Lowering {
     if (known.elements < elements) this.shared[i] = { ...known, elements };
     return known.name;
   }
+  /** A few elements beside the scratch buffer of the same dtype, for what groups of threads have in common. */
+  groupSums(dtype: "f32" | "i32" | "u32", elements: number): string {
+    const name = `group_sums_${dtype}`;
+    const i = this.shared.findIndex((b) => b.name === name);
+    const known = this.shared[i];
+    if (!known) return this.sharedBuffer(name, dtype, elements, "partial results of groups of threads");
+    if (known.elements < elements) this.shared[i] = { ...known, elements };
+    return name;
+  }
   get sharedBytes(): number {
     return this.bufferBytes + this.barriers.reduce((n, b) => n + 8 * b.slots, 0);
   }
@@ -342,6 +373,8 @@ export class Lowering {
     return hostMultiple(e, this.dimMultiples);
   }
 }
+
+const readsMemory = (e: Expr): boolean => e.kind === "Reg" || e.kind === "Shared" || childrenOf(e).some(readsMemory);
 
 export const multipleOf = (n: number): number => (n === 0 ? 2 ** 20 : n & -n);
 

@@ -183,7 +183,7 @@ function applyMap(ctx: Lowering, op: Extract<TileOp, { kind: "Map" }>, v: TileVa
     values.set(param, uses.get(param)! > 1 ? ctx.bind(param, value) : value);
   });
   const body = substitute(op.body, values);
-  return convert(computeType(v.dtype), nameRepeated(ctx, ctx.machine.ieeeFloats ? compareNumbers(body) : body));
+  return convert(computeType(v.dtype), nameRepeated(ctx, ctx.machine.ieeeFloats ? compareNumbers(body, (y) => ctx.invariant("least", y)) : body));
 }
 
 /** Names subexpressions that an inlined helper uses more than once. */

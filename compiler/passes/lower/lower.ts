@@ -5,6 +5,7 @@ import type { LoopKernel, LoopStmt } from "../../ir/loop.ts";
 import { MULTIPROCESSORS, type HostExpr } from "../../ir/manifest.ts";
 import { computeType, type Machine, type Plan, type PlanStmt } from "../../ir/plan.ts";
 import type { Carried, ScalarValue } from "../../ir/tile.ts";
+import { variablesOf } from "../../ir/walk.ts";
 import { addToBag, declareBag } from "./bag.ts";
 import { countOf } from "./bag_memory.ts";
 import { addToBitmap, declareBitmap, pushMarked, type BitmapMemory } from "./bitmap.ts";
@@ -64,8 +65,26 @@ function oneRole(ctx: Lowering, plan: Plan, lists: Lists): { body: LoopStmt[]; p
 }
 
 function statements(ctx: Lowering, list: readonly PlanStmt[], lists: Lists): void {
-  for (const s of list) statement(ctx, s, lists);
+  for (let i = 0; i < list.length; i++) {
+    const finds = findsFrom(list, i);
+    if (finds.length === 0) statement(ctx, list[i]!, lists);
+    else findInHistogram(ctx, finds, lists.bins.get(finds[0]!.histogram)!);
+    i += Math.max(finds.length - 1, 0);
+  }
 }
+
+/** Searches of one histogram that follow each other, and may be made at a time: none wants what another finds. */
+function findsFrom(list: readonly PlanStmt[], start: number): readonly Find[] {
+  const finds: Find[] = [];
+  for (const s of list.slice(start)) {
+    if (s.kind !== "HistogramFind" || s.histogram !== (finds[0] ?? s).histogram) break;
+    const known = new Set(finds.flatMap((f) => [f.bin.name, f.above.name, f.inBin.name]));
+    if ([...variablesOf(s.want)].some((name) => known.has(name))) break;
+    finds.push(s);
+  }
+  return finds;
+}
+type Find = Extract<PlanStmt, { kind: "HistogramFind" }>;
 
 function statement(ctx: Lowering, s: PlanStmt, lists: Lists): void {
   switch (s.kind) {
@@ -113,7 +132,7 @@ function statement(ctx: Lowering, s: PlanStmt, lists: Lists): void {
     case "HistogramAdd":
       return addToHistogram(ctx, s);
     case "HistogramFind":
-      return findInHistogram(ctx, s, lists.bins.get(s.histogram)!);
+      return findInHistogram(ctx, [s], lists.bins.get(s.histogram)!);
     case "Bag":
       return declareBag(ctx, s);
     case "BagAdd":
@@ -165,7 +184,7 @@ function loop(ctx: Lowering, s: Extract<PlanStmt, { kind: "For" }>, lists: Lists
   const range = s.isDealt ? dealtBounds(ctx, s, ctx.plan.cluster!) : s;
   const lo = ctx.facts.of(range.lo);
   ctx.facts.learn(s.index.name, { min: lo.min, max: ctx.facts.of(s.hi).max - 1, multiple: Math.min(lo.multiple, multipleOf(s.step)) });
-  const body = ctx.block(() => {
+  const body = ctx.loopBody(s.scalars.map((c) => c.param.name), () => {
     statements(ctx, s.body, lists);
     takeNext(ctx, s.scalars);
   });

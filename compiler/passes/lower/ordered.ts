@@ -5,9 +5,9 @@ import { binary, constant, mapExpr, select, type Expr } from "../../ir/expr.ts";
 const LOWEST = 0x007fffff;
 const HIGHEST = 0xff800000;
 
-/** `orderedKey(x) > key` as `x >= y`, where y is the least number above the key: one comparison once y is known. */
-export const compareNumbers = (root: Expr): Expr =>
-  mapExpr(root, (e) => (e.kind === "Binary" && e.op === ">" && e.a.kind === "Call" && e.a.fn === "orderedKey" ? binary(">=", e.a.args[0]!, leastAbove(e.b)) : e));
+/** `orderedKey(x) > key` as `x >= y`, where y is the least number above the key: one comparison once y is known, which `once` sees to. */
+export const compareNumbers = (root: Expr, once: (y: Expr) => Expr): Expr =>
+  mapExpr(root, (e) => (e.kind === "Binary" && e.op === ">" && e.a.kind === "Call" && e.a.fn === "orderedKey" ? binary(">=", e.a.args[0]!, once(leastAbove(e.b))) : e));
 
 /** NaN, which no number reaches, where nothing is above the key. */
 function leastAbove(key: Expr): Expr {

@@ -1,5 +1,5 @@
 /** Running reductions and ordered lists: a scan over the threads of the block between scans of each thread's own elements. */
-import { add, and, binary, constant, convert, int, select, sub, variable, type Expr } from "../../ir/expr.ts";
+import { add, and, binary, constant, convert, int, mul, select, sub, variable, type Expr } from "../../ir/expr.ts";
 import { registerCount, type Layout } from "../../ir/layout.ts";
 import { computeType, type PlanStmt } from "../../ir/plan.ts";
 import type { ReduceFn, TileValue } from "../../ir/tile.ts";
@@ -76,29 +76,45 @@ function scanByShuffles(ctx: Lowering, fn: ReduceFn, type: Number, value: Expr):
   return { before: ctx.bind("before_thread", combine(fn, variable(type, before), inWarp)), total: variable(type, total) };
 }
 
-/** Doubling steps through shared memory; threads beyond `scanning` are copies and read along. */
+/**
+ * Through shared memory, with three meetings whatever the number of threads: groups of about its root fold their values, then every thread
+ * folds the groups before its own and the values before it in its own. Threads beyond `scanning` are copies and read along.
+ */
 function scanByMemory(ctx: Lowering, fn: ReduceFn, type: Number, value: Expr, scanning: number): { before: Expr; total: Expr } {
-  const position = scanning === ctx.threads ? ctx.thread : ctx.bind("position", binary("%", ctx.thread, int(scanning)));
+  const alone = scanning === ctx.threads;
+  const position = alone ? ctx.thread : ctx.bind("position", binary("%", ctx.thread, int(scanning)));
+  const size = 2 ** Math.ceil(Math.log2(scanning) / 2);
+  const groups = Math.ceil(scanning / size);
   const buffer = ctx.scratch(type, scanning);
-  const slot = (index: Expr): Expr => ({ kind: "Shared", type, buffer, index });
-  const name = ctx.name("running");
-  const running = variable(type, name);
-  ctx.emit({ kind: "Variable", name, type, init: value });
-  const publish = () => {
-    const write = () => ctx.emit({ kind: "StoreShared", buffer, index: position, values: [running] });
-    if (scanning === ctx.threads) write();
-    else ctx.when(binary("<", ctx.thread, int(scanning)), write);
+  const store = (to: string, index: Expr, stored: Expr): void => ctx.emit({ kind: "StoreShared", buffer: to, index, values: [stored] });
+  const read = (from: string, index: Expr): Expr => ({ kind: "Shared", type, buffer: from, index });
+  const fold = (name: string, count: number, write: (i: Expr) => Expr): void => ctx.repeated("i", count, (i) => ctx.emit({ kind: "Assign", name, value: write(i) }));
+  const running = (wish: string): string => {
+    const name = ctx.name(wish);
+    ctx.emit({ kind: "Variable", name, type, init: identity(fn, type) });
+    return name;
   };
-  publish();
-  ctx.repeated("step", Math.ceil(Math.log2(scanning)), (step) => {
-    const distance = ctx.bind("distance", binary("<<", int(1), step));
-    const lower = select(binary(">=", position, distance), slot({ kind: "Call", type: "i32", fn: "max", args: [sub(position, distance), int(0)] }), identity(fn, type));
-    const joined = ctx.bind("joined", combine(fn, lower, running));
-    ctx.emit({ kind: "Assign", name, value: joined });
-    publish();
+  const own = ctx.bind("own", value);
+  if (alone) store(buffer, position, own);
+  else ctx.when(binary("<", ctx.thread, int(scanning)), () => store(buffer, position, own));
+  const sums = ctx.groupSums(type, groups);
+  ctx.when(binary("<", ctx.thread, int(groups)), () => {
+    const sum = running("sum");
+    fold(sum, size, (i) => combine(fn, variable(type, sum), read(buffer, add(mul(ctx.thread, int(size)), i))));
+    store(sums, ctx.thread, variable(type, sum));
   });
-  const before = ctx.bind("before_thread", select(binary(">", position, int(0)), slot({ kind: "Call", type: "i32", fn: "max", args: [sub(position, int(1)), int(0)] }), identity(fn, type)));
-  return { before, total: ctx.bind("total", slot(int(scanning - 1))) };
+  const group = ctx.bind("group_of_thread", binary("/", position, int(size)));
+  const [before, total] = [running("before"), running("total")];
+  ctx.repeated("g", groups, (g) => {
+    const part = ctx.bind("part", read(sums, g));
+    ctx.emit({ kind: "Assign", name: before, value: select(binary("<", g, group), combine(fn, variable(type, before), part), variable(type, before)) });
+    ctx.emit({ kind: "Assign", name: total, value: combine(fn, variable(type, total), part) });
+  });
+  fold(before, size, (i) => {
+    const at = ctx.bind("at", add(mul(group, int(size)), i));
+    return select(binary("<", at, position), combine(fn, variable(type, before), read(buffer, at)), variable(type, before));
+  });
+  return { before: variable(type, before), total: variable(type, total) };
 }
 
 /** Threads that hold different elements of a one-axis layout. */

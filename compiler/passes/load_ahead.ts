@@ -1,0 +1,67 @@
+/** Tiles that a schedule wants ahead: a loop reads the next iteration's from device memory before it works on its own. */
+import { add, binary, int, mapExpr, variable, type Expr } from "../ir/expr.ts";
+import type { TileKernel, TileOp, TileStmt, TileValue, TileView } from "../ir/tile.ts";
+import { definedScalars, definedTiles, variablesOf } from "../ir/walk.ts";
+
+type For = Extract<TileStmt, { kind: "For" }>;
+type Read = Extract<TileStmt, { kind: "Define" }> & { readonly op: Extract<TileOp, { kind: "Load" }> };
+
+export function loadAhead(kernel: TileKernel, ahead: ReadonlySet<number>): TileKernel {
+  if (ahead.size === 0) return kernel;
+  let nextId = Math.max(...[...definedTiles(kernel.body)].map((v) => v.id)) + 1;
+  const version = (v: TileValue, part: string): TileValue => ({ ...v, id: nextId++, label: `${v.label}.${part}` });
+
+  function rewrite(list: readonly TileStmt[]): TileStmt[] {
+    const out: TileStmt[] = [];
+    for (const s of list) {
+      if (s.kind === "If") out.push({ ...s, then: rewrite(s.then), otherwise: rewrite(s.otherwise) });
+      else if (s.kind !== "For") out.push(s);
+      else {
+        const reads = s.body.filter((r): r is Read => r.kind === "Define" && r.op.kind === "Load" && ahead.has(r.value.id));
+        const loop: For = { ...s, body: rewrite(s.body) };
+        if (reads.length === 0) out.push(loop);
+        else {
+          const { first, rest } = inAdvance(loop, reads);
+          for (const load of first) out.splice(earliest(out, load), 0, load);
+          out.push(rest);
+        }
+      }
+    }
+    return out;
+  }
+
+  /** What was read becomes a variable of the loop; the last iteration keeps it. */
+  function inAdvance(loop: For, reads: readonly Read[]): { readonly first: readonly Read[]; readonly rest: TileStmt } {
+    const following = add(variable("i32", loop.index.name), int(loop.step));
+    const parts = reads.map(({ value, op }) => {
+      const [init, early, next, result] = ["first", "early", "next", "last"].map((part) => version(value, part)) as [TileValue, TileValue, TileValue, TileValue];
+      return { value, op, init, early, next, result };
+    });
+    const load = (to: TileValue, op: Read["op"], index: Expr): Read => ({ kind: "Define", value: to, op: { ...op, view: viewAt(op.view, loop.index.name, index) } });
+    const bring: TileStmt = {
+      kind: "If",
+      cond: binary("<", following, loop.hi),
+      then: parts.map((p) => load(p.early, p.op, following)),
+      otherwise: [],
+      tiles: parts.map((p) => ({ result: p.next, then: p.early, otherwise: p.value })),
+      scalars: [],
+      loc: loop.loc,
+    };
+    const body = [bring, ...loop.body.filter((s) => !reads.some((r) => s.kind === "Define" && s.value === r.value))];
+    const carried = parts.map((p) => ({ param: p.value, init: p.init, next: p.next, result: p.result }));
+    return { first: parts.map((p) => load(p.init, p.op, loop.lo)), rest: { ...loop, tiles: [...loop.tiles, ...carried], body } };
+  }
+  return { ...kernel, body: rewrite(kernel.body) };
+}
+
+/** The first place in a list where all scalars of a load's view are known, behind the loads that the author wrote before it. */
+function earliest(list: readonly TileStmt[], load: Read): number {
+  const reads = new Set(load.op.view.coords.flatMap((c) => [...variablesOf(c.kind === "Index" ? c.at : c.start)]));
+  const stays = (s: TileStmt): boolean => (s.kind === "Define" && (s.op.kind === "Load" || s.op.kind === "Gather")) || [...definedScalars([s])].some((v) => reads.has(v.name));
+  return list.findLastIndex(stays) + 1;
+}
+
+function viewAt(view: TileView, index: string, value: Expr): TileView {
+  const moved = (e: Expr): Expr => mapExpr(e, (x) => (x.kind === "Var" && x.name === index ? value : x));
+  return { ...view, coords: view.coords.map((c) => (c.kind === "Index" ? { ...c, at: moved(c.at) } : { ...c, start: moved(c.start) })) };
+}
