@@ -104,11 +104,12 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
   // from here on the schedule speaks of tiles, not of labels
   const bound = bindSchedule(tile, schedule, machine);
   // device memory is far away: what the next iteration reads may be under way
-  tile = loadAhead(tile, bound.ahead);
+  const { kernel, early } = loadAhead(tile, bound.ahead);
+  tile = kernel;
   verifyTile(tile, "loadAhead");
   trace?.write("loadAhead", printTile(tile));
   // inline or stored, seen by other threads or not: the layouts depend on it
-  const placement = placeValues(tile, bound);
+  const placement = placeValues(tile, bound, early);
   // products fix layouts, the rest follows the data; disagreements go through shared memory
   const layouts = inferLayouts(tile, placement, machine, bound);
   // bytes and strides of what goes through shared memory

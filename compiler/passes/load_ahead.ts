@@ -6,8 +6,9 @@ import { definedScalars, definedTiles, variablesOf } from "../ir/walk.ts";
 type For = Extract<TileStmt, { kind: "For" }>;
 type Read = Extract<TileStmt, { kind: "Define" }> & { readonly op: Extract<TileOp, { kind: "Load" }> };
 
-export function loadAhead(kernel: TileKernel, ahead: ReadonlySet<number>): TileKernel {
-  if (ahead.size === 0) return kernel;
+/** `early`: the loads of first iterations, which stand as far in front of their loops as they can. */
+export function loadAhead(kernel: TileKernel, ahead: ReadonlySet<number>): { readonly kernel: TileKernel; readonly early: ReadonlySet<number> } {
+  const early = new Set<number>();
   let nextId = Math.max(...[...definedTiles(kernel.body)].map((v) => v.id)) + 1;
   const version = (v: TileValue, part: string): TileValue => ({ ...v, id: nextId++, label: `${v.label}.${part}` });
 
@@ -22,7 +23,10 @@ export function loadAhead(kernel: TileKernel, ahead: ReadonlySet<number>): TileK
         if (reads.length === 0) out.push(loop);
         else {
           const { first, rest } = inAdvance(loop, reads);
-          for (const load of first) out.splice(earliest(out, load), 0, load);
+          for (const load of first) {
+            out.splice(earliest(out, load), 0, load);
+            early.add(load.value.id);
+          }
           out.push(rest);
         }
       }
@@ -51,14 +55,13 @@ export function loadAhead(kernel: TileKernel, ahead: ReadonlySet<number>): TileK
     const carried = parts.map((p) => ({ param: p.value, init: p.init, next: p.next, result: p.result }));
     return { first: parts.map((p) => load(p.init, p.op, loop.lo)), rest: { ...loop, tiles: [...loop.tiles, ...carried], body } };
   }
-  return { ...kernel, body: rewrite(kernel.body) };
+  return { kernel: { ...kernel, body: rewrite(kernel.body) }, early };
 }
 
-/** The first place in a list where all scalars of a load's view are known, behind the loads that the author wrote before it. */
+/** The first place in a list where all scalars of a load's view are known. */
 function earliest(list: readonly TileStmt[], load: Read): number {
   const reads = new Set(load.op.view.coords.flatMap((c) => [...variablesOf(c.kind === "Index" ? c.at : c.start)]));
-  const stays = (s: TileStmt): boolean => (s.kind === "Define" && (s.op.kind === "Load" || s.op.kind === "Gather")) || [...definedScalars([s])].some((v) => reads.has(v.name));
-  return list.findLastIndex(stays) + 1;
+  return list.findLastIndex((s) => [...definedScalars([s])].some((v) => reads.has(v.name))) + 1;
 }
 
 function viewAt(view: TileView, index: string, value: Expr): TileView {

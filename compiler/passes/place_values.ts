@@ -25,8 +25,11 @@ export interface Placement {
   readonly definitions: ReadonlyMap<number, TileOp>;
 }
 
-/** The schedule's word: tiles that go through rings of shared memory, and products that take what is in no ring from registers. */
-export function placeValues(kernel: TileKernel, { rings, products }: Pick<Bound, "rings" | "products">): Placement {
+/**
+ * The schedule's word: tiles that go through rings of shared memory, and products that take what is in no ring from registers. `early` loads
+ * are made where they stand.
+ */
+export function placeValues(kernel: TileKernel, { rings, products }: Pick<Bound, "rings" | "products">, early: ReadonlySet<number> = new Set()): Placement {
   const uses = new Map<number, Use[]>();
   const definitions = new Map<number, TileOp>();
   const homes = new Map<number, readonly TileStmt[]>();
@@ -109,8 +112,7 @@ export function placeValues(kernel: TileKernel, { rings, products }: Pick<Bound,
     else if (op.kind === "Load" || op.kind === "Gather") {
       const isRun = op.kind === "Gather" && op.picks.some((p) => op.view.coords[p.coord]!.kind === "Block");
       const often = op.kind === "Load" && all.length > 1 && all.every((u) => u.role === "element" && u.body === homes.get(value.id) && sameSet(u.domain, axisNames(value)));
-      const carried = all.some((u) => u.role === "carry"); // registers take it anyway, and from where it stands the loads run ahead
-      if (!written.has(op.view.param) && !isRun && !often && !carried) inline.set(value.id, op); // what is read several times is loaded once
+      if (!written.has(op.view.param) && !isRun && !often && !early.has(value.id)) inline.set(value.id, op); // what is read several times is loaded once
     } else if ((op.kind === "Map" || op.kind === "Cast") && local && (once.role === "element" || once.role === "acc")) inline.set(value.id, op);
   }
   return { inline, staged, onlyStaged, definitions };

@@ -78,21 +78,21 @@ export const topK = (dsa: Dsa) =>
         let bound = 0;
         let ceiling = LAST_KEY;
         let isPlateau = true; // the bound is a frequent score itself
-        // a jittered vector from each of equal strata
-        const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
-        const strata = rounds * (SAMPLE / 4);
-        const width = vectors / Math.sqrt(strata * strata); // in f32
-        const sampled = (round: number): Tile<"u32", "v" | "t"> => {
-          const stratum = iota({ axis: "v", start: round * (SAMPLE / 4), size: SAMPLE / 4 });
-          const place = map([stratum], (v) => from + 4 * Math.max(Math.min(((v + ((v * 40503) & 0xffff) * 2 ** -16) * width) | 0, vectors - 1), 0), "i32");
-          return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
-        };
-        const firstRound = sampled(0); // asked for before any other score
-        const inRounds = (count: (keys: Tile<"u32", "v" | "t">) => void): void => {
-          count(firstRound);
-          for (const round of each(rounds - 1)) count(sampled(round + 1));
-        };
         if (vectors > 0) {
+          // a jittered vector from each of equal strata
+          const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
+          const strata = rounds * (SAMPLE / 4);
+          const width = vectors / Math.sqrt(strata * strata); // in f32
+          const sampled = (round: number): Tile<"u32", "v" | "t"> => {
+            const stratum = iota({ axis: "v", start: round * (SAMPLE / 4), size: SAMPLE / 4 });
+            const place = map([stratum], (v) => from + 4 * Math.max(Math.min(((v + ((v * 40503) & 0xffff) * 2 ** -16) * width) | 0, vectors - 1), 0), "i32");
+            return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+          };
+          const firstRound = sampled(0);
+          const inRounds = (count: (keys: Tile<"u32", "v" | "t">) => void): void => {
+            count(firstRound);
+            for (const round of each(rounds - 1)) count(sampled(round + 1));
+          };
           const expected = div(4 * strata * dsa.topK, length);
           const spread = Math.sqrt(expected) * 4.5 + 4;
           const rank = Math.min(expected + spread, 4 * strata) | 0;

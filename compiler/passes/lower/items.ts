@@ -19,15 +19,21 @@ function isAnywhere(ctx: Lowering, v: TileValue): boolean {
   return place.stage !== undefined || v.axes.length === 0;
 }
 
-/** Threads go on alone: `write` must not make them meet. */
+/**
+ * Threads go on alone: `write` must not make them meet. Each takes a run of items: what was added together lies together and often goes to
+ * one place, where neighbouring threads would wait for each other. Runs of odd lengths start in different banks.
+ */
 export function overItems(ctx: Lowering, axis: Axis & { readonly held: Expr }, write: (at: Cursor) => void): void {
+  const least = ctx.bind("items_each", binary("/", add(axis.held, int(ctx.threads - 1)), int(ctx.threads)));
+  const run = ctx.bind("run", { kind: "Binary", type: "i32", op: "|", a: least, b: int(1) });
+  const first = ctx.bind("first_item", mul(ctx.thread, run));
   let name = "";
   const body = ctx.block(() => {
     name = ctx.name("item");
     ctx.facts.learn(name, { min: 0, max: axis.extent - 1 });
     write(cursorAt(ctx, axis, variable("i32", name)));
   });
-  ctx.emit({ kind: "For", name, lo: ctx.thread, hi: axis.held, step: ctx.threads, unroll: false, body });
+  ctx.emit({ kind: "For", name, lo: first, hi: { kind: "Call", type: "i32", fn: "min", args: [add(first, run), axis.held] }, step: 1, unroll: false, body });
 }
 
 /** All threads take as many turns; `write` gets whether this thread has an item in this one. */
