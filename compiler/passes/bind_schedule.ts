@@ -63,6 +63,9 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Ma
   for (const { name, brings = [] } of roles)
     for (const label of brings)
       if (!named("brings", label, "tile").some((t) => rings.has(t.id))) throw refuse(`${name} brings "${label}", which travels through no ring`, "give it slots in stage");
+  const readByLoops = new Set([...statements(kernel.body)].flatMap((s) => (s.kind === "For" ? s.body.flatMap((d) => (d.kind === "Define" && d.op.kind === "Load" ? [d.value.id] : [])) : [])));
+  for (const label of schedule.ahead ?? [])
+    if (!named("ahead", label, "tile").every((t) => readByLoops.has(t.id))) throw refuse(`"${label}" is no tile that a loop loads`, "name one whose load stands in the loop itself");
   return {
     threads,
     rings: new Map([...rings].map(([id, { slots }]) => [id, slots])),

@@ -65,28 +65,30 @@ function oneRole(ctx: Lowering, plan: Plan, lists: Lists): { body: LoopStmt[]; p
 }
 
 function statements(ctx: Lowering, list: readonly PlanStmt[], lists: Lists): void {
-  for (let i = 0; i < list.length; i++) {
-    const finds = findsFrom(list, i);
-    if (finds.length === 0) statement(ctx, list[i]!, lists);
-    else findInHistogram(ctx, finds, lists.bins.get(finds[0]!.histogram)!);
-    i += Math.max(finds.length - 1, 0);
+  for (let i = 0; i < list.length; ) {
+    const s = list[i]!;
+    const finds = s.kind === "HistogramFind" ? findsFrom(list, i, s) : [];
+    if (s.kind === "HistogramFind") findInHistogram(ctx, finds, lists.bins.get(s.histogram)!);
+    else statement(ctx, s, lists);
+    i += Math.max(finds.length, 1);
   }
 }
 
+type Find = Extract<PlanStmt, { kind: "HistogramFind" }>;
+
 /** Searches of one histogram that follow each other, and may be made at a time: none wants what another finds. */
-function findsFrom(list: readonly PlanStmt[], start: number): readonly Find[] {
+function findsFrom(list: readonly PlanStmt[], start: number, first: Find): readonly Find[] {
   const finds: Find[] = [];
+  const known = new Set<string>();
   for (const s of list.slice(start)) {
-    if (s.kind !== "HistogramFind" || s.histogram !== (finds[0] ?? s).histogram) break;
-    const known = new Set(finds.flatMap((f) => [f.bin.name, f.above.name, f.inBin.name]));
-    if ([...variablesOf(s.want)].some((name) => known.has(name))) break;
+    if (s.kind !== "HistogramFind" || s.histogram !== first.histogram || [...variablesOf(s.want)].some((name) => known.has(name))) break;
     finds.push(s);
+    [s.bin, s.above, s.inBin].forEach((v) => known.add(v.name));
   }
   return finds;
 }
-type Find = Extract<PlanStmt, { kind: "HistogramFind" }>;
 
-function statement(ctx: Lowering, s: PlanStmt, lists: Lists): void {
+function statement(ctx: Lowering, s: Exclude<PlanStmt, Find>, lists: Lists): void {
   switch (s.kind) {
     case "Compute":
       return compute(ctx, s);
@@ -131,8 +133,6 @@ function statement(ctx: Lowering, s: PlanStmt, lists: Lists): void {
       return declareHistogram(ctx, s, lists.bins);
     case "HistogramAdd":
       return addToHistogram(ctx, s);
-    case "HistogramFind":
-      return findInHistogram(ctx, [s], lists.bins.get(s.histogram)!);
     case "Bag":
       return declareBag(ctx, s);
     case "BagAdd":

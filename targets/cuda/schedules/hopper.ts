@@ -69,11 +69,16 @@ function pagedIndexerLogits(dsa: Dsa): Schedule | undefined {
  * work between barriers, which few threads pass sooner.
  */
 function topK(): Scheduled {
-  const block = (threads: number): Schedule => ({ threads, tune: { SAMPLE: 4 * threads, BT: 16 * threads, WIDE: 4 * threads } });
+  const block = (threads: number, resident: number, tune: Schedule["tune"]): Schedule => ({
+    threads,
+    resident,
+    ahead: ["scores"],
+    tune: { SAMPLE: 4 * threads, BT: 16 * threads, WIDE: 4 * threads, ...tune },
+  });
   return [
-    { name: "wave", when: { Q: { atMost: MULTIPROCESSORS } }, schedule: block(1024) },
-    { name: "short", when: { T: { atMost: 16384 } }, schedule: block(256) },
-    { schedule: block(512) },
+    { name: "wave", when: { Q: { atMost: MULTIPROCESSORS } }, schedule: block(1024, 1, { ROOM: 8192, SPAN: 131072 }) },
+    { name: "short", when: { T: { atMost: 8192 } }, schedule: block(256, 4, { ROOM: 4096, SPAN: 8192 }) },
+    { schedule: block(512, 2, { ROOM: 6144, SPAN: 131072 }) },
   ];
 }
 

@@ -7,6 +7,7 @@ import type { TileKernel } from "../../../compiler/ir/tile.ts";
 import { hoistInvariants } from "../../../compiler/passes/hoist_invariants.ts";
 import { hoistScales } from "../../../compiler/passes/hoist_scales.ts";
 import { splitRelu } from "../../../compiler/passes/split_relu.ts";
+import type { Schedule } from "../../../compiler/target.ts";
 import { randomBuffers, randomDims } from "../kernel_cases.ts";
 import { cuda, readSmall, runPasses, smallKernelNames, smallKernels, wgsl } from "./small_kernels.ts";
 
@@ -17,9 +18,11 @@ test.each(smallKernelNames)("%s", async (name) => agrees(await readSmall(name)))
 test.each(smallKernels.scales)("%s with its scales moved", async (name) => agrees(await readSmall(name), (tile) => hoistInvariants(hoistScales(tile))));
 test("narrowReluScores with its maximum split", async () => agrees(hoistInvariants(splitRelu(hoistScales(await readSmall("narrowReluScores"))))));
 
-function agrees(tile: TileKernel, rewrite = (kernel: TileKernel) => kernel): void {
+test("windowSums, its loads an iteration ahead", async () => agrees(await readSmall("windowSums"), (tile) => tile, { ahead: ["part"] }));
+
+function agrees(tile: TileKernel, rewrite = (kernel: TileKernel) => kernel, schedule: Schedule = {}): void {
   for (const { target, threads, seed } of [{ target: cuda, threads: 64, seed: 1 }, { target: cuda, threads: 128, seed: 2 }, { target: wgsl, threads: 32, seed: 3 }, { target: wgsl, threads: 256, seed: 4 }]) {
-    const { loop } = runPasses(rewrite(tile), target, { threads });
+    const { loop } = runPasses(rewrite(tile), target, { ...schedule, threads });
     const dims = randomDims(tile, seed);
     const want = randomBuffers(tile, dims, seed);
     const got = structuredClone(want);

@@ -14,7 +14,7 @@ import { hoistInvariants } from "../../../compiler/passes/hoist_invariants.ts";
 import { hoistScales } from "../../../compiler/passes/hoist_scales.ts";
 import { splitRelu } from "../../../compiler/passes/split_relu.ts";
 import type { Target } from "../../../compiler/target.ts";
-import { beforeAfter, cuda, hopper, passesOf, printLayouts, printPlacement, printStages, readSmall, ringPasses, smallKernelNames, smallKernels, wgsl, type Passes, type SmallKernel } from "./small_kernels.ts";
+import { beforeAfter, cuda, hopper, passesOf, printLayouts, printPlacement, printStages, readSmall, ringPasses, runPasses, smallKernelNames, smallKernels, wgsl, type Passes, type SmallKernel } from "./small_kernels.ts";
 
 const folderOf = (target: Target): string => target.name.replace(":", "-");
 const golden = (pass: string, name: string, text: string): Promise<void> => expect(text).toMatchFileSnapshot(`golden/${pass}/${name}.txt`);
@@ -47,6 +47,11 @@ test.each(["reluScores", "leakyScores", "softScores", "gatedInside"] as const)("
 test("hoistInvariants: nestedLoops", async () => {
   const scaled = hoistScales(await readSmall("nestedLoops"));
   await golden("hoist_invariants", "nestedLoops", beforeAfter(printTile(scaled), printTile(hoistInvariants(scaled))));
+});
+
+test("loadAhead: windowSums", async () => {
+  const { read, tile } = runPasses(await readSmall("windowSums"), cuda, { threads: 64, ahead: ["part"] });
+  await golden("load_ahead", "windowSums", beforeAfter(printTile(read), printTile(tile)));
 });
 
 test.each(["attention", "softmaxRows", "countsThenAdd", "mirror", "readInside"] as const)("placeValues: %s", async (name) => {

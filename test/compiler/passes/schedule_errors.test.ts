@@ -41,6 +41,7 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     other("rows that are too long", "scaledRows", ringSchedule({ warps: 4, brings: { x: 2 } }), { rows: 2, columns: 512 }),
   ],
   "E-SCHEDULE-03": [
+    windows("no loop loads what is wanted ahead", { ahead: ["dot"] }),
     windows("a ring without slots", { stage: { q: 2, k: 0 } }),
     windows("brought, but in no ring", { stage: { q: 2, k: 2 } }),
     windows("in a ring, but not brought", { roles: roles({}, { brings: ["q", "k", "w"] }) }),

@@ -14,6 +14,7 @@ import { dropUnused } from "../../../compiler/passes/drop_unused.ts";
 import { fitShared } from "../../../compiler/passes/fit_shared.ts";
 import { inferLayouts, type Layouts } from "../../../compiler/passes/infer_layouts.ts";
 import { insertBarriers } from "../../../compiler/passes/insert_barriers.ts";
+import { loadAhead } from "../../../compiler/passes/load_ahead.ts";
 import { lower } from "../../../compiler/passes/lower/lower.ts";
 import { placeValues, type Placement } from "../../../compiler/passes/place_values.ts";
 import { planStages, type StagedTile } from "../../../compiler/passes/plan_stages.ts";
@@ -46,12 +47,12 @@ export function ringSchedule({ warps, copies = { math: 1, producer: 1 }, brings,
 }
 
 export const smallKernels = {
-  loops: ["swap", "rotate", "mirror", "nested", "carriedScalars", "swappedScalars", "branches", "readInside"],
+  loops: ["swap", "rotate", "mirror", "nested", "carriedScalars", "swappedScalars", "branches", "readInside", "windowSums"],
   products: [
     "attention", "sliceDepth", "sliceColumns", "sliceEnds", "sliceEndsAcross", "raggedProduct", "twoColumnAxes", "transposedProduct", "batchProduct",
     "reorderedDepth", "gatheredProduct", "oddDepth", "narrowProduct",
   ],
-  selection: ["countsThenAdd", "unusedFind", "findEnds", "longScan", "shortScan", "rowScans", "select"],
+  selection: ["countsThenAdd", "unusedFind", "findEnds", "findTogether", "longScan", "shortScan", "rowScans", "select"],
   registers: ["inPlace", "readsOldLater", "readsAccumulator", "multipliesItself", "bothTakeNext"],
   elementwise: ["softmaxRows", "sums", "gatherRows", "slidingBlocks", "deadCode"],
   scales: ["reluScores", "narrowReluScores", "leakyScores", "clippedScores", "softScores", "gatedInside", "readTwice", "nestedLoops"],
@@ -86,9 +87,10 @@ export interface Passes {
 
 export function runPasses(read: TileKernel, target: Target, schedule: Schedule): Passes {
   const { machine } = target;
-  const tile = dropDead(read);
-  const bound = bindSchedule(tile, schedule, machine);
-  const placement = placeValues(tile, bound);
+  const labelled = dropDead(read);
+  const bound = bindSchedule(labelled, schedule, machine);
+  const { kernel: tile, early } = loadAhead(labelled, bound.ahead);
+  const placement = placeValues(tile, bound, early);
   const layouts = inferLayouts(tile, placement, machine, bound);
   const stages = planStages(tile, placement, layouts, machine, bound.rings);
   const fitted = fitShared(tile, stages, machine);

@@ -1,5 +1,5 @@
 /** What loops carry: variables that swap, rotate, take a view of another, or nest. */
-import { blocks, each, input, iota, kernel, load, map, max, output, rename, scalar, store, sum } from "../../../../dsl/index.ts";
+import { blocks, each, full, input, iota, kernel, load, map, max, output, rename, scalar, store, sum } from "../../../../dsl/index.ts";
 
 export const swap = kernel("swap", {
   args: { x: input("f32", { n: "N", c: 64 }), y: output("f32", { n: "N", c: 64 }) },
@@ -135,5 +135,23 @@ export const readInside = kernel("read_inside", {
       running = map([running, before], (r, v) => r + v + b.start);
       store(a.y.tile({ n }), running);
     }
+  },
+});
+
+/** A loop over a window of each row, which may be empty; loads inside may be made an iteration ahead. */
+export const windowSums = kernel("window_sums", {
+  args: { x: input("f32", { n: "N", t: "T" }, { pitch: { n: "xPitch" } }), lo: input("i32", { n: "N" }), hi: input("i32", { n: "N" }), y: output("f32", { n: "N", c: 4 }) },
+  tune: {},
+  grid: (a) => ({ n: each(a.x.size.n) }),
+  body(a, {}, { n }) {
+    const lo = Math.max(scalar(load(a.lo.tile({ n }))) & 3, 0);
+    const hi = Math.min(scalar(load(a.hi.tile({ n }))) & 127, a.x.size.t);
+    let total = full({ c: 4 }, 0);
+    for (const tb of blocks("t", lo, hi, 4)) {
+      const part = load(a.x.tile({ n, t: tb }));
+      const t = iota(tb);
+      total = map([total, rename(map([part, t], (x, t) => (t < hi ? x : 0)), { t: "c" })], (s, x) => s + x);
+    }
+    store(a.y.tile({ n }), total);
   },
 });

@@ -96,3 +96,23 @@ export const select = kernel("select", {
     store(a.found.tile({ n }), full({}, count - above, "i32"));
   },
 });
+
+/** Two finds of one histogram that may be made at a time, and a third that wants what the first found. */
+export const findTogether = kernel("find_together", {
+  args: { x: input("i32", { n: "N", c: 64 }), y: output("i32", { n: "N", w: 3, r: 3 }) },
+  tune: {},
+  grid: (a) => ({ n: each(a.x.size.n) }),
+  body(a, {}, { n }) {
+    const bins = histogram(16);
+    const x = load(a.x.tile({ n }));
+    bins.add(map([x], (v) => v & 15, "u32"), mask([x], (v) => v > 0));
+    const few = bins.find(3);
+    const many = bins.find(20);
+    const next = bins.find(few.above + few.inBin + 1);
+    for (const [w, { bin, above, inBin }] of [few, many, next].entries()) {
+      store(a.y.tile({ n, w, r: 0 }), full({}, bin, "i32"));
+      store(a.y.tile({ n, w, r: 1 }), full({}, above, "i32"));
+      store(a.y.tile({ n, w, r: 2 }), full({}, inBin, "i32"));
+    }
+  },
+});
