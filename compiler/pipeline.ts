@@ -27,6 +27,7 @@ import { inferLayouts } from "./passes/infer_layouts.ts";
 import { insertBarriers } from "./passes/insert_barriers.ts";
 import { dimMultiples } from "./passes/lower/context.ts";
 import { lower } from "./passes/lower/lower.ts";
+import { partLoop } from "./passes/part_loop.ts";
 import { placeValues } from "./passes/place_values.ts";
 import { planStages } from "./passes/plan_stages.ts";
 import { reduceStrength } from "./passes/reduce_strength.ts";
@@ -103,8 +104,11 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
 
   // from here on the schedule speaks of tiles, not of labels
   const bound = bindSchedule(tile, schedule, machine);
+  // what a cluster deals out has names for what falls to a block
+  const { kernel: parted, part } = partLoop(tile, bound, machine);
+  verifyTile(parted, "partLoop");
   // device memory is far away: what the next iteration reads may be under way
-  const { kernel, early } = loadAhead(tile, bound.ahead);
+  const { kernel, early } = loadAhead(parted, bound.ahead);
   tile = kernel;
   verifyTile(tile, "loadAhead");
   trace?.write("loadAhead", printTile(tile));
@@ -127,7 +131,7 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
   const split = splitRoles(awaited, bound, machine);
   verifyRoles(split, machine, "splitRoles");
   // few items, many multiprocessors: several blocks for each item
-  const plan = dealCluster(split, bound, machine);
+  const plan = dealCluster(split, bound, part, machine);
   trace?.write("plan", printPlan(plan));
 
   // one thread's program

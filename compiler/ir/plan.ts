@@ -107,8 +107,6 @@ export type PlanStmt =
       readonly scalars: readonly Carried<ScalarValue>[];
       readonly body: readonly PlanStmt[];
       readonly loc: Loc;
-      /** The blocks of the cluster take contiguous parts of its turns. */
-      readonly isDealt?: true;
     }
   | {
       readonly kind: "If";

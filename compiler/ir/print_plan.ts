@@ -99,7 +99,7 @@ function printStmt(s: PlanStmt, indent: string, file: string): readonly string[]
       return [line(`move ${typed(s.to)} = ${s.from.label}`)];
     case "For":
       return [
-        line(`for ${s.index.name} = ${printExpr(s.lo)} to ${printExpr(s.hi)} step ${s.step}${s.isDealt ? ", dealt out over the cluster" : ""}`, s.loc),
+        line(`for ${s.index.name} = ${printExpr(s.lo)} to ${printExpr(s.hi)} step ${s.step}`, s.loc),
         ...s.scalars.map((c) => line(`  carry ${c.param.name}: ${c.param.type} from ${c.init.name}`)),
         ...block(s.body),
         ...s.scalars.map((c) => line(`  next ${c.param.name} = ${c.next.name}, at last ${c.result.name}`)),

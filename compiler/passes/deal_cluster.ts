@@ -4,36 +4,30 @@
  * device memory, and all take the same branches: what steers them is computed by each from the same values.
  */
 import { diagnostic } from "../diagnostics.ts";
-import { isLeader } from "../ir/cluster.ts";
+import { isLeader, rankIn } from "../ir/cluster.ts";
+import { add, binary, int, mul, variable } from "../ir/expr.ts";
 import type { Machine, Plan, PlanStmt } from "../ir/plan.ts";
 import { planStatements } from "../ir/plan_walk.ts";
-import { statements } from "../ir/walk.ts";
 import type { Bound } from "./bind_schedule.ts";
+import type { Part } from "./part_loop.ts";
 
 type For = Extract<PlanStmt, { kind: "For" }>;
 type If = Extract<PlanStmt, { kind: "If" }>;
 
 /** Throws E-SCHEDULE-03 where the loop, or what stands before it, is not work that blocks can share or repeat. */
-export function dealCluster(plan: Plan, { cluster }: Bound, machine: Machine): Plan {
-  if (!cluster) return plan;
+export function dealCluster(plan: Plan, { cluster }: Bound, part: Part | undefined, machine: Machine): Plan {
+  if (!cluster || !part) return plan;
   const { blocks, deal } = cluster;
   const { kernel } = plan;
   const refuse = (reason: string, instead: string): Error =>
     diagnostic("E-SCHEDULE-03", { ...kernel.loc, length: kernel.name.length }, { kernel: kernel.name, target: machine.name, reason, instead });
-  const all = [...planStatements(plan.body)];
-  const loops = all.filter((s): s is For => s.kind === "For");
-  const loop = loops.find((s) => s.index.name === deal);
-  if (!loop) throw refuse(`there is no loop "${deal}" to deal out`, `its loops are ${loops.map((s) => s.index.name).join(", ") || "none"}`);
-  const around = loops.find((s) => s !== loop && [...planStatements(s.body)].includes(loop));
-  if (around) throw refuse(`the loop "${deal}" stands in the loop "${around.index.name}"`, "deal out a loop that runs once");
-  const bags = bagsOf(loop);
+  const loop = [...planStatements(plan.body)].find((s): s is For => s.kind === "For" && s.index.name === deal)!;
+  const bags = bagsOf();
   return { ...plan, cluster: blocks, body: share(plan.body) };
 
   /** Bags that the loop's turns add to, and all that they may do besides: nothing that another turn, or what follows, would see. */
-  function bagsOf(loop: For): readonly string[] {
+  function bagsOf(): readonly string[] {
     const inside = [...planStatements(loop.body)];
-    const carries = [...statements(kernel.body)].find((s) => s.kind === "For" && s.index.name === deal && s.scalars.length + s.tiles.length > 0);
-    if (carries) throw refuse(`the turns of "${deal}" depend on each other`, "deal out a loop that carries no variable");
     const own = new Set(inside.flatMap((s) => (s.kind === "Histogram" || s.kind === "Bag" || s.kind === "Bitmap" ? [s.name] : [])));
     const seen = inside.find((s) => s.kind !== "BagAdd" && changes(s).some((name) => !own.has(name)));
     if (seen) throw refuse(`the loop "${deal}" does more than add to bags: it changes ${changes(seen).join(", ")}`, "deal out a loop that only adds to bags");
@@ -44,15 +38,15 @@ export function dealCluster(plan: Plan, { cluster }: Bound, machine: Machine): P
 
   /** The list that holds the loop, and those around it. */
   function share(list: readonly PlanStmt[]): PlanStmt[] {
-    const at = list.findIndex((s) => [...planStatements([s])].includes(loop!));
+    const at = list.findIndex((s) => [...planStatements([s])].includes(loop));
     const [before, holder, after] = [list.slice(0, at), list[at]!, list.slice(at + 1)];
     checkRepeatable(before);
-    const repeated = before.map(byLeader);
-    if (holder === loop) return [...opened(repeated, loop), { ...loop, isDealt: true }, { kind: "Collect", bags, loc: loop.loc }, ...after];
+    const repeated = before.map((s) => byLeader(parted(s)));
+    if (holder === loop) return [...opened(repeated, loop), loop, { kind: "Collect", bags, loc: loop.loc }, ...after];
     // whoever does not come to the loop leaves the rest to the leader
     const { then, otherwise, loc } = holder as If;
     const dismissed = (side: readonly PlanStmt[]): readonly PlanStmt[] => [{ kind: "Dismiss", loc }, ...side];
-    const inThen = [...planStatements(then)].includes(loop!);
+    const inThen = [...planStatements(then)].includes(loop);
     return [...repeated, { ...(holder as If), then: inThen ? share(then) : dismissed(then), otherwise: inThen ? dismissed(otherwise) : share(otherwise) }, ...after];
   }
 
@@ -71,6 +65,22 @@ export function dealCluster(plan: Plan, { cluster }: Bound, machine: Machine): P
   function checkRepeatable(list: readonly PlanStmt[]): void {
     const pushed = [...planStatements(list)].find((s) => s.kind === "AppendPush" || s.kind === "AppendMarked" || s.kind === "AppendFill");
     if (pushed) throw refuse(`the list "${changes(pushed)[0]}" is written before the loop "${deal}"`, "write lists after the loop");
+  }
+
+  /** The turns that fall to a block: as many as to any other, but for the last ones. */
+  function parted(s: PlanStmt): PlanStmt {
+    if (s.kind !== "Let") return s;
+    const length = mul(variable("i32", part!.turns), int(loop.step));
+    switch (s.scalar.name) {
+      case part!.turns:
+        return { ...s, expr: binary("/", add(s.expr, int(blocks - 1)), int(blocks)) };
+      case part!.start:
+        return { ...s, expr: add(s.expr, mul(rankIn(blocks), length)) };
+      case part!.end:
+        return { ...s, expr: { kind: "Call", type: "i32", fn: "min", args: [s.expr, add(variable("i32", part!.start), length)] } };
+      default:
+        return s;
+    }
   }
 
   /** Stores are the leader's. */

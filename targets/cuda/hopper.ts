@@ -127,28 +127,6 @@ const leaderHelper = (head: string, ptx: string, operands: string): string =>
     "}",
   ].join("\n");
 
-/** (leader address, values of u32): into consecutive elements of the leader, together. */
-const leaderStore = (count: 1 | 2 | 4): Instruction => {
-  const values = ["a", "b", "c", "d"].slice(0, count);
-  const slots = values.map((_, i) => `%${i + 1}`).join(", ");
-  return {
-    name: `leaderStore.${count}`,
-    timeline: "inOrder",
-    scope: "thread",
-    operands: ["LeaderAddress", ...values.map(() => "Value" as const)],
-    writes: [0],
-    semantics(lanes) {
-      values.forEach((_, i) => arg(lanes, 0, 0).write(i, arg(lanes, 0, i + 1).value));
-    },
-    text: (o) => `leaderStore${count}(${texts(o)});`,
-    helper: leaderHelper(
-      `void leaderStore${count}(const u32* own, ${values.map((v) => `u32 ${v}`).join(", ")})`,
-      `st.shared::cluster${count > 1 ? `.v${count}` : ""}.b32 [%0], ${count > 1 ? `{${slots}}` : slots};`,
-      `:: "r"(to), ${values.map((v) => `"r"(${v})`).join(", ")}`,
-    ),
-  };
-};
-
 const clusters: readonly Instruction[] = [
   /** (): all that this thread did comes before what those do that wait for this arrival. All threads of the cluster that have not ended arrive. */
   machine("clusterArrive", { scope: "block", text: statement("barrier.cluster.arrive.release.aligned") }),
@@ -161,9 +139,17 @@ const clusters: readonly Instruction[] = [
     text: (o) => `leaderAdd(${texts(o)});`,
     helper: leaderHelper("void leaderAdd(u32& before, const u32* own, u32 value)", "atom.shared::cluster.add.u32 %0, [%1], %2;", ': "=r"(before) : "r"(to), "r"(value)'),
   }),
-  leaderStore(1),
-  leaderStore(2),
-  leaderStore(4),
+  /** (leader address, value): into the leader's element. */
+  {
+    name: "leaderStore",
+    timeline: "inOrder",
+    scope: "thread",
+    operands: ["LeaderAddress", "Value"],
+    writes: [0],
+    semantics: (lanes) => arg(lanes, 0, 0).write(0, arg(lanes, 0, 1).value),
+    text: (o) => `leaderStore(${texts(o)});`,
+    helper: leaderHelper("void leaderStore(const u32* own, u32 value)", "st.shared::cluster.b32 [%0], %1;", ':: "r"(to), "r"(value)'),
+  },
 ];
 
 export const hopperInstructions: readonly Instruction[] = [

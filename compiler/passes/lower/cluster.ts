@@ -1,24 +1,15 @@
 /**
- * Clusters: every block takes part of the dealt loop's turns. Then the others push what their bags hold into the leader's, where one remote
+ * Clusters: behind the loop whose turns the blocks have shared, all but the leader push what their bags hold into the leader's, where one remote
  * addition takes the place of a block's items, and end. Nobody touches the leader's memory before it has opened its bags, and it goes on when
  * all have arrived once more.
  */
-import { add, binary, constant, convert, int, mul, sub, variable, type Expr } from "../../ir/expr.ts";
-import { isFollower, rankIn } from "../../ir/cluster.ts";
+import { add, binary, constant, convert, int, variable, type Expr } from "../../ir/expr.ts";
+import { isFollower } from "../../ir/cluster.ts";
 import type { PlanStmt } from "../../ir/plan.ts";
-import type { BagMemory } from "./bag_memory.ts";
+import { wordIndex, type BagMemory } from "./bag_memory.ts";
 import type { Lowering } from "./context.ts";
 
-const call = (fn: "min" | "max", a: Expr, b: Expr): Expr => ({ kind: "Call", type: "i32", fn, args: [a, b] });
 const instruct = (ctx: Lowering, instruction: "clusterArrive" | "clusterWait"): void => ctx.emit({ kind: "Call", instruction, operands: [] });
-
-/** The bounds of this block's turns. */
-export function dealtBounds(ctx: Lowering, { lo, hi, step }: Extract<PlanStmt, { kind: "For" }>, cluster: number): { readonly lo: Expr; readonly hi: Expr } {
-  const turns = ctx.bind("turns", binary("/", add(call("max", sub(hi, lo), int(0)), int(step - 1)), int(step)));
-  const part = ctx.bind("part", mul(binary("/", add(turns, int(cluster - 1)), int(cluster)), int(step)));
-  const from = ctx.bind("part_start", add(lo, mul(rankIn(cluster), part)));
-  return { lo: from, hi: ctx.bind("part_end", call("min", hi, add(from, part))) };
-}
 
 export function openBags(ctx: Lowering): void {
   instruct(ctx, "clusterArrive");
@@ -60,19 +51,18 @@ function push(ctx: Lowering, name: string, bag: BagMemory): void {
     ctx.emit({ kind: "Call", instruction: "leaderAdd", operands }, { kind: "StoreShared", buffer: place, index: int(0), values: [{ kind: "Reg", type: "u32", array: old, index: int(0) }] });
   });
   const first = uniform("first", word(place));
-  const words = bag.fields.length;
-  const width = words === 2 || words === 4 ? words : 1;
   ctx.when(
     binary("<=", add(first, count), constant("u32", bag.capacity)),
     () => {
       let item = "";
       const body = ctx.block(() => {
         item = ctx.name("item");
-        const [from, to] = [mul(variable("i32", item), int(words)), mul(add(convert("i32", first), variable("i32", item)), int(words))];
-        for (let w = 0; w < words; w += width) {
-          const values = Array.from({ length: width }, (_, i) => ({ kind: "Value", value: { kind: "Shared", type: "u32", buffer: bag.buffer, index: add(from, int(w + i)) } }) as const);
-          ctx.emit({ kind: "Call", instruction: `leaderStore.${width}`, operands: [{ kind: "LeaderAddress", buffer: bag.buffer, index: add(to, int(w)) }, ...values] });
-        }
+        const from = variable("i32", item);
+        const to = ctx.bind("to", add(convert("i32", first), from));
+        bag.fields.forEach((_, field) => {
+          const word: Expr = { kind: "Shared", type: "u32", buffer: bag.buffer, index: wordIndex(bag, field, from) };
+          ctx.emit({ kind: "Call", instruction: "leaderStore", operands: [{ kind: "LeaderAddress", buffer: bag.buffer, index: wordIndex(bag, field, to) }, { kind: "Value", value: word }] });
+        });
       });
       ctx.emit({ kind: "For", name: item, lo: ctx.thread, hi: convert("i32", count), step: ctx.threads, unroll: false, body });
     },

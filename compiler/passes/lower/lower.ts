@@ -9,7 +9,7 @@ import { variablesOf } from "../../ir/walk.ts";
 import { addToBag, declareBag } from "./bag.ts";
 import { countOf } from "./bag_memory.ts";
 import { addToBitmap, declareBitmap, pushMarked, type BitmapMemory } from "./bitmap.ts";
-import { collect, dealtBounds, dismiss, openBags } from "./cluster.ts";
+import { collect, dismiss, openBags } from "./cluster.ts";
 import { Lowering, multipleOf } from "./context.ts";
 import { address, isTrue, scalarElement } from "./element.ts";
 import { compute, fetch, move, stage, store } from "./elementwise.ts";
@@ -181,14 +181,13 @@ function loop(ctx: Lowering, s: Extract<PlanStmt, { kind: "For" }>, lists: Lists
   ctx.source(s.loc);
   if (ctx.turns?.index === s.index.name) return inTurns(ctx, ctx.turns, s, (c, list) => statements(c, list, lists));
   s.scalars.forEach((c) => carry(ctx, c));
-  const range = s.isDealt ? dealtBounds(ctx, s, ctx.plan.cluster!) : s;
-  const lo = ctx.facts.of(range.lo);
+  const lo = ctx.facts.of(s.lo);
   ctx.facts.learn(s.index.name, { min: lo.min, max: ctx.facts.of(s.hi).max - 1, multiple: Math.min(lo.multiple, multipleOf(s.step)) });
   const body = ctx.loopBody(s.scalars.map((c) => c.param.name), () => {
     statements(ctx, s.body, lists);
     takeNext(ctx, s.scalars);
   });
-  ctx.emit({ kind: "For", name: s.index.name, lo: range.lo, hi: range.hi, step: s.step, unroll: false, body });
+  ctx.emit({ kind: "For", name: s.index.name, lo: s.lo, hi: s.hi, step: s.step, unroll: false, body });
   s.scalars.forEach((c) => ctx.emit({ kind: "Let", name: c.result.name, value: variable(c.param.type, c.param.name) }));
 }
 function carry(ctx: Lowering, c: Carried<ScalarValue>): void {

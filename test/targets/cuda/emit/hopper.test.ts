@@ -225,7 +225,7 @@ const pushes = kernel("pushes", [
   invoke("clusterArrive"),
   invoke("clusterWait"),
   invoke("leaderAdd", registers("before", 1), leaderAt(int(0)), value(constant("u32", 3))),
-  ...([1, 2, 4] as const).map((count) => invoke(`leaderStore.${count}`, leaderAt(mul(thread, int(4))), ...sequence(count, () => value(reg("before", int(0), "u32"))))),
+  invoke("leaderStore", leaderAt(thread), value(reg("before", int(0), "u32"))),
   invoke("clusterArrive"),
   { kind: "Exit" },
 ], { cluster: 2, blocks: 2, shared: [{ name: "s", dtype: "u32", elements: 1024, offset: 0, note: "s" }] });
