@@ -25,13 +25,13 @@ import { hoistInvariants } from "./passes/hoist_invariants.ts";
 import { hoistScales } from "./passes/hoist_scales.ts";
 import { inferLayouts } from "./passes/infer_layouts.ts";
 import { insertBarriers } from "./passes/insert_barriers.ts";
+import { loadAhead } from "./passes/load_ahead.ts";
 import { dimMultiples } from "./passes/lower/context.ts";
 import { lower } from "./passes/lower/lower.ts";
 import { partLoop } from "./passes/part_loop.ts";
 import { placeValues } from "./passes/place_values.ts";
 import { planStages } from "./passes/plan_stages.ts";
 import { reduceStrength } from "./passes/reduce_strength.ts";
-import { loadAhead } from "./passes/load_ahead.ts";
 import { shareRegisters } from "./passes/share_registers.ts";
 import { splitRelu } from "./passes/split_relu.ts";
 import { splitRoles } from "./passes/split_roles.ts";
@@ -111,7 +111,7 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
   const { kernel, early } = loadAhead(parted, bound.ahead);
   tile = kernel;
   verifyTile(tile, "loadAhead");
-  trace?.write("loadAhead", printTile(tile));
+  if (tile !== parted) trace?.write("loadAhead", printTile(tile));
   // inline or stored, seen by other threads or not: the layouts depend on it
   const placement = placeValues(tile, bound, early);
   // products fix layouts, the rest follows the data; disagreements go through shared memory

@@ -9,6 +9,7 @@ type Read = Extract<TileStmt, { kind: "Define" }> & { readonly op: Extract<TileO
 /** `early`: the loads of first iterations, which stand as far in front of their loops as they can. */
 export function loadAhead(kernel: TileKernel, ahead: ReadonlySet<number>): { readonly kernel: TileKernel; readonly early: ReadonlySet<number> } {
   const early = new Set<number>();
+  if (ahead.size === 0) return { kernel, early };
   let nextId = Math.max(...[...definedTiles(kernel.body)].map((v) => v.id)) + 1;
   const version = (v: TileValue, part: string): TileValue => ({ ...v, id: nextId++, label: `${v.label}.${part}` });
 

@@ -8,7 +8,9 @@
 //   dim logitsPitch = T
 // work of a block, once: 8 bytes loaded
 //   if isDone: 8192 stored, 2048 elements of scalar code
+//   if !isDone, if vectors > 0: 4096 bytes loaded, 4352 elements of scalar code
 //   if !isDone, if vectors > 0, each round: 4096 bytes loaded, 4352 elements of scalar code
+//   if !isDone, if vectors > 0, each _, if found.count > enough: 3072 elements of scalar code
 //   if !isDone, if vectors > 0, each _, if found.count > enough, each round_2: 4096 bytes loaded, 4352 elements of scalar code
 //   if !isDone, each tb: 16384 bytes loaded, 8192 elements of scalar code
 //   if !isDone, each part, each tb_2: 16384 bytes loaded, 8192 elements of scalar code
@@ -69,13 +71,15 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
   const int thread = threadIdx.x;
   const int q = block;
   const int j_of_thread = thread * 4;
+  float firstRound_gatherRuns[4];
+  u32 firstRound[4];
   float sampled_gatherRuns[4];
   u32 sampled[4];
   const int lane = thread % 32;
   float sampled_gatherRuns_2[4];
   u32 sampled_2[4];
+  float scores[16];
   float x[16];
-  float x_2[16];
   int isTie[4];
   int rank_2[4];
   int ties_sum;
@@ -86,23 +90,23 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
   int rank_3[4];
   int ties_sum_2;
 
-  // topk.ts:62  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+  // topk.ts:61  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
   const int lo_scalar = first[q];
   const int lo = max(lo_scalar, 0);
 
-  // topk.ts:63  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+  // topk.ts:62  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
   const int hi_scalar = last[q];
   const int hi = min(hi_scalar, T);
 
-  // topk.ts:64  const length = hi - lo;
+  // topk.ts:63  const length = hi - lo;
   const int length = hi - lo;
 
-  // topk.ts:66  let isDone = length <= dsa.topK;
+  // topk.ts:65  let isDone = length <= dsa.topK;
   const bool isDone = length <= 2048;
 
-  // topk.ts:67  if (isDone) {
+  // topk.ts:66  if (isDone) {
   if (isDone) {
-    // topk.ts:69  store(
+    // topk.ts:68  store(
     #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const int j_2 = j_of_thread + j * 1024;
@@ -117,50 +121,96 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
     }
   }
 
-  // topk.ts:75  if (ROOM > dsa.topK && !isDone) {
+  // topk.ts:74  if (ROOM > dsa.topK && !isDone) {
   bool isDone_6 = false;
   if (!isDone) {
-    // topk.ts:77  const from = (lo + 3) & -4; // the first whole vector
+    // topk.ts:76  const from = (lo + 3) & -4; // the first whole vector
     const int from = (lo + 3) & -4;
 
-    // topk.ts:78  const vectors = (hi - from) >> 2;
+    // topk.ts:77  const vectors = (hi - from) >> 2;
     const int vectors = (hi - from) >> 2;
 
-    // topk.ts:82  if (vectors > 0) {
+    // topk.ts:81  if (vectors > 0) {
     u32 ceiling_3 = 0u;
     bool isPlateau_3 = false;
     u32 bound_3 = 0u;
     if (vectors > 0) {
-      // topk.ts:84  const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
+      // topk.ts:83  const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
       const int rounds = max(__float2int_rz(sqrtf((float)length) * 0.01171875f), 1);
 
-      // topk.ts:85  const strata = rounds * (SAMPLE / 4);
+      // topk.ts:84  const strata = rounds * (SAMPLE / 4);
       const int strata = rounds * 256;
 
-      // topk.ts:86  const width = vectors / Math.sqrt(strata * strata); // in f32
+      // topk.ts:85  const width = vectors / Math.sqrt(strata * strata); // in f32
       const float width = (float)vectors / sqrtf((float)(strata * strata));
 
-      // topk.ts:95  const expected = div(4 * strata * dsa.topK, length);
+      // topk.ts:89  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+      if (((q * (logitsPitch * 4)) & 15) == 0) {
+        const int firstRound_place = from + 4
+            * max(min(__float2int_rz(((float)thread + (float)((thread * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+        {
+          const int valid = T - firstRound_place;
+          const float* const at_2 = logits + ((i64)q * logitsPitch + firstRound_place);
+          if (valid >= 4) {
+            const float4 words_2 = *(const float4*)at_2;
+            firstRound_gatherRuns[0] = words_2.x; firstRound_gatherRuns[1] = words_2.y;
+            firstRound_gatherRuns[2] = words_2.z; firstRound_gatherRuns[3] = words_2.w;
+          } else {
+            #pragma unroll
+            for (int e = 0; e < 4; ++e) {
+              firstRound_gatherRuns[e] = e < valid ? at_2[e] : 0.0f;
+            }
+          }
+        }
+      } else {
+        const int firstRound_place = from + 4
+            * max(min(__float2int_rz(((float)thread + (float)((thread * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+        float firstRound_gatherRuns_wide[4];
+        {
+          const int valid = T - firstRound_place;
+          const float* const at_2 = logits + ((i64)q * logitsPitch + firstRound_place);
+          #pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            firstRound_gatherRuns_wide[e] = e < valid ? at_2[e] : 0.0f;
+          }
+        }
+        #pragma unroll
+        for (int t = 0; t < 4; ++t) {
+          firstRound_gatherRuns[t] = firstRound_gatherRuns_wide[t];
+        }
+      }
+      #pragma unroll
+      for (int t = 0; t < 4; ++t) {
+        firstRound[t] = orderedKey(firstRound_gatherRuns[t]);
+      }
+
+      // topk.ts:96  const expected = div(4 * strata * dsa.topK, length);
       const int expected = (4 * strata * 2048) / length;
 
-      // topk.ts:96  const spread = Math.sqrt(expected) * 4.5 + 4;
+      // topk.ts:97  const spread = Math.sqrt(expected) * 4.5 + 4;
       const float spread = sqrtf((float)expected) * 4.5f + 4.0f;
 
-      // topk.ts:97  const rank = Math.min(expected + spread, 4 * strata) | 0;
+      // topk.ts:98  const rank = Math.min(expected + spread, 4 * strata) | 0;
       const int rank = __float2int_rz(fminf((float)expected + spread, (float)(4 * strata)));
 
-      // topk.ts:99  const digits = histogram(BINS);
+      // topk.ts:100  const digits = histogram(BINS);
       for (int i = 0; i < 2; ++i) {
         const int bin_8 = i * 256 + thread;
         *(uint4*)(digits + bin_8 * 4) = make_uint4(0u, 0u, 0u, 0u);
       }
 
-      // topk.ts:93  for (const round of each(rounds)) count(sampled(round));
+      // topk.ts:102  digits.add(
       __syncthreads();
-      for (int round = 0; round < rounds; ++round) {
-        // topk.ts:90  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+      #pragma unroll
+      for (int t = 0; t < 4; ++t) {
+        atomicAdd(&digits[(int)(firstRound[t] >> 21)], 1u);
+      }
+
+      // topk.ts:94  for (const round of each(rounds - 1)) count(sampled(round + 1));
+      for (int round = 0; round < rounds - 1; ++round) {
+        // topk.ts:89  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
         if (((q * (logitsPitch * 4)) & 15) == 0) {
-          const int v = round * 256 + thread;
+          const int v = (round + 1) * 256 + thread;
           const int sampled_place = from + 4
               * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
           {
@@ -178,7 +228,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
             }
           }
         } else {
-          const int v = round * 256 + thread;
+          const int v = (round + 1) * 256 + thread;
           const int sampled_place = from + 4
               * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
           float sampled_gatherRuns_wide[4];
@@ -200,15 +250,16 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
           sampled[t] = orderedKey(sampled_gatherRuns[t]);
         }
 
-        // topk.ts:101  digits.add(
+        // topk.ts:102  digits.add(
         #pragma unroll
         for (int t = 0; t < 4; ++t) {
           atomicAdd(&digits[(int)(sampled[t] >> 21)], 1u);
         }
       }
 
-      // topk.ts:106  const { bin, above, inBin } = digits.find(rank);
+      // topk.ts:107  const { bin, above, inBin } = digits.find(rank);
       const u32 want_5 = (u32)rank;
+      const u32 want_6 = (u32)__float2int_rz(fmaxf((float)expected - spread, 1.0f));
       __syncthreads();
       const u32 count_2 = digits[2047 - thread * 8];
       const u32 count_3 = digits[2047 - (thread * 8 + 1)];
@@ -274,118 +325,101 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
         exchange_i32[1] = (int)above_8;
         exchange_i32[2] = (int)in_bin;
       }
-      __syncthreads();
-      const int bin = exchange_i32[0];
-      const int above = exchange_i32[1];
-      const int inBin = exchange_i32[2];
-
-      // topk.ts:107  const top = digits.find(Math.max(expected - spread, 1) | 0).bin;
-      const u32 want_6 = (u32)__float2int_rz(fmaxf((float)expected - spread, 1.0f));
-      const u32 count_10 = digits[2047 - thread * 8];
-      const u32 count_11 = digits[2047 - (thread * 8 + 1)];
-      const u32 count_12 = digits[2047 - (thread * 8 + 2)];
-      const u32 count_13 = digits[2047 - (thread * 8 + 3)];
-      const u32 count_14 = digits[2047 - (thread * 8 + 4)];
-      const u32 count_15 = digits[2047 - (thread * 8 + 5)];
-      const u32 count_16 = digits[2047 - (thread * 8 + 6)];
-      const u32 count_17 = digits[2047 - (thread * 8 + 7)];
-      const u32 counts_2 = count_10 + count_11 + count_12 + count_13 + count_14 + count_15 + count_16 + count_17;
-      u32 upto_2;
-      upto_2 = counts_2;
-      warpScanAdd(upto_2);
-      if (lane == 31) {
-        exchange_u32[thread / 32] = upto_2;
-      }
-      __syncthreads();
-      const u32 part_3 = lane < 8 ? exchange_u32[lane] : 0u;
-      u32 below_2;
-      below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
-      const u32 before_thread_2 = below_2 + upto_2 - counts_2;
-      const u32 after_2 = before_thread_2 + counts_2;
-      if ((before_thread_2 < want_6 && after_2 >= want_6) || ((thread == 0 && want_6 == 0u) || (thread == 255 && after_2 < want_6))) {
-        u32 above_8 = before_thread_2;
-        u32 in_bin = count_10;
+      if ((before_thread < want_6 && after >= want_6) || ((thread == 0 && want_6 == 0u) || (thread == 255 && after < want_6))) {
+        u32 above_8 = before_thread;
+        u32 in_bin = count_2;
         u32 down = 0u;
         if (above_8 + in_bin < want_6) {
           above_8 = above_8 + in_bin;
-          in_bin = count_11;
+          in_bin = count_3;
           down = 1u;
         }
         if (above_8 + in_bin < want_6) {
           above_8 = above_8 + in_bin;
-          in_bin = count_12;
+          in_bin = count_4;
           down = 2u;
         }
         if (above_8 + in_bin < want_6) {
           above_8 = above_8 + in_bin;
-          in_bin = count_13;
+          in_bin = count_5;
           down = 3u;
         }
         if (above_8 + in_bin < want_6) {
           above_8 = above_8 + in_bin;
-          in_bin = count_14;
+          in_bin = count_6;
           down = 4u;
         }
         if (above_8 + in_bin < want_6) {
           above_8 = above_8 + in_bin;
-          in_bin = count_15;
+          in_bin = count_7;
           down = 5u;
         }
         if (above_8 + in_bin < want_6) {
           above_8 = above_8 + in_bin;
-          in_bin = count_16;
+          in_bin = count_8;
           down = 6u;
         }
         if (above_8 + in_bin < want_6) {
           above_8 = above_8 + in_bin;
-          in_bin = count_17;
+          in_bin = count_9;
           down = 7u;
         }
-        exchange_i32[0] = 2047 - thread * 8 - (int)down;
-        exchange_i32[1] = (int)above_8;
-        exchange_i32[2] = (int)in_bin;
+        exchange_i32[3] = 2047 - thread * 8 - (int)down;
+        exchange_i32[4] = (int)above_8;
+        exchange_i32[5] = (int)in_bin;
       }
       __syncthreads();
-      const int top_bin = exchange_i32[0];
+      const int bin = exchange_i32[0];
+      const int above = exchange_i32[1];
+      const int inBin = exchange_i32[2];
+      const int top_bin = exchange_i32[3];
 
-      // topk.ts:108  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
+      // topk.ts:109  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
       const u32 ceiling = (u32)(top_bin << 21) + 0x1fffffu;
 
-      // topk.ts:109  const enough = Math.max(rank >> 4, 2);
-      const int enough = max(rank >> 4, 2);
+      // topk.ts:110  const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
+      const int enough = max(rank >> 2, 2);
 
-      // topk.ts:110  let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
+      // topk.ts:111  let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
       const u32 found_lo = (u32)(bin << 21);
       const u32 found_hi = (u32)(bin << 21) + 0x1fffffu;
       const int found_want = rank - above;
 
-      // topk.ts:111  for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
+      // topk.ts:112  for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
       u32 found_lo_2 = found_lo;
       u32 found_hi_2 = found_hi;
       int found_want_2 = found_want;
       int found_count = inBin;
       for (int unnamed = 0; unnamed < 2; ++unnamed) {
-        // topk.ts:112  if (found.count > enough) found = narrow(inRounds, found, found.hi, BINS);
+        // topk.ts:113  if (found.count > enough) found = narrow(inRounds, found, found.hi, BINS);
         u32 found_lo_3 = 0u;
         u32 found_hi_4 = 0u;
         int found_want_4 = 0;
         int found_count_2 = 0;
         if (found_count > enough) {
-          // topk.ts:32  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-          const int found_shift = max(21 - __clz((int)(found_hi_2 - found_lo_2)), 0);
-
-          // topk.ts:33  const digits = histogram(bins);
+          // topk.ts:31  function narrow<A extends string>(all: (count: (keys: Tile<"u32", A>) => void) => void, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
           for (int i = 0; i < 2; ++i) {
             const int bin_8 = i * 256 + thread;
             *(uint4*)(digits + bin_8 * 4) = make_uint4(0u, 0u, 0u, 0u);
           }
 
-          // topk.ts:93  for (const round of each(rounds)) count(sampled(round));
+          // topk.ts:32  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+          const int found_shift = max(21 - __clz((int)(found_hi_2 - found_lo_2)), 0);
+
+          // topk.ts:34  digits.add(
           __syncthreads();
-          for (int round_2 = 0; round_2 < rounds; ++round_2) {
-            // topk.ts:90  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+          #pragma unroll
+          for (int t = 0; t < 4; ++t) {
+            if (firstRound[t] >= found_lo_2 && firstRound[t] <= found_hi_2) {
+              atomicAdd(&digits[(int)min((firstRound[t] - found_lo_2) >> (found_shift & 31), 2047u)], 1u);
+            }
+          }
+
+          // topk.ts:94  for (const round of each(rounds - 1)) count(sampled(round + 1));
+          for (int round_2 = 0; round_2 < rounds - 1; ++round_2) {
+            // topk.ts:89  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
             if (((q * (logitsPitch * 4)) & 15) == 0) {
-              const int v = round_2 * 256 + thread;
+              const int v = (round_2 + 1) * 256 + thread;
               const int sampled_place_2 = from + 4
                   * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
               {
@@ -403,7 +437,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
                 }
               }
             } else {
-              const int v = round_2 * 256 + thread;
+              const int v = (round_2 + 1) * 256 + thread;
               const int sampled_place_2 = from + 4
                   * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
               float sampled_gatherRuns_2_wide[4];
@@ -425,7 +459,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
               sampled_2[t] = orderedKey(sampled_gatherRuns_2[t]);
             }
 
-            // topk.ts:35  digits.add(
+            // topk.ts:34  digits.add(
             #pragma unroll
             for (int t = 0; t < 4; ++t) {
               if (sampled_2[t] >= found_lo_2 && sampled_2[t] <= found_hi_2) {
@@ -434,67 +468,67 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
             }
           }
 
-          // topk.ts:40  const { bin, above, inBin } = digits.find(want);
+          // topk.ts:39  const { bin, above, inBin } = digits.find(want);
           const u32 want_7 = (u32)found_want_2;
           __syncthreads();
-          const u32 count_18 = digits[2047 - thread * 8];
-          const u32 count_19 = digits[2047 - (thread * 8 + 1)];
-          const u32 count_20 = digits[2047 - (thread * 8 + 2)];
-          const u32 count_21 = digits[2047 - (thread * 8 + 3)];
-          const u32 count_22 = digits[2047 - (thread * 8 + 4)];
-          const u32 count_23 = digits[2047 - (thread * 8 + 5)];
-          const u32 count_24 = digits[2047 - (thread * 8 + 6)];
-          const u32 count_25 = digits[2047 - (thread * 8 + 7)];
-          const u32 counts_3 = count_18 + count_19 + count_20 + count_21 + count_22 + count_23 + count_24 + count_25;
-          u32 upto_3;
-          upto_3 = counts_3;
-          warpScanAdd(upto_3);
+          const u32 count_10 = digits[2047 - thread * 8];
+          const u32 count_11 = digits[2047 - (thread * 8 + 1)];
+          const u32 count_12 = digits[2047 - (thread * 8 + 2)];
+          const u32 count_13 = digits[2047 - (thread * 8 + 3)];
+          const u32 count_14 = digits[2047 - (thread * 8 + 4)];
+          const u32 count_15 = digits[2047 - (thread * 8 + 5)];
+          const u32 count_16 = digits[2047 - (thread * 8 + 6)];
+          const u32 count_17 = digits[2047 - (thread * 8 + 7)];
+          const u32 counts_2 = count_10 + count_11 + count_12 + count_13 + count_14 + count_15 + count_16 + count_17;
+          u32 upto_2;
+          upto_2 = counts_2;
+          warpScanAdd(upto_2);
           if (lane == 31) {
-            exchange_u32[thread / 32] = upto_3;
+            exchange_u32[thread / 32] = upto_2;
           }
           __syncthreads();
-          const u32 part_4 = lane < 8 ? exchange_u32[lane] : 0u;
-          u32 below_3;
-          below_3 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_4 : 0u);
-          const u32 before_thread_3 = below_3 + upto_3 - counts_3;
-          const u32 after_3 = before_thread_3 + counts_3;
-          if ((before_thread_3 < want_7 && after_3 >= want_7) || ((thread == 0 && want_7 == 0u) || (thread == 255 && after_3 < want_7))) {
-            u32 above_8 = before_thread_3;
-            u32 in_bin = count_18;
+          const u32 part_3 = lane < 8 ? exchange_u32[lane] : 0u;
+          u32 below_2;
+          below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
+          const u32 before_thread_2 = below_2 + upto_2 - counts_2;
+          const u32 after_2 = before_thread_2 + counts_2;
+          if ((before_thread_2 < want_7 && after_2 >= want_7) || ((thread == 0 && want_7 == 0u) || (thread == 255 && after_2 < want_7))) {
+            u32 above_8 = before_thread_2;
+            u32 in_bin = count_10;
             u32 down = 0u;
             if (above_8 + in_bin < want_7) {
               above_8 = above_8 + in_bin;
-              in_bin = count_19;
+              in_bin = count_11;
               down = 1u;
             }
             if (above_8 + in_bin < want_7) {
               above_8 = above_8 + in_bin;
-              in_bin = count_20;
+              in_bin = count_12;
               down = 2u;
             }
             if (above_8 + in_bin < want_7) {
               above_8 = above_8 + in_bin;
-              in_bin = count_21;
+              in_bin = count_13;
               down = 3u;
             }
             if (above_8 + in_bin < want_7) {
               above_8 = above_8 + in_bin;
-              in_bin = count_22;
+              in_bin = count_14;
               down = 4u;
             }
             if (above_8 + in_bin < want_7) {
               above_8 = above_8 + in_bin;
-              in_bin = count_23;
+              in_bin = count_15;
               down = 5u;
             }
             if (above_8 + in_bin < want_7) {
               above_8 = above_8 + in_bin;
-              in_bin = count_24;
+              in_bin = count_16;
               down = 6u;
             }
             if (above_8 + in_bin < want_7) {
               above_8 = above_8 + in_bin;
-              in_bin = count_25;
+              in_bin = count_17;
               down = 7u;
             }
             exchange_i32[0] = 2047 - thread * 8 - (int)down;
@@ -506,10 +540,10 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
           const int above_2 = exchange_i32[1];
           const int inBin_2 = exchange_i32[2];
 
-          // topk.ts:41  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+          // topk.ts:40  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
           const u32 found_start = found_lo_2 + (u32)(bin_2 << (found_shift & 31));
 
-          // topk.ts:112  if (found.count > enough) found = narrow(inRounds, found, found.hi, BINS);
+          // topk.ts:113  if (found.count > enough) found = narrow(inRounds, found, found.hi, BINS);
           const u32 found_hi_3 = bin_2 == 2047 ? found_hi_2 : found_start + (1u << (found_shift & 31)) - 1u;
           const int found_want_3 = found_want_2 - above_2;
           found_lo_3 = found_start;
@@ -530,16 +564,16 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       const u32 found_lo_4 = found_lo_2;
       const int found_count_3 = found_count;
 
-      // topk.ts:114  isPlateau = found.count > enough || found.lo === 0;
+      // topk.ts:115  isPlateau = found.count > enough || found.lo === 0;
       const bool isPlateau = found_count_3 > enough || found_lo_4 == 0u;
 
-      // topk.ts:115  bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
+      // topk.ts:116  bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
       const u32 bound = isPlateau ? found_lo_4 : found_lo_4 - 1u;
       ceiling_3 = ceiling;
       isPlateau_3 = isPlateau;
       bound_3 = bound;
     } else {
-      // topk.ts:82  if (vectors > 0) {
+      // topk.ts:81  if (vectors > 0) {
       const u32 ceiling_2 = 0xffffffffu;
       const bool isPlateau_2 = true;
       const u32 bound_2 = 0u;
@@ -548,53 +582,58 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       bound_3 = bound_2;
     }
 
-    // topk.ts:119  const kept = bag(ROOM, { x: "f32", t: "i32" });
+    // topk.ts:120  const kept = bag(ROOM, { x: "f32", t: "i32" });
     if (thread == 0) {
       kept_added[0] = 0u;
     }
 
-    // topk.ts:120  const whole = from + div(Math.max(hi - from, 0), BT) * BT;
+    // topk.ts:121  const digitsOfKept = histogram(BINS); // cleared while scores are on their way
+    for (int i = 0; i < 2; ++i) {
+      const int bin_8 = i * 256 + thread;
+      *(uint4*)(digits + bin_8 * 4) = make_uint4(0u, 0u, 0u, 0u);
+    }
+
+    // topk.ts:122  const whole = from + div(Math.max(hi - from, 0), BT) * BT;
     const int whole = from + (max(hi - from, 0) / 4096) * 4096;
 
-    // topk.ts:121  for (const tb of blocks("t", from, whole, BT)) {
+    // topk.ts:123  for (const tb of blocks("t", from, whole, BT)) {
+    const float least = bound_3 < 0xff800000u ? orderedValue(max(bound_3 + 1u, 0x7fffffu)) : __uint_as_float(0x7fc00000u);
     __syncthreads();
     for (int tb = from; tb < whole; tb += 4096) {
-      // topk.ts:122  const x = load(row(tb));
+      // topk.ts:124  const scores = load(row(tb));
       if (((q * (logitsPitch * 4) + tb * 4) & 15) == 0 && tb <= T - 4096) {
         #pragma unroll
         for (int t = 0; t < 4; ++t) {
           const float4 words_2 = *(const float4*)(logits + ((i64)q * logitsPitch + (tb + j_of_thread + t * 1024)));
-          x[t * 4] = words_2.x; x[t * 4 + 1] = words_2.y; x[t * 4 + 2] = words_2.z; x[t * 4 + 3] = words_2.w;
+          scores[t * 4] = words_2.x; scores[t * 4 + 1] = words_2.y; scores[t * 4 + 2] = words_2.z; scores[t * 4 + 3] = words_2.w;
         }
       } else {
         #pragma unroll
         for (int t = 0; t < 4; ++t) {
-          float x_wide[4];
+          float scores_wide[4];
           {
             const int valid = T - (tb + j_of_thread + t * 1024);
             const float* const at_2 = logits + ((i64)q * logitsPitch + (tb + j_of_thread + t * 1024));
             #pragma unroll
             for (int e = 0; e < 4; ++e) {
-              x_wide[e] = e < valid ? at_2[e] : 0.0f;
+              scores_wide[e] = e < valid ? at_2[e] : 0.0f;
             }
           }
           #pragma unroll
           for (int t_2 = 0; t_2 < 4; ++t_2) {
-            x[t_2 + t * 4] = x_wide[t_2];
+            scores[t_2 + t * 4] = scores_wide[t_2];
           }
         }
       }
 
-      // topk.ts:123  kept.add(
+      // topk.ts:125  kept.add(
       u32 kept_2;
       kept_2 = 0u;
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
         #pragma unroll
         for (int t_2 = 0; t_2 < 4; ++t_2) {
-          kept_2 = kept_2
-              | (x[t_2 + t * 4] >= (bound_3 < 0xff800000u ? orderedValue(max(bound_3 + 1u, 0x7fffffu)) : __uint_as_float(0x7fc00000u))
-              ? 1u << ((t_2 + t * 4) & 31) : 0u);
+          kept_2 = kept_2 | (scores[t_2 + t * 4] >= least ? 1u << ((t_2 + t * 4) & 31) : 0u);
         }
       }
       asm("" : "+r"(kept_2));
@@ -619,8 +658,8 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
           #pragma unroll
           for (int t_2 = 0; t_2 < 4; ++t_2) {
             if ((kept_2 & (1u << ((t_2 + t * 4) & 31))) != 0u) {
-              const int word = place * 2;
-              *(uint2*)(kept + word) = make_uint2(__float_as_uint(x[t_2 + t * 4]), (u32)(tb + j_of_thread + t_2 + t * 1024));
+              kept[place] = __float_as_uint(scores[t_2 + t * 4]);
+              kept[place + 5120] = (u32)(tb + j_of_thread + t_2 + t * 1024);
               place = place + 1;
             }
           }
@@ -628,52 +667,51 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       }
     }
 
-    // topk.ts:128  for (const part of each(2)) {
+    // topk.ts:130  for (const part of each(2)) {
+    const float least_2 = bound_3 < 0xff800000u ? orderedValue(max(bound_3 + 1u, 0x7fffffu)) : __uint_as_float(0x7fc00000u);
     for (int part = 0; part < 2; ++part) {
-      // topk.ts:129  const start = part === 0 ? whole : lo;
+      // topk.ts:131  const start = part === 0 ? whole : lo;
       const int start = part == 0 ? whole : lo;
 
-      // topk.ts:130  const end = part === 0 ? hi : Math.min(from, hi);
+      // topk.ts:132  const end = part === 0 ? hi : Math.min(from, hi);
       const int end = part == 0 ? hi : min(from, hi);
 
-      // topk.ts:131  for (const tb of blocks("t", start, end, BT)) {
+      // topk.ts:133  for (const tb of blocks("t", start, end, BT)) {
       for (int tb_2 = start; tb_2 < end; tb_2 += 4096) {
-        // topk.ts:132  const x = load(row(tb));
+        // topk.ts:134  const x = load(row(tb));
         if (((q * (logitsPitch * 4) + tb_2 * 4) & 15) == 0 && tb_2 <= T - 4096) {
           #pragma unroll
           for (int t = 0; t < 4; ++t) {
             const float4 words_2 = *(const float4*)(logits + ((i64)q * logitsPitch + (tb_2 + j_of_thread + t * 1024)));
-            x_2[t * 4] = words_2.x; x_2[t * 4 + 1] = words_2.y; x_2[t * 4 + 2] = words_2.z; x_2[t * 4 + 3] = words_2.w;
+            x[t * 4] = words_2.x; x[t * 4 + 1] = words_2.y; x[t * 4 + 2] = words_2.z; x[t * 4 + 3] = words_2.w;
           }
         } else {
           #pragma unroll
           for (int t = 0; t < 4; ++t) {
-            float x_2_wide[4];
+            float x_wide[4];
             {
               const int valid = T - (tb_2 + j_of_thread + t * 1024);
               const float* const at_2 = logits + ((i64)q * logitsPitch + (tb_2 + j_of_thread + t * 1024));
               #pragma unroll
               for (int e = 0; e < 4; ++e) {
-                x_2_wide[e] = e < valid ? at_2[e] : 0.0f;
+                x_wide[e] = e < valid ? at_2[e] : 0.0f;
               }
             }
             #pragma unroll
             for (int t_2 = 0; t_2 < 4; ++t_2) {
-              x_2[t_2 + t * 4] = x_2_wide[t_2];
+              x[t_2 + t * 4] = x_wide[t_2];
             }
           }
         }
 
-        // topk.ts:134  kept.add(
+        // topk.ts:136  kept.add(
         u32 kept_2;
         kept_2 = 0u;
         #pragma unroll
         for (int t = 0; t < 4; ++t) {
           #pragma unroll
           for (int t_2 = 0; t_2 < 4; ++t_2) {
-            kept_2 = kept_2
-                | (x_2[t_2 + t * 4] >= (bound_3 < 0xff800000u ? orderedValue(max(bound_3 + 1u, 0x7fffffu)) : __uint_as_float(0x7fc00000u))
-                && tb_2 + j_of_thread + t_2 + t * 1024 < end ? 1u << ((t_2 + t * 4) & 31) : 0u);
+            kept_2 = kept_2 | (x[t_2 + t * 4] >= least_2 && tb_2 + j_of_thread + t_2 + t * 1024 < end ? 1u << ((t_2 + t * 4) & 31) : 0u);
           }
         }
         asm("" : "+r"(kept_2));
@@ -698,8 +736,8 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
             #pragma unroll
             for (int t_2 = 0; t_2 < 4; ++t_2) {
               if ((kept_2 & (1u << ((t_2 + t * 4) & 31))) != 0u) {
-                const int word = place * 2;
-                *(uint2*)(kept + word) = make_uint2(__float_as_uint(x_2[t_2 + t * 4]), (u32)(tb_2 + j_of_thread + t_2 + t * 1024));
+                kept[place] = __float_as_uint(x[t_2 + t * 4]);
+                kept[place + 5120] = (u32)(tb_2 + j_of_thread + t_2 + t * 1024);
                 place = place + 1;
               }
             }
@@ -710,33 +748,29 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
     __syncthreads();
     const int count = (int)kept_added[0];
 
-    // topk.ts:143  if (count >= dsa.topK && count <= ROOM) {
+    // topk.ts:145  if (count >= dsa.topK && count <= ROOM) {
     bool isDone_5 = false;
     if (count >= 2048 && count <= 5120) {
       const int kept_added_value = (int)kept_added[0];
 
-      // topk.ts:144  const { x, t } = kept.items("c");
+      // topk.ts:146  const { x, t } = kept.items("c");
       const int kept_held = kept_added_value <= 5120 ? kept_added_value : 0;
 
       // topk.ts:32  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
       const int found_shift_2 = max(21 - __clz((int)(max(ceiling_3, bound_3 + 1u) - (bound_3 + 1u))), 0);
 
-      // topk.ts:33  const digits = histogram(bins);
-      for (int i = 0; i < 2; ++i) {
-        const int bin_8 = i * 256 + thread;
-        *(uint4*)(digits + bin_8 * 4) = make_uint4(0u, 0u, 0u, 0u);
-      }
-
-      // topk.ts:35  digits.add(
-      __syncthreads();
-      for (int item = thread; item < kept_held; item += 256) {
-        const u32 k = orderedKey(__uint_as_float(kept[item * 2]));
+      // topk.ts:34  digits.add(
+      const int items_each = (kept_held + 255) / 256;
+      const int run = items_each | 1;
+      const int first_item = thread * run;
+      for (int item = first_item; item < min(first_item + run, kept_held); ++item) {
+        const u32 k = orderedKey(__uint_as_float(kept[item]));
         if (k >= bound_3 + 1u && k <= 0xffffffffu) {
-          atomicAdd(&digits[(int)min((orderedKey(__uint_as_float(kept[item * 2])) - (bound_3 + 1u)) >> (found_shift_2 & 31), 2047u)], 1u);
+          atomicAdd(&digits[(int)min((orderedKey(__uint_as_float(kept[item])) - (bound_3 + 1u)) >> (found_shift_2 & 31), 2047u)], 1u);
         }
       }
 
-      // topk.ts:40  const { bin, above, inBin } = digits.find(want);
+      // topk.ts:39  const { bin, above, inBin } = digits.find(want);
       __syncthreads();
       const u32 count_2 = digits[2047 - thread * 8];
       const u32 count_3 = digits[2047 - (thread * 8 + 1)];
@@ -807,44 +841,47 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       const int above_3 = exchange_i32[1];
       const int inBin_3 = exchange_i32[2];
 
-      // topk.ts:41  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+      // topk.ts:40  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
       const u32 found_start_2 = bound_3 + 1u + (u32)(bin_3 << (found_shift_2 & 31));
 
-      // topk.ts:146  let found: Digits = { lo: (bound + 1) >>> 0, hi: LAST_KEY, want: dsa.topK, count };
+      // topk.ts:148  let found: Digits = { lo: (bound + 1) >>> 0, hi: LAST_KEY, want: dsa.topK, count };
       const u32 found_hi_6 = bin_3 == 2047 ? 0xffffffffu : found_start_2 + (1u << (found_shift_2 & 31)) - 1u;
       const int found_want_6 = 2048 - above_3;
 
-      // topk.ts:149  for (const _ of each(Math.ceil(32 / Math.log2(BINS)))) {
+      // topk.ts:151  for (const _ of each(Math.ceil(32 / Math.log2(BINS)))) {
       u32 found_lo_5 = found_start_2;
       u32 found_hi_7 = found_hi_6;
       int found_want_7 = found_want_6;
       int found_count_4 = inBin_3;
       for (int _2 = 0; _2 < 3; ++_2) {
-        // topk.ts:150  if (!isSettled(found)) found = narrow(keys, found, found.hi, BINS);
+        // topk.ts:152  if (!isSettled(found)) found = narrow(keys, found, found.hi, BINS);
         u32 found_lo_6 = 0u;
         u32 found_hi_9 = 0u;
         int found_want_9 = 0;
         int found_count_5 = 0;
         if (!(found_lo_5 == found_hi_7 || found_want_7 == found_count_4)) {
-          // topk.ts:32  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-          const int found_shift_3 = max(21 - __clz((int)(found_hi_7 - found_lo_5)), 0);
-
-          // topk.ts:33  const digits = histogram(bins);
+          // topk.ts:31  function narrow<A extends string>(all: (count: (keys: Tile<"u32", A>) => void) => void, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
           for (int i = 0; i < 2; ++i) {
             const int bin_8 = i * 256 + thread;
             *(uint4*)(digits + bin_8 * 4) = make_uint4(0u, 0u, 0u, 0u);
           }
 
-          // topk.ts:35  digits.add(
+          // topk.ts:32  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+          const int found_shift_3 = max(21 - __clz((int)(found_hi_7 - found_lo_5)), 0);
+
+          // topk.ts:34  digits.add(
+          const int items_each_2 = (kept_held + 255) / 256;
+          const int run_2 = items_each_2 | 1;
+          const int first_item_2 = thread * run_2;
           __syncthreads();
-          for (int item = thread; item < kept_held; item += 256) {
-            const u32 k = orderedKey(__uint_as_float(kept[item * 2]));
+          for (int item = first_item_2; item < min(first_item_2 + run_2, kept_held); ++item) {
+            const u32 k = orderedKey(__uint_as_float(kept[item]));
             if (k >= found_lo_5 && k <= found_hi_7) {
-              atomicAdd(&digits[(int)min((orderedKey(__uint_as_float(kept[item * 2])) - found_lo_5) >> (found_shift_3 & 31), 2047u)], 1u);
+              atomicAdd(&digits[(int)min((orderedKey(__uint_as_float(kept[item])) - found_lo_5) >> (found_shift_3 & 31), 2047u)], 1u);
             }
           }
 
-          // topk.ts:40  const { bin, above, inBin } = digits.find(want);
+          // topk.ts:39  const { bin, above, inBin } = digits.find(want);
           const u32 want_5 = (u32)found_want_7;
           __syncthreads();
           const u32 count_10 = digits[2047 - thread * 8];
@@ -916,10 +953,10 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
           const int above_4 = exchange_i32[1];
           const int inBin_4 = exchange_i32[2];
 
-          // topk.ts:41  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+          // topk.ts:40  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
           const u32 found_start_3 = found_lo_5 + (u32)(bin_4 << (found_shift_3 & 31));
 
-          // topk.ts:150  if (!isSettled(found)) found = narrow(keys, found, found.hi, BINS);
+          // topk.ts:152  if (!isSettled(found)) found = narrow(keys, found, found.hi, BINS);
           const u32 found_hi_8 = bin_4 == 2047 ? found_hi_7 : found_start_3 + (1u << (found_shift_3 & 31)) - 1u;
           const int found_want_8 = found_want_7 - above_4;
           found_lo_6 = found_start_3;
@@ -941,32 +978,35 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       const int found_want_10 = found_want_7;
       const int found_count_6 = found_count_4;
 
-      // topk.ts:154  if (found.count > found.want) {
+      // topk.ts:156  if (found.count > found.want) {
       int lastTie_2 = 0;
       if (found_count_6 > found_want_10) {
-        // topk.ts:157  const last = length >>> 0;
+        // topk.ts:159  const last = length >>> 0;
         const u32 last_value = (u32)length;
 
-        // topk.ts:32  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-        const int ties_shift = max(21 - __clz((int)(last_value - 1u)), 0);
-
-        // topk.ts:33  const digits = histogram(bins);
+        // topk.ts:31  function narrow<A extends string>(all: (count: (keys: Tile<"u32", A>) => void) => void, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
         for (int i = 0; i < 2; ++i) {
           const int bin_8 = i * 256 + thread;
           *(uint4*)(digits + bin_8 * 4) = make_uint4(0u, 0u, 0u, 0u);
         }
 
-        // topk.ts:35  digits.add(
+        // topk.ts:32  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+        const int ties_shift = max(21 - __clz((int)(last_value - 1u)), 0);
+
+        // topk.ts:34  digits.add(
+        const int items_each_2 = (kept_held + 255) / 256;
+        const int run_2 = items_each_2 | 1;
+        const int first_item_2 = thread * run_2;
         __syncthreads();
-        for (int item = thread; item < kept_held; item += 256) {
-          const u32 k = orderedKey(__uint_as_float(kept[item * 2])) == found_lo_7 ? (u32)hi - kept[item * 2 + 1] : 0u;
+        for (int item = first_item_2; item < min(first_item_2 + run_2, kept_held); ++item) {
+          const u32 k = orderedKey(__uint_as_float(kept[item])) == found_lo_7 ? (u32)hi - kept[item + 5120] : 0u;
           if (k >= 1u && k <= last_value) {
-            atomicAdd(&digits[(int)min(((orderedKey(__uint_as_float(kept[item * 2])) == found_lo_7 ? (u32)hi - kept[item * 2 + 1] : 0u)
+            atomicAdd(&digits[(int)min(((orderedKey(__uint_as_float(kept[item])) == found_lo_7 ? (u32)hi - kept[item + 5120] : 0u)
                 - 1u) >> (ties_shift & 31), 2047u)], 1u);
           }
         }
 
-        // topk.ts:40  const { bin, above, inBin } = digits.find(want);
+        // topk.ts:39  const { bin, above, inBin } = digits.find(want);
         const u32 want_5 = (u32)found_want_10;
         __syncthreads();
         const u32 count_10 = digits[2047 - thread * 8];
@@ -1038,45 +1078,48 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
         const int above_5 = exchange_i32[1];
         const int inBin_5 = exchange_i32[2];
 
-        // topk.ts:41  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+        // topk.ts:40  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
         const u32 ties_start = 1u + (u32)(bin_5 << (ties_shift & 31));
 
-        // topk.ts:158  let ties = narrow(tied, { lo: 1, hi: last, want: found.want, count: found.count }, last, BINS);
+        // topk.ts:160  let ties = narrow(tied, { lo: 1, hi: last, want: found.want, count: found.count }, last, BINS);
         const u32 ties_hi = bin_5 == 2047 ? last_value : ties_start + (1u << (ties_shift & 31)) - 1u;
         const int ties_want = found_want_10 - above_5;
 
-        // topk.ts:159  for (const _ of each(Math.ceil(31 / Math.log2(BINS)) - 1)) {
+        // topk.ts:161  for (const _ of each(Math.ceil(31 / Math.log2(BINS)) - 1)) {
         u32 ties_lo = ties_start;
         u32 ties_hi_2 = ties_hi;
         int ties_want_2 = ties_want;
         int ties_count = inBin_5;
         for (int _3 = 0; _3 < 2; ++_3) {
-          // topk.ts:160  if (!isSettled(ties)) ties = narrow(tied, ties, ties.hi, BINS);
+          // topk.ts:162  if (!isSettled(ties)) ties = narrow(tied, ties, ties.hi, BINS);
           u32 ties_lo_2 = 0u;
           u32 ties_hi_4 = 0u;
           int ties_want_4 = 0;
           int ties_count_2 = 0;
           if (!(ties_lo == ties_hi_2 || ties_want_2 == ties_count)) {
-            // topk.ts:32  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-            const int ties_shift_2 = max(21 - __clz((int)(ties_hi_2 - ties_lo)), 0);
-
-            // topk.ts:33  const digits = histogram(bins);
+            // topk.ts:31  function narrow<A extends string>(all: (count: (keys: Tile<"u32", A>) => void) => void, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
             for (int i = 0; i < 2; ++i) {
               const int bin_8 = i * 256 + thread;
               *(uint4*)(digits + bin_8 * 4) = make_uint4(0u, 0u, 0u, 0u);
             }
 
-            // topk.ts:35  digits.add(
+            // topk.ts:32  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+            const int ties_shift_2 = max(21 - __clz((int)(ties_hi_2 - ties_lo)), 0);
+
+            // topk.ts:34  digits.add(
+            const int items_each_3 = (kept_held + 255) / 256;
+            const int run_3 = items_each_3 | 1;
+            const int first_item_3 = thread * run_3;
             __syncthreads();
-            for (int item = thread; item < kept_held; item += 256) {
-              const u32 k = orderedKey(__uint_as_float(kept[item * 2])) == found_lo_7 ? (u32)hi - kept[item * 2 + 1] : 0u;
+            for (int item = first_item_3; item < min(first_item_3 + run_3, kept_held); ++item) {
+              const u32 k = orderedKey(__uint_as_float(kept[item])) == found_lo_7 ? (u32)hi - kept[item + 5120] : 0u;
               if (k >= ties_lo && k <= ties_hi_2) {
-                atomicAdd(&digits[(int)min(((orderedKey(__uint_as_float(kept[item * 2])) == found_lo_7 ? (u32)hi - kept[item * 2 + 1]
-                    : 0u) - ties_lo) >> (ties_shift_2 & 31), 2047u)], 1u);
+                atomicAdd(&digits[(int)min(((orderedKey(__uint_as_float(kept[item])) == found_lo_7 ? (u32)hi - kept[item + 5120] : 0u)
+                    - ties_lo) >> (ties_shift_2 & 31), 2047u)], 1u);
               }
             }
 
-            // topk.ts:40  const { bin, above, inBin } = digits.find(want);
+            // topk.ts:39  const { bin, above, inBin } = digits.find(want);
             const u32 want_6 = (u32)ties_want_2;
             __syncthreads();
             const u32 count_18 = digits[2047 - thread * 8];
@@ -1148,10 +1191,10 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
             const int above_6 = exchange_i32[1];
             const int inBin_6 = exchange_i32[2];
 
-            // topk.ts:41  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+            // topk.ts:40  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
             const u32 ties_start_2 = ties_lo + (u32)(bin_6 << (ties_shift_2 & 31));
 
-            // topk.ts:160  if (!isSettled(ties)) ties = narrow(tied, ties, ties.hi, BINS);
+            // topk.ts:162  if (!isSettled(ties)) ties = narrow(tied, ties, ties.hi, BINS);
             const u32 ties_hi_3 = bin_6 == 2047 ? ties_hi_2 : ties_start_2 + (1u << (ties_shift_2 & 31)) - 1u;
             const int ties_want_3 = ties_want_2 - above_6;
             ties_lo_2 = ties_start_2;
@@ -1171,7 +1214,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
         }
         const u32 ties_lo_3 = ties_lo;
 
-        // topk.ts:162  lastTie = hi - (ties.lo | 0);
+        // topk.ts:164  lastTie = hi - (ties.lo | 0);
         const int lastTie = hi - (int)ties_lo_3;
         lastTie_2 = lastTie;
       } else {
@@ -1179,23 +1222,26 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       }
       int out_count = 0;
 
-      // topk.ts:166  for (const span of blocks("t", lo, hi, SPAN)) {
+      // topk.ts:168  for (const span of blocks("t", lo, hi, SPAN)) {
       for (int span = lo; span < hi; span += 32768) {
-        // topk.ts:167  const marks = bitmap(SPAN);
+        // topk.ts:169  const marks = bitmap(SPAN);
         *(uint4*)(marks + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-        // topk.ts:168  marks.add(
+        // topk.ts:170  marks.add(
+        const int items_each_2 = (kept_held + 255) / 256;
+        const int run_2 = items_each_2 | 1;
+        const int first_item_2 = thread * run_2;
         __syncthreads();
-        for (int item = thread; item < kept_held; item += 256) {
-          const u32 k = orderedKey(__uint_as_float(kept[item * 2]));
-          const int t = (int)kept[item * 2 + 1];
+        for (int item = first_item_2; item < min(first_item_2 + run_2, kept_held); ++item) {
+          const u32 k = orderedKey(__uint_as_float(kept[item]));
+          const int t = (int)kept[item + 5120];
           if (t >= span && t < span + 32768 && k >= found_lo_7 && (k > found_lo_7 || t <= lastTie_2)) {
-            const u32 marked = kept[item * 2 + 1] - (u32)span;
+            const u32 marked = kept[item + 5120] - (u32)span;
             atomicOr(&marks[(int)(marked >> 5)], 1u << (marked & 31u & 31));
           }
         }
 
-        // topk.ts:172  out.pushMarked(marks, span.start, Math.min(hi - span.start, SPAN));
+        // topk.ts:174  out.pushMarked(marks, span.start, Math.min(hi - span.start, SPAN));
         const int words = min((min(hi - span, 32768) + 31) / 32, 1024);
         const int words_each = (words + 255) / 256;
         const int from_2 = thread * words_each;
@@ -1241,53 +1287,56 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
         out_count = out_count + total;
       }
 
-      // topk.ts:174  out.fill(-1);
+      // topk.ts:176  out.fill(-1);
       for (int slot = out_count + thread; slot < 2048; slot += 256) {
         idx[(i64)q * 2048 + slot] = -1;
       }
 
-      // topk.ts:143  if (count >= dsa.topK && count <= ROOM) {
+      // topk.ts:145  if (count >= dsa.topK && count <= ROOM) {
       const bool isDone_4 = true;
       isDone_5 = isDone_4;
     } else {
-      // topk.ts:176  } else if (isPlateau && count < dsa.topK) {
+      // topk.ts:178  } else if (isPlateau && count < dsa.topK) {
       bool isDone_3 = false;
       if (isPlateau_3 && count < 2048) {
         const int kept_added_2 = (int)kept_added[0];
 
-        // topk.ts:177  const { t } = kept.items("c");
+        // topk.ts:179  const { t } = kept.items("c");
         const int kept_held_2 = kept_added_2 <= 5120 ? kept_added_2 : 0;
         int out_2_count = 0;
 
-        // topk.ts:179  let ties = dsa.topK - count;
+        // topk.ts:181  let ties = dsa.topK - count;
         const int ties = 2048 - count;
 
-        // topk.ts:180  for (const span of blocks("t", lo, hi, SPAN)) {
+        // topk.ts:182  for (const span of blocks("t", lo, hi, SPAN)) {
         int ties_2 = ties;
         for (int span_2 = lo; span_2 < hi; span_2 += 32768) {
-          // topk.ts:181  const marks = bitmap(SPAN);
+          // topk.ts:183  const marks = bitmap(SPAN);
           *(uint4*)(marks + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-          // topk.ts:182  marks.add(
+          // topk.ts:184  marks.add(
+          const int items_each = (kept_held_2 + 255) / 256;
+          const int run = items_each | 1;
+          const int first_item = thread * run;
           __syncthreads();
-          for (int item = thread; item < kept_held_2; item += 256) {
-            const int t = (int)kept[item * 2 + 1];
+          for (int item = first_item; item < min(first_item + run, kept_held_2); ++item) {
+            const int t = (int)kept[item + 5120];
             if (t >= span_2 && t < span_2 + 32768) {
-              const u32 marked = kept[item * 2 + 1] - (u32)span_2;
+              const u32 marked = kept[item + 5120] - (u32)span_2;
               atomicOr(&marks[(int)(marked >> 5)], 1u << (marked & 31u & 31));
             }
           }
 
-          // topk.ts:186  const end = Math.min(span.start + SPAN, hi);
+          // topk.ts:188  const end = Math.min(span.start + SPAN, hi);
           const int end_2 = min(span_2 + 32768, hi);
 
-          // topk.ts:187  for (const tb of blocks("t", span.start, end, WIDE)) {
+          // topk.ts:189  for (const tb of blocks("t", span.start, end, WIDE)) {
           int ties_3 = ties_2;
           for (int tb_3 = span_2; tb_3 < end_2; tb_3 += 1024) {
-            // topk.ts:188  if (ties > 0) {
+            // topk.ts:190  if (ties > 0) {
             int ties_5 = 0;
             if (ties_3 > 0) {
-              // topk.ts:190  const isTie = mask([load(row(tb)), token], (x, t) => t < end && orderedKey(x) === bound);
+              // topk.ts:192  const isTie = mask([load(row(tb)), token], (x, t) => t < end && orderedKey(x) === bound);
               float isTie_load_wide[4];
               {
                 const int valid = T - (tb_3 + j_of_thread);
@@ -1302,7 +1351,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
                 isTie[t] = tb_3 + j_of_thread + t < end_2 && orderedKey(isTie_load_wide[t]) == bound_3;
               }
 
-              // topk.ts:191  const rank = scan(isTie, "t");
+              // topk.ts:193  const rank = scan(isTie, "t");
               int rank_2_base = 0;
               const int item = isTie[0];
               const int item_2 = isTie[1];
@@ -1334,7 +1383,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
               rank_2[3] = sofar_5;
               rank_2_base = rank_2_base + total;
 
-              // topk.ts:192  marks.add(
+              // topk.ts:194  marks.add(
               #pragma unroll
               for (int t = 0; t < 4; ++t) {
                 if (isTie[t] && rank_2[t] <= ties_3) {
@@ -1343,7 +1392,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
                 }
               }
 
-              // topk.ts:196  ties -= scalar(sum(isTie, "t"));
+              // topk.ts:198  ties -= scalar(sum(isTie, "t"));
               int ties_sum_sum = 0;
               #pragma unroll
               for (int t = 0; t < 4; ++t) {
@@ -1383,7 +1432,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
           }
           const int ties_6 = ties_3;
 
-          // topk.ts:199  out.pushMarked(marks, span.start, end - span.start);
+          // topk.ts:201  out.pushMarked(marks, span.start, end - span.start);
           const int words = min((end_2 - span_2 + 31) / 32, 1024);
           const int words_each = (words + 255) / 256;
           const int from_2 = thread * words_each;
@@ -1431,12 +1480,12 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
         }
         const int ties_7 = ties_2;
 
-        // topk.ts:201  out.fill(-1);
+        // topk.ts:203  out.fill(-1);
         for (int slot = out_2_count + thread; slot < 2048; slot += 256) {
           idx[(i64)q * 2048 + slot] = -1;
         }
 
-        // topk.ts:202  isDone = ties <= 0; // else the bound was no plateau after all, and all is written once more
+        // topk.ts:204  isDone = ties <= 0; // else the bound was no plateau after all, and all is written once more
         const bool isDone_2 = ties_7 <= 0;
         isDone_3 = isDone_2;
       } else {
@@ -1449,33 +1498,33 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
     isDone_6 = isDone;
   }
 
-  // topk.ts:207  if (!isDone) {
+  // topk.ts:209  if (!isDone) {
   if (!isDone_6) {
-    // topk.ts:208  let want = dsa.topK;
+    // topk.ts:210  let want = dsa.topK;
     const int want = 2048;
 
-    // topk.ts:209  let prefix = 0;
+    // topk.ts:211  let prefix = 0;
     const u32 prefix = 0u;
 
-    // topk.ts:210  let settled = 0; // bits of the key that prefix fixes
+    // topk.ts:212  let settled = 0; // bits of the key that prefix fixes
     const u32 settled = 0u;
 
-    // topk.ts:211  for (const pass of each(4)) {
+    // topk.ts:213  for (const pass of each(4)) {
     int want_2 = want;
     u32 prefix_2 = prefix;
     u32 settled_2 = settled;
     for (int pass = 0; pass < 4; ++pass) {
-      // topk.ts:212  const shift = 24 - 8 * pass;
+      // topk.ts:214  const shift = 24 - 8 * pass;
       const int shift = 24 - 8 * pass;
 
-      // topk.ts:213  const bins = histogram(256);
+      // topk.ts:215  const bins = histogram(256);
       __syncthreads();
       digits[thread] = 0u;
 
-      // topk.ts:214  for (const tb of blocks("t", lo, hi, WIDE)) {
+      // topk.ts:216  for (const tb of blocks("t", lo, hi, WIDE)) {
       __syncthreads();
       for (int tb_4 = lo; tb_4 < hi; tb_4 += 1024) {
-        // topk.ts:215  const key = map([load(row(tb))], orderedKey, "u32");
+        // topk.ts:217  const key = map([load(row(tb))], orderedKey, "u32");
         float key_load_wide[4];
         {
           const int valid = T - (tb_4 + j_of_thread);
@@ -1490,7 +1539,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
           key[t] = orderedKey(key_load_wide[t]);
         }
 
-        // topk.ts:217  bins.add(
+        // topk.ts:219  bins.add(
         #pragma unroll
         for (int t = 0; t < 4; ++t) {
           if (tb_4 + j_of_thread + t < hi && ((key[t] ^ prefix_2) & settled_2) == 0u) {
@@ -1499,7 +1548,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
         }
       }
 
-      // topk.ts:222  const { bin, above } = bins.find(want);
+      // topk.ts:224  const { bin, above } = bins.find(want);
       const u32 want_5 = (u32)want_2;
       __syncthreads();
       const u32 count_2 = digits[255 - thread];
@@ -1527,13 +1576,13 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       const int bin_7 = exchange_i32[0];
       const int above_7 = exchange_i32[1];
 
-      // topk.ts:223  want -= above;
+      // topk.ts:225  want -= above;
       const int want_3 = want_2 - above_7;
 
-      // topk.ts:224  prefix = (prefix | (bin << shift)) >>> 0;
+      // topk.ts:226  prefix = (prefix | (bin << shift)) >>> 0;
       const u32 prefix_3 = prefix_2 | ((u32)bin_7 << (shift & 31));
 
-      // topk.ts:225  settled = (settled | (255 << shift)) >>> 0;
+      // topk.ts:227  settled = (settled | (255 << shift)) >>> 0;
       const u32 settled_3 = settled_2 | (255u << (shift & 31));
       want_2 = want_3;
       prefix_2 = prefix_3;
@@ -1543,10 +1592,10 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
     const u32 prefix_4 = prefix_2;
     int out_3_count = 0;
 
-    // topk.ts:229  for (const tb of blocks("t", lo, hi, WIDE)) {
+    // topk.ts:231  for (const tb of blocks("t", lo, hi, WIDE)) {
     int ties_8 = want_4;
     for (int tb_5 = lo; tb_5 < hi; tb_5 += 1024) {
-      // topk.ts:231  const key = map([load(row(tb))], orderedKey, "u32");
+      // topk.ts:233  const key = map([load(row(tb))], orderedKey, "u32");
       float key_load_2_wide[4];
       {
         const int valid = T - (tb_5 + j_of_thread);
@@ -1561,13 +1610,13 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
         key_2[t] = orderedKey(key_load_2_wide[t]);
       }
 
-      // topk.ts:232  const isTie = mask([key, token], (k, t) => t < hi && k === prefix);
+      // topk.ts:234  const isTie = mask([key, token], (k, t) => t < hi && k === prefix);
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
         isTie_2[t] = tb_5 + j_of_thread + t < hi && key_2[t] == prefix_4;
       }
 
-      // topk.ts:233  const rank = scan(isTie, "t");
+      // topk.ts:235  const rank = scan(isTie, "t");
       int rank_3_base = 0;
       const int item = isTie_2[0];
       const int item_2 = isTie_2[1];
@@ -1599,7 +1648,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       rank_3[3] = sofar_5;
       rank_3_base = rank_3_base + total;
 
-      // topk.ts:234  out.push(
+      // topk.ts:236  out.push(
       const bool keep = tb_5 + j_of_thread < hi && (key_2[0] > prefix_4 || (isTie_2[0] && rank_3[0] <= ties_8));
       const bool keep_2 = tb_5 + j_of_thread + 1 < hi && (key_2[1] > prefix_4 || (isTie_2[1] && rank_3[1] <= ties_8));
       const bool keep_3 = tb_5 + j_of_thread + 2 < hi && (key_2[2] > prefix_4 || (isTie_2[2] && rank_3[2] <= ties_8));
@@ -1638,7 +1687,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       }
       out_3_count = out_3_count + total_2;
 
-      // topk.ts:238  ties -= scalar(sum(isTie, "t"));
+      // topk.ts:240  ties -= scalar(sum(isTie, "t"));
       int ties_sum_2_sum = 0;
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
@@ -1673,7 +1722,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
       ties_8 = ties_9;
     }
 
-    // topk.ts:240  out.fill(-1);
+    // topk.ts:242  out.fill(-1);
     for (int slot = out_3_count + thread; slot < 2048; slot += 256) {
       idx[(i64)q * 2048 + slot] = -1;
     }

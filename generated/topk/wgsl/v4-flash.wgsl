@@ -11,10 +11,12 @@
 //   if !isDone, each pass, each tb: 4096 bytes loaded, 4096 elements of scalar code
 //   if !isDone, each tb_2: 4096 bytes loaded, 6144 elements of scalar code
 // Q blocks of 256 threads; tune: BT 4096, SAMPLE 1024, DENSITY 12, BINS 2048, ROOM 1, SPAN 32768, WIDE 1024
-// 3072 bytes of shared memory:
+// 3328 bytes of shared memory:
 //        0  bins  u32 x 256  (histogram bins of 256)
 //     1024  exchange_u32  u32 x 256  (partial results on their way between threads)
-//     2048  exchange_i32  i32 x 256  (partial results on their way between threads)
+//     2048  group_sums_u32  u32 x 16  (partial results of groups of threads)
+//     2176  exchange_i32  i32 x 256  (partial results on their way between threads)
+//     3200  group_sums_i32  i32 x 16  (partial results of groups of threads)
 
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
 @group(0) @binding(1) var<storage, read> first: array<i32>;
@@ -29,7 +31,9 @@ struct Dims {
 
 var<workgroup> bins: array<atomic<u32>, 256>;  // histogram bins of 256
 var<workgroup> exchange_u32: array<u32, 256>;  // partial results on their way between threads
+var<workgroup> group_sums_u32: array<u32, 16>;  // partial results of groups of threads
 var<workgroup> exchange_i32: array<i32, 256>;  // partial results on their way between threads
+var<workgroup> group_sums_i32: array<i32, 16>;  // partial results of groups of threads
 var<workgroup> broadcast_i32: i32;  // carries a value from thread 0 to all
 
 fn logits_or(inside: bool, at_2: i32, fill: f32) -> f32 {
@@ -61,54 +65,54 @@ fn topk(
   var ties_sum: i32;
   let group = thread - (thread % 256);
 
-  // topk.ts:62  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+  // topk.ts:61  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
   let lo_scalar = first[q];
   let lo = max(lo_scalar, 0);
 
-  // topk.ts:63  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+  // topk.ts:62  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
   let hi_scalar = last[q];
   let hi = min(hi_scalar, dims.T);
 
-  // topk.ts:64  const length = hi - lo;
+  // topk.ts:63  const length = hi - lo;
   let length = hi - lo;
 
-  // topk.ts:66  let isDone = length <= dsa.topK;
+  // topk.ts:65  let isDone = length <= dsa.topK;
   let isDone = length <= 512;
 
-  // topk.ts:67  if (isDone) {
+  // topk.ts:66  if (isDone) {
   if (isDone) {
-    // topk.ts:69  store(
+    // topk.ts:68  store(
     let j = j_of_thread + 1;
     idx[q * 512 + j_of_thread] = select(-1, lo + j_of_thread, j_of_thread < length);
     idx[q * 512 + j_of_thread + 1] = select(-1, lo + j, j < length);
   }
 
-  // topk.ts:207  if (!isDone) {
+  // topk.ts:209  if (!isDone) {
   if (!isDone) {
-    // topk.ts:208  let want = dsa.topK;
+    // topk.ts:210  let want = dsa.topK;
     let want = 512;
 
-    // topk.ts:209  let prefix = 0;
+    // topk.ts:211  let prefix = 0;
     let prefix = 0u;
 
-    // topk.ts:210  let settled = 0; // bits of the key that prefix fixes
+    // topk.ts:212  let settled = 0; // bits of the key that prefix fixes
     let settled = 0u;
 
-    // topk.ts:211  for (const pass of each(4)) {
+    // topk.ts:213  for (const pass of each(4)) {
     var want_2: i32 = want;
     var prefix_2: u32 = prefix;
     var settled_2: u32 = settled;
     for (var pass_value = 0; pass_value < 4; pass_value++) {
-      // topk.ts:212  const shift = 24 - 8 * pass;
+      // topk.ts:214  const shift = 24 - 8 * pass;
       let shift = 24 - 8 * pass_value;
 
-      // topk.ts:213  const bins = histogram(256);
+      // topk.ts:215  const bins = histogram(256);
       atomicStore(&bins[thread], 0u);
 
-      // topk.ts:214  for (const tb of blocks("t", lo, hi, WIDE)) {
+      // topk.ts:216  for (const tb of blocks("t", lo, hi, WIDE)) {
       workgroupBarrier();
       for (var tb = lo; tb < hi; tb += 1024) {
-        // topk.ts:215  const key = map([load(row(tb))], orderedKey, "u32");
+        // topk.ts:217  const key = map([load(row(tb))], orderedKey, "u32");
         var key_load_wide: array<f32, 4>;
         {
           let valid = dims.T - (tb + t_of_thread);
@@ -121,7 +125,7 @@ fn topk(
           key[t] = orderedKey(key_load_wide[t]);
         }
 
-        // topk.ts:217  bins.add(
+        // topk.ts:219  bins.add(
         for (var t = 0; t < 4; t++) {
           if (tb + t_of_thread + t < hi && ((key[t] ^ prefix_2) & settled_2) == 0u) {
             atomicAdd(&bins[i32((key[t] >> (u32(shift) & 31u)) & 255u)], 1u);
@@ -129,26 +133,35 @@ fn topk(
         }
       }
 
-      // topk.ts:222  const { bin, above } = bins.find(want);
+      // topk.ts:224  const { bin, above } = bins.find(want);
       let want_5 = u32(want_2);
       workgroupBarrier();
       let count = atomicLoad(&bins[255 - thread]);
-      var running: u32 = count;
-      exchange_u32[thread] = running;
-      for (var step_value = 0; step_value < 8; step_value++) {
-        let distance = 1 << (u32(step_value) & 31u);
-        workgroupBarrier();
-        let joined = select(0u, exchange_u32[max(thread - distance, 0)], thread >= distance) + running;
-        running = joined;
-        workgroupBarrier();
-        exchange_u32[thread] = running;
-      }
+      exchange_u32[thread] = count;
       workgroupBarrier();
-      let before_thread = select(0u, exchange_u32[max(thread - 1, 0)], thread > 0);
-      let total = exchange_u32[255];
-      let after = before_thread + count;
-      if ((before_thread < want_5 && after >= want_5) || ((thread == 0 && want_5 == 0u) || (thread == 255 && after < want_5))) {
-        var above_2: u32 = before_thread;
+      if (thread < 16) {
+        var sum: u32 = 0u;
+        for (var i = 0; i < 16; i++) {
+          sum = sum + exchange_u32[thread * 16 + i];
+        }
+        group_sums_u32[thread] = sum;
+      }
+      let group_of_thread = thread / 16;
+      var before: u32 = 0u;
+      var total: u32 = 0u;
+      workgroupBarrier();
+      for (var g = 0; g < 16; g++) {
+        let part = group_sums_u32[g];
+        before = select(before, before + part, g < group_of_thread);
+        total = total + part;
+      }
+      for (var i = 0; i < 16; i++) {
+        let at = group_of_thread * 16 + i;
+        before = select(before, before + exchange_u32[at], at < thread);
+      }
+      let after = before + count;
+      if ((before < want_5 && after >= want_5) || ((thread == 0 && want_5 == 0u) || (thread == 255 && after < want_5))) {
+        var above_2: u32 = before;
         var in_bin: u32 = count;
         var down: u32 = 0u;
         exchange_i32[0] = 255 - thread - i32(down);
@@ -159,13 +172,13 @@ fn topk(
       let bin = workgroupUniformLoad(&exchange_i32[0]);
       let above = workgroupUniformLoad(&exchange_i32[1]);
 
-      // topk.ts:223  want -= above;
+      // topk.ts:225  want -= above;
       let want_3 = want_2 - above;
 
-      // topk.ts:224  prefix = (prefix | (bin << shift)) >>> 0;
+      // topk.ts:226  prefix = (prefix | (bin << shift)) >>> 0;
       let prefix_3 = prefix_2 | (u32(bin) << (u32(shift) & 31u));
 
-      // topk.ts:225  settled = (settled | (255 << shift)) >>> 0;
+      // topk.ts:227  settled = (settled | (255 << shift)) >>> 0;
       let settled_3 = settled_2 | (255u << (u32(shift) & 31u));
       want_2 = want_3;
       prefix_2 = prefix_3;
@@ -175,10 +188,10 @@ fn topk(
     let prefix_4 = prefix_2;
     var out_count: i32 = 0;
 
-    // topk.ts:229  for (const tb of blocks("t", lo, hi, WIDE)) {
+    // topk.ts:231  for (const tb of blocks("t", lo, hi, WIDE)) {
     var ties: i32 = want_4;
     for (var tb_2 = lo; tb_2 < hi; tb_2 += 1024) {
-      // topk.ts:231  const key = map([load(row(tb))], orderedKey, "u32");
+      // topk.ts:233  const key = map([load(row(tb))], orderedKey, "u32");
       var key_load_2_wide: array<f32, 4>;
       {
         let valid = dims.T - (tb_2 + t_of_thread);
@@ -191,32 +204,42 @@ fn topk(
         key_2[t] = orderedKey(key_load_2_wide[t]);
       }
 
-      // topk.ts:232  const isTie = mask([key, token], (k, t) => t < hi && k === prefix);
+      // topk.ts:234  const isTie = mask([key, token], (k, t) => t < hi && k === prefix);
       for (var t = 0; t < 4; t++) {
         isTie[t] = tb_2 + t_of_thread + t < hi && key_2[t] == prefix_4;
       }
 
-      // topk.ts:233  const rank = scan(isTie, "t");
+      // topk.ts:235  const rank = scan(isTie, "t");
       var rank_base: i32 = 0;
       let item = i32(isTie[0]);
       let item_2 = i32(isTie[1]);
       let item_3 = i32(isTie[2]);
       let item_4 = i32(isTie[3]);
-      var running: i32 = item + item_2 + item_3 + item_4;
+      let own = item + item_2 + item_3 + item_4;
       workgroupBarrier();
-      exchange_i32[thread] = running;
-      for (var step_value = 0; step_value < 8; step_value++) {
-        let distance = 1 << (u32(step_value) & 31u);
-        workgroupBarrier();
-        let joined = select(0, exchange_i32[max(thread - distance, 0)], thread >= distance) + running;
-        running = joined;
-        workgroupBarrier();
-        exchange_i32[thread] = running;
+      exchange_i32[thread] = own;
+      workgroupBarrier();
+      if (thread < 16) {
+        var sum: i32 = 0;
+        for (var i = 0; i < 16; i++) {
+          sum = sum + exchange_i32[thread * 16 + i];
+        }
+        group_sums_i32[thread] = sum;
       }
+      let group_of_thread = thread / 16;
+      var before: i32 = 0;
+      var total: i32 = 0;
       workgroupBarrier();
-      let before_thread = select(0, exchange_i32[max(thread - 1, 0)], thread > 0);
-      let total = exchange_i32[255];
-      let sofar = rank_base + before_thread;
+      for (var g = 0; g < 16; g++) {
+        let part = group_sums_i32[g];
+        before = select(before, before + part, g < group_of_thread);
+        total = total + part;
+      }
+      for (var i = 0; i < 16; i++) {
+        let at = group_of_thread * 16 + i;
+        before = select(before, before + exchange_i32[at], at < thread);
+      }
+      let sofar = rank_base + before;
       let sofar_2 = sofar + item;
       rank[0] = sofar_2;
       let sofar_3 = sofar_2 + item_2;
@@ -227,26 +250,36 @@ fn topk(
       rank[3] = sofar_5;
       rank_base = rank_base + total;
 
-      // topk.ts:234  out.push(
+      // topk.ts:236  out.push(
       let keep = tb_2 + t_of_thread < hi && (key_2[0] > prefix_4 || (isTie[0] && rank[0] <= ties));
       let keep_2 = tb_2 + t_of_thread + 1 < hi && (key_2[1] > prefix_4 || (isTie[1] && rank[1] <= ties));
       let keep_3 = tb_2 + t_of_thread + 2 < hi && (key_2[2] > prefix_4 || (isTie[2] && rank[2] <= ties));
       let keep_4 = tb_2 + t_of_thread + 3 < hi && (key_2[3] > prefix_4 || (isTie[3] && rank[3] <= ties));
-      var running_2: i32 = i32(keep) + i32(keep_2) + i32(keep_3) + i32(keep_4);
+      let own_2 = i32(keep) + i32(keep_2) + i32(keep_3) + i32(keep_4);
       workgroupBarrier();
-      exchange_i32[thread] = running_2;
-      for (var step_value = 0; step_value < 8; step_value++) {
-        let distance = 1 << (u32(step_value) & 31u);
-        workgroupBarrier();
-        let joined = select(0, exchange_i32[max(thread - distance, 0)], thread >= distance) + running_2;
-        running_2 = joined;
-        workgroupBarrier();
-        exchange_i32[thread] = running_2;
+      exchange_i32[thread] = own_2;
+      workgroupBarrier();
+      if (thread < 16) {
+        var sum: i32 = 0;
+        for (var i = 0; i < 16; i++) {
+          sum = sum + exchange_i32[thread * 16 + i];
+        }
+        group_sums_i32[thread] = sum;
       }
+      let group_of_thread_2 = thread / 16;
+      var before_2: i32 = 0;
+      var total_2: i32 = 0;
       workgroupBarrier();
-      let before_thread_2 = select(0, exchange_i32[max(thread - 1, 0)], thread > 0);
-      let total_2 = exchange_i32[255];
-      var at: i32 = out_count + before_thread_2;
+      for (var g = 0; g < 16; g++) {
+        let part = group_sums_i32[g];
+        before_2 = select(before_2, before_2 + part, g < group_of_thread_2);
+        total_2 = total_2 + part;
+      }
+      for (var i = 0; i < 16; i++) {
+        let at = group_of_thread_2 * 16 + i;
+        before_2 = select(before_2, before_2 + exchange_i32[at], at < thread);
+      }
+      var at: i32 = out_count + before_2;
       if (keep) {
         if (at < 512 && at < 512) {
           idx[q * 512 + at] = tb_2 + t_of_thread;
@@ -273,7 +306,7 @@ fn topk(
       }
       out_count = out_count + total_2;
 
-      // topk.ts:238  ties -= scalar(sum(isTie, "t"));
+      // topk.ts:240  ties -= scalar(sum(isTie, "t"));
       var ties_sum_sum: i32 = 0;
       for (var t = 0; t < 4; t++) {
         ties_sum_sum = ties_sum_sum + i32(isTie[t]);
@@ -293,7 +326,7 @@ fn topk(
       ties = ties_2;
     }
 
-    // topk.ts:240  out.fill(-1);
+    // topk.ts:242  out.fill(-1);
     for (var slot = out_count + thread; slot < 512; slot += 256) {
       idx[q * 512 + slot] = -1;
     }
