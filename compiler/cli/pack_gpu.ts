@@ -1,5 +1,5 @@
 /**
- * `pack-gpu`: one archive with all that `verify`, `test-gpu` and `bench` need on a GPU host without Node and without a registry: this Node,
+ * `pack-gpu`: one archive with all that `verify`, `test-gpu`, `bench` and the tests of the CUDA runtime need on a GPU host without Node and without a registry: this Node,
  * the project as JavaScript, its packages without what other platforms need, and the CUDA addon when it can be built here.
  */
 import { execFile } from "node:child_process";
@@ -21,12 +21,12 @@ const MB = 1e6;
 const largestMB = 40;
 
 /** What of the project the archive holds. TypeScript stays beside the JavaScript made of it: the compiler reads kernels as text. */
-const project = ["bench", "compiler", "dsl", "reference", "targets", "test/kernels", "trace", "verify", "generated", "package.json", "tsconfig.json", "LICENSE"];
+const project = ["bench", "compiler", "dsl", "reference", "targets", "test/kernels", "test/targets/cuda", "test/compiler/interp", "trace", "verify", "generated", "package.json", "tsconfig.json", "LICENSE"];
 
 /** Packages that run there; those that they depend on come along. */
 const packages = [
   ...["commander", "cli-table3", "fast-check", "pure-rand", "zod", "ts-morph", "webgpu", "@sparticuz/chromium"],
-  ...["node-addon-api", "node-api-headers", "@types/node", "@webgpu/types"],
+  ...["node-addon-api", "node-api-headers", "@types/node", "@webgpu/types", "@vitest/expect"],
 ];
 /** What is needed of packages that are large. Of Chromium it is the archive with SwiftShader, and not the code. */
 const partsOf: Readonly<Record<string, readonly string[]>> = {
@@ -58,6 +58,7 @@ async function packCommand({ out }: { readonly out: string }): Promise<void> {
   console.error("copying the project and its packages …");
   await copyProject(folder);
   copyPackages(folder);
+  addTestRunner(folder);
   await addNode(folder);
   console.error(await addAddon(folder));
   addStarter(folder);
@@ -71,7 +72,7 @@ async function packCommand({ out }: { readonly out: string }): Promise<void> {
   copyFileSync(packed, `${out}.part`);
   renameSync(`${out}.part`, out);
   console.log(`${out}: ${megabytes.toFixed(1)} MB, ${seconds(start)}`);
-  console.log(`there: tar xf ${basename(out)} && tokensieve/run.sh doctor && tokensieve/run.sh test-gpu`);
+  console.log(`there: tar xf ${basename(out)} && tokensieve/run.sh doctor && tokensieve/run.sh tests && tokensieve/run.sh test-gpu`);
 }
 
 /** Copies the project and puts JavaScript beside every TypeScript file. */
@@ -105,6 +106,14 @@ function copyPackages(to: string): void {
   }
 }
 
+/** Tests of the CUDA runtime import vitest, which comes with a native bundler of many megabytes. */
+function addTestRunner(to: string): void {
+  const folder = join(to, "node_modules/vitest");
+  mkdirSync(folder, { recursive: true });
+  copyFileSync(join(root, "scripts/vitest_on_node.mjs"), join(folder, "index.mjs"));
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ name: "vitest", exports: "./index.mjs" }));
+}
+
 /** This Node, without symbols where `strip` is installed. */
 async function addNode(to: string): Promise<void> {
   const copy = join(to, "node");
@@ -126,7 +135,9 @@ process.exitCode = await main(process.argv.slice(2));
 `;
 const shell = `#!/bin/sh
 # The commands of tokensieve, for example: run.sh doctor; run.sh verify --device cuda; run.sh test-gpu; run.sh bench
+# and run.sh tests: those of the CUDA runtime and of Hopper's instructions
 here=$(cd "$(dirname "$0")" && pwd)
+if [ "$1" = tests ]; then exec "$here/node" --test --test-reporter=spec "$here"/test/targets/cuda/runtime/*gpu.test.js; fi
 exec "$here/node" "$here/start.mjs" "$@"
 `;
 
