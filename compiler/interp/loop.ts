@@ -59,7 +59,8 @@ export function runLoop(
   const { text, sites } = compileThread(kernel, records);
   const called = new Set(callsOf(kernel.body).map((c) => records.get(c.instruction)!));
   const clusterSize = kernel.cluster ?? 1;
-  const clocked = clusterSize > 1 || kernel.body.some((s) => s.kind === "Roles") || [...called].some(needsClocks);
+  const clocked = kernel.body.some((s) => s.kind === "Roles") || [...called].some(needsClocks);
+  if (kernel.cluster && clocked) throw new RangeError(`${kernel.name}: clusters with roles, hardware barriers or asynchronous engines are not simulated`);
   const machine = new Machine(kernel, sites, clocked);
 
   /** Runs `semantics`; what it throws is a fault of the program at `site`. */

@@ -33,12 +33,17 @@ export class ClusterBarrier implements Awaited {
     [this.#gathering, this.#brought].forEach(clear);
   }
 
+  /** All threads of the running thread's block arrive. */
   arrive(site: number): void {
     const m = this.#machine;
-    if (this.#owed[m.thread]! >= 0) m.fault("cluster", site, "a thread arrives at the cluster's barrier again, without having waited since");
-    this.#owed[m.thread] = this.#phases;
-    this.#arrived.add(m.thread);
-    m.release(this.#gathering);
+    const { first, end } = m.groups[m.group]!;
+    for (let thread = first; thread < end; thread++) {
+      m.become(thread);
+      if (this.#owed[thread]! >= 0) m.fault("cluster", site, "a thread arrives at the cluster's barrier again, without having waited since");
+      this.#owed[thread] = this.#phases;
+      this.#arrived.add(thread);
+      m.release(this.#gathering);
+    }
     this.#endIfComplete();
   }
   /** Parity of the phase that the running thread waits for. */
@@ -98,7 +103,7 @@ export class LeaderVisits {
     const m = this.#machine;
     if (m.thread < this.#threads) return;
     if (this.#left === this.#threads) m.fault("cluster", site, "the leader's shared memory is used after the leader has ended");
-    if (!m.clock.seen.subarray(0, this.#threads).some((epoch) => epoch >= m.blockEpoch))
+    if (!m.knows(0, m.blockEpoch))
       m.fault("cluster", site, "the leader's shared memory is used, and nothing says that the leader has begun; wait at the cluster's barrier first");
     this.#visits.set(m.thread, { epoch: m.epoch, site });
   }
@@ -107,7 +112,7 @@ export class LeaderVisits {
     if (thread >= this.#threads || ++this.#left < this.#threads) return;
     const m = this.#machine;
     for (const [visitor, { epoch, site }] of this.#visits) {
-      if (m.clocks.slice(0, this.#threads).some((clock) => clock.seen[visitor]! >= epoch)) continue;
+      if (m.clocks.slice(0, this.#threads).some((clock) => clock.seen[m.entryOf(visitor)]! >= epoch)) continue;
       m.become(visitor);
       m.fault("cluster", site, "the leader's shared memory is used, and the leader may end before; it has to wait for this block's arrival");
     }

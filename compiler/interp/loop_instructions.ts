@@ -34,8 +34,8 @@ export const isClusterWait = ({ name }: Instruction): boolean => name === "clust
 export const isWait = ({ name }: Instruction): boolean => name === "mbarrierWait";
 /** Its registers and matrices belong to the matrix unit until a wait. */
 export const isProduct = ({ name }: Instruction): boolean => name.startsWith("wgmma.");
-/** Kernels that call it are judged by clocks. */
-export const needsClocks = (instruction: Instruction): boolean => /^(mbarrier|tmaLoad\.|cpAsyncArrive$|wgmma|fenceProxyAsync$|syncWarp$|cluster|leader)/.test(instruction.name);
+/** Kernels that call it are judged by clocks of all actors. */
+export const needsClocks = (instruction: Instruction): boolean => /^(mbarrier|tmaLoad\.|cpAsyncArrive$|wgmma|fenceProxyAsync$|syncWarp$)/.test(instruction.name);
 
 /** A meaning that needs the operands of the first lane alone. */
 const ofThread = (f: (operands: readonly LaneOperand[], site: number) => void): Meaning => (lanes, site) => f(lanes[0]!, site);
@@ -63,13 +63,7 @@ export function meaningOf(instruction: Instruction, { machine, barriers, copies,
     case "cpAsyncArrive":
       return ofThread(([b], site) => copies.arriveAfterCopies(barrier(b), site));
     case "clusterArrive":
-      return (lanes, site) => {
-        const first = machine.thread;
-        lanes.forEach((_, lane) => {
-          machine.become(first + lane);
-          cluster.arrive(site);
-        });
-      };
+      return (_, site) => cluster.arrive(site);
     case "leaderAdd":
       return ofThread(([before, to, value]) => before!.write(0, (to as LeaderOperand).add(value!.value)));
     case "fenceProxyAsync":

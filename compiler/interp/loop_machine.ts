@@ -3,6 +3,7 @@
  *
  * Order is judged in one of two ways. Threads that meet at barriers of the whole block alone: an epoch is the time between two of them, and
  * whatever happened in an earlier epoch comes before. A kernel with roles, hardware barriers or asynchronous engines has clocks (loop_clocks.ts).
+ * So has one with clusters, whose threads meet as whole blocks: there an entry of a clock stands for all threads of a block.
  */
 import type { LoopKernel, LoopRole } from "../ir/loop.ts";
 import type { Loc } from "../ir/tile.ts";
@@ -83,8 +84,9 @@ export class Machine {
   /** Place of every checked access, by site number. */
   readonly sites: readonly Loc[];
   readonly groups: readonly Group[];
-  /** Whether actors have clocks. */
+  /** Whether actors have clocks, and whether an entry of one stands for a block of the cluster instead of an actor. */
   readonly clocked: boolean;
+  readonly byBlocks: boolean;
   /** The first one that runs. */
   block = 0;
   /** Blocks of the launch. */
@@ -118,16 +120,26 @@ export class Machine {
     this.threads = kernel.threads * (kernel.cluster ?? 1);
     this.sites = sites;
     this.groups = groupsOf(kernel);
-    this.clocked = clocked;
+    this.byBlocks = kernel.cluster !== undefined;
+    this.clocked = clocked || this.byBlocks;
     this.#slots = kernel.barriers.flatMap((b) => Array.from({ length: b.slots }, (_, i) => `${b.name}[${i}]`));
-    const actors = clocked ? this.matrixUnit(this.threads) + 1 : 0;
+    const entries = this.byBlocks ? this.groups.length : clocked ? this.matrixUnit(this.threads) + 1 : 0;
     const none = newClock(0);
-    this.clocks = Array.from({ length: this.threads }, () => (clocked ? newClock(actors) : none));
+    this.clocks = Array.from({ length: this.threads }, () => (entries > 0 ? newClock(entries) : none));
     this.clock = none;
     this.tracked = this.clocks.map(() => new Map());
     this.#group = new Uint8Array(this.threads);
     this.#uniforms = this.groups.map(() => []);
     this.#uniformCount = new Uint32Array(this.threads);
+  }
+
+  /** Of an actor, in clocks. */
+  entryOf(actor: number): number {
+    return this.byBlocks ? this.rankOf(actor) : actor;
+  }
+  /** Whether what an actor did in an epoch comes before what the running one does next. */
+  knows(actor: number, epoch: number): boolean {
+    return this.clock.seen[this.entryOf(actor)]! >= epoch;
   }
 
   /** Actors that are no threads. */
@@ -178,14 +190,14 @@ export class Machine {
     this.#uniformCount.fill(0, first, end);
   }
   joinThreads(first: number, end: number): void {
-    for (let t = first; t < end; t++) this.clocks[t]!.seen[t] = this.epoch;
+    for (let t = first; t < end; t++) this.clocks[t]!.seen[this.entryOf(t)] = this.epoch;
     joinAll(this.clocks.slice(first, end));
     this.epoch++;
   }
   /** What the running thread has done and knows comes before whoever acquires `into`. */
   release(into: Clock): void {
     join(into, this.clock);
-    into.seen[this.thread] = this.epoch++;
+    into.seen[this.entryOf(this.thread)] = this.epoch++;
   }
   fenceProxy(): void {
     fence(this.clock, this.thread, this.epoch++);
@@ -235,8 +247,9 @@ export class Machine {
   }
 }
 
-/** One of several readers of a unit. */
+/** One of several readers of a unit, or several that share an entry of clocks. */
 interface Reader {
+  readonly actor: number;
   readonly epoch: number;
   readonly site: number;
 }
@@ -250,7 +263,7 @@ export class Shadow {
   /** The actor, or `many`. */
   readonly reader: Int32Array;
   readonly readSite: Int32Array;
-  /** By unit, with clocks: who reads, where that is `many`. */
+  /** By unit, with clocks: who reads, by entry of clocks, where that is `many`. */
   readonly #readers = new Map<number, Map<number, Reader>>();
   constructor(units: number) {
     [this.writeEpoch, this.writer, this.writeSite] = [new Int32Array(units), new Int32Array(units), new Int32Array(units)];
@@ -269,16 +282,16 @@ export class Shadow {
     if (m.clocked) this.readEpoch[unit] = 0;
   }
   otherWrote(unit: number, m: Machine): boolean {
-    return this.writeEpoch[unit]! >= m.ordered && this.writer[unit] !== m.thread && !(m.clock.seen[this.writer[unit]!]! >= this.writeEpoch[unit]!);
+    return this.writeEpoch[unit]! >= m.ordered && this.writer[unit] !== m.thread && !m.knows(this.writer[unit]!, this.writeEpoch[unit]!);
   }
   /** A reader that nothing orders before the actor. */
   otherReader(unit: number, m: Machine): { readonly actor: number; readonly site: number } | undefined {
     if (this.readEpoch[unit]! < m.ordered || this.reader[unit] === m.thread) return undefined;
     const [reader, site] = [this.reader[unit]!, this.readSite[unit]!];
-    if (reader !== many) return m.clock.seen[reader]! >= this.readEpoch[unit]! ? undefined : { actor: reader, site };
+    if (reader !== many) return m.knows(reader, this.readEpoch[unit]!) ? undefined : { actor: reader, site };
     if (!m.clocked) return { actor: many, site };
-    for (const [actor, read] of this.#readers.get(unit)!)
-      if (actor !== m.thread && m.clock.seen[actor]! < read.epoch) return { actor, site: read.site };
+    for (const [entry, read] of this.#readers.get(unit)!)
+      if (read.actor !== m.thread && m.clock.seen[entry]! < read.epoch) return read;
     return undefined;
   }
 
@@ -291,10 +304,15 @@ export class Shadow {
   #addReader(unit: number, m: Machine, site: number): void {
     const reader = this.reader[unit]!;
     if (reader !== many) {
-      if (m.clock.seen[reader]! >= this.readEpoch[unit]!) return this.#setReader(unit, m.thread, m.epoch, site);
-      this.#readers.set(unit, new Map([[reader, { epoch: this.readEpoch[unit]!, site: this.readSite[unit]! }]]));
+      const before = { actor: reader, epoch: this.readEpoch[unit]!, site: this.readSite[unit]! };
+      if (m.knows(reader, before.epoch)) return this.#setReader(unit, m.thread, m.epoch, site);
+      this.#readers.set(unit, new Map([[m.entryOf(reader), before]]));
     }
-    this.#readers.get(unit)!.set(m.thread, { epoch: m.epoch, site });
+    const readers = this.#readers.get(unit)!;
+    const entry = m.entryOf(m.thread);
+    const before = readers.get(entry);
+    const isOther = before !== undefined && before.actor !== m.thread && m.clock.seen[entry]! < before.epoch;
+    readers.set(entry, { actor: isOther ? many : m.thread, epoch: m.epoch, site });
     this.#setReader(unit, many, m.epoch, site);
   }
 }

@@ -92,9 +92,9 @@ export class SharedMemory {
     const m = this.machine;
     for (const { word, site } of this.takeCopies()) {
       this.#pending[word] = 0;
-      if (!m.clocked) this.#shadow.noteWrite(word, m.thread, m, site);
+      if (!m.clocked || m.byBlocks) this.#shadow.noteWrite(word, m.thread, m, site);
     }
-    if (m.clocked) m.clock.seen[m.copiesOf(m.thread)] = m.epoch++;
+    if (m.clocked && !m.byBlocks) m.clock.seen[m.copiesOf(m.thread)] = m.epoch++;
   }
   /** Hands over the running thread's copies that are under way. */
   takeCopies(): readonly Copy[] {
@@ -136,7 +136,7 @@ export class SharedMemory {
     if (reader) this.#race(site, where(), "writes", "read", reader.actor, reader.site);
     const adder = this.#atomic.otherReader(word, m);
     if (adder) this.#race(site, where(), "writes", "added to", adder.actor, adder.site);
-    s.noteWrite(word, m.clocked ? actor : m.thread, m, site);
+    s.noteWrite(word, m.clocked && !m.byBlocks ? actor : m.thread, m, site);
   }
   #checkFenced(word: number, does: string, site: number, where: () => string): void {
     const m = this.machine;

@@ -147,7 +147,7 @@ export const floatOrder = kernel("float_order", {
 
 /** On Hopper several blocks share a row. */
 export const schedules: Schedules = {
-  compactRows: { "cuda:sm_90a": { threads: 64, tune: { BC: 32 }, cluster: { blocks: 4, deal: "cb" } } },
+  compactRows: { "cuda:sm_90a": { threads: 64, tune: { BC: 32 }, ahead: ["x"], cluster: { blocks: 4, deal: "cb" } } },
   trimmedStatistics: { "cuda:sm_90a": { threads: 32, tune: { BC: 32 }, cluster: { blocks: 2, deal: "cb" } } },
 };
 
