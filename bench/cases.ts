@@ -67,6 +67,7 @@ export const cases: readonly BenchCase[] = [
   ...problems.topk.data.slice(1).flatMap((data) =>
     rows.map(([R, N]): BenchCase => ({ problem: "topk", sizes: { R, N }, set: {}, data, mode: "queued", extra: true })),
   ),
+  ...list("check_selection", "queued", [{ sizes: { S: 4096, N: 131072 } }]),
   ...list("sparse_mla", "sustained", attention),
   ...list("sparse_mla_decode", "queued", attentionDecode),
 ];

@@ -2,7 +2,7 @@
  * The reference: what every kernel of DeepSeek Sparse Attention means, in f64 and plain loops. It shares no code with the language, the
  * compiler or the targets, so that agreement with it is evidence.
  *
- * Read in this order: `formats`, `quantise`, `indexer`, `indexer_model`, `topk`, `sparse_mla`, then `accuracy` and `bounds` for how far
+ * Read in this order: `formats`, `quantise`, `indexer`, `indexer_model`, `topk`, `selection`, `sparse_mla`, then `accuracy` and `bounds` for how far
  * a kernel may be from them, and `inputs/` for the data that they are tested on.
  * @module
  */
@@ -13,6 +13,7 @@ export * from "./formats.ts";
 export * from "./indexer.ts";
 export * from "./indexer_model.ts";
 export * from "./quantise.ts";
+export * from "./selection.ts";
 export * from "./sparse_mla.ts";
 export * from "./topk.ts";
 export * from "./inputs/indexer.ts";

@@ -37,7 +37,7 @@ export const PITCH_GRANULE = 16;
 
 /**
  * The largest chunks whose scratch fits into `limit` bytes:
- * rows = floor(limit / rowBytes), rounded down to the tile unless that is all rows. A limit that holds no tile is a DeviceError.
+ * rows = floor(limit / rowBytes), rounded down to the tile unless that is all rows; without scratch one chunk has all. A limit that holds no tile is a DeviceError.
  */
 export function planChunks(program: Program, texts: ProgramTexts, given: Dims, limit: number, alignment: number): ChunkPlan {
   const params = paramsOf(texts);
@@ -47,7 +47,7 @@ export function planChunks(program: Program, texts: ProgramTexts, given: Dims, l
   const total = evaluate(dim, dims);
   const tile = tileOf(program, texts, dims, alignment);
   const rowBytes = scratch.reduce((sum, param) => sum + rowStride(param, dims), 0);
-  const fitting = Math.floor(limit / Math.max(rowBytes, 1));
+  const fitting = rowBytes === 0 ? Infinity : Math.floor(limit / rowBytes);
   const rows = fitting >= total ? total : Math.floor(fitting / tile) * tile;
   if (rows < 1 && total > 0) {
     const least = Math.min(tile, total);

@@ -91,7 +91,7 @@ export async function programExecutor(
   return {
     ...named,
     device: device.name,
-    tune: {},
+    tune: Object.assign({}, ...manifests.map(({ tune }) => tune)) as Dims,
     arithmetic: arithmeticOf(texts[0]![0]!.manifest.target, {
       products: manifests.flatMap(({ products = [] }) => products),
       algebra: manifests.flatMap(({ algebra = [] }) => algebra),

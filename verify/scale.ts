@@ -2,6 +2,7 @@
 import type { KernelName } from "../dsl/kernels/index.ts";
 import { withSettings } from "../dsl/kernels/settings.ts";
 import type { Dsa } from "../dsl/kernels/spec.ts";
+import type { ProgramName } from "../dsl/programs/index.ts";
 import { attentionCost } from "./checks/sparse_mla.ts";
 
 export interface ScaledSpec {
@@ -29,15 +30,18 @@ export function scaleForSoftware(kernel: KernelName, spec: Dsa): ScaledSpec {
   };
 }
 
-/** What a program of the indexer and top-k is run with on a CPU: chunks are what it is about, and they need many queries. */
-const small = { topK: 24, indexerHeads: 4, indexerDim: 32 };
+/** What programs are run with on a CPU at most: chunks are what they are about, and chunks need many queries. */
+const small: Readonly<Record<ProgramName, Readonly<Partial<Record<"topK" | "indexerHeads" | "indexerDim", number>>>>> = {
+  streaming_topk: { topK: 24, indexerHeads: 4, indexerDim: 32 },
+  replay: { topK: 24 },
+};
 
-/** Makes what is larger than that smaller. */
-export function scaleProgram(spec: Dsa): ScaledSpec {
-  const larger = (Object.keys(small) as (keyof typeof small)[]).filter((key) => spec[key] > small[key]);
+/** Lowers what is larger. */
+export function scaleProgram(program: ProgramName, spec: Dsa): ScaledSpec {
+  const larger = Object.entries(small[program]).filter(([key, most]) => spec[key as "topK"] > most);
   if (larger.length === 0) return { spec, changes: [] };
   return {
-    spec: withSettings(spec, Object.fromEntries(larger.map((key) => [key, String(small[key])]))),
-    changes: larger.map((key) => `${key} ${spec[key]} is run as ${small[key]}`),
+    spec: withSettings(spec, Object.fromEntries(larger.map(([key, most]) => [key, String(most)]))),
+    changes: larger.map(([key, most]) => `${key} ${spec[key as "topK"]} is run as ${most}`),
   };
 }

@@ -1,5 +1,6 @@
 /** Every problem by name. */
 import type { Problem } from "./problem.ts";
+import { checkSelectionProblem } from "./check_selection.ts";
 import { indexerLogitsProblem } from "./indexer_logits.ts";
 import { pagedIndexerLogitsProblem } from "./paged_indexer_logits.ts";
 import { sparseMlaProblem } from "./sparse_mla.ts";
@@ -12,6 +13,7 @@ export const problems = {
   paged_indexer_logits: pagedIndexerLogitsProblem,
   topk: topKProblem,
   streaming_topk: streamingTopKProblem,
+  check_selection: checkSelectionProblem,
   sparse_mla: sparseMlaProblem,
   sparse_mla_decode: sparseMlaDecodeProblem,
 } satisfies Readonly<Record<string, Problem>>;

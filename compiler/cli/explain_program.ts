@@ -21,8 +21,11 @@ export async function explainProgram(program: DsaProgram, target: string, spec: 
   const alignment = viewAlignmentOf(target);
   const strides = argumentsOf(program, texts).scratch.map((param) => `${printHost(param.axes[0]!.stride)} (${param.name})`);
   console.log(`${program.name}, ${spec.name}, ${target}: ${program.kernels.join(", then ")}, on one chunk of ${program.axis} after another`);
-  console.log(`bytes of scratch for each ${program.axis}: ${strides.join(" + ")}, where a pitch that is not given is rounded up to ${PITCH_GRANULE} elements`);
-  console.log(`${program.axis} of a chunk: floor(${scratch} / those bytes), rounded down to a multiple of ${tileOf(program, texts, dim, alignment)}; all of them where they fit`);
+  if (strides.length === 0) console.log("no scratch: one chunk has all of it");
+  else {
+    console.log(`bytes of scratch for each ${program.axis}: ${strides.join(" + ")}, where a pitch that is not given is rounded up to ${PITCH_GRANULE} elements`);
+    console.log(`${program.axis} of a chunk: floor(${scratch} / those bytes), rounded down to a multiple of ${tileOf(program, texts, dim, alignment)}; all of them where they fit`);
+  }
 
   const missing = texts.flatMap((tiers) => tiers[0]!.manifest.dims).find((d) => d.default === undefined && dim[d.name] === undefined);
   const plan = missing ? undefined : planChunks(program, texts, dim, scratch, alignment);
@@ -41,5 +44,5 @@ export async function explainProgram(program: DsaProgram, target: string, spec: 
 
 function printPlan({ dim, total, rows, chunks, rowBytes, scratch }: ChunkPlan): void {
   console.log(`\n${dim} ${total}: ${chunks} chunks of ${rows}, the last of ${total - (chunks - 1) * rows}; ${rowBytes} bytes for each`);
-  printTable(["scratch", "bytes"], Object.entries(scratch).map(([name, bytes]) => [name, `${bytes}`]));
+  if (rowBytes > 0) printTable(["scratch", "bytes"], Object.entries(scratch).map(([name, bytes]) => [name, `${bytes}`]));
 }

@@ -42,6 +42,7 @@ const texts: Readonly<Record<KernelName, readonly [file: string, exportName: str
   indexer_logits: ["indexer_logits.ts", "indexerLogits"],
   paged_indexer_logits: ["paged_indexer_logits.ts", "pagedIndexerLogits"],
   topk: ["topk.ts", "topK"],
+  check_selection: ["check_selection.ts", "checkSelection"],
   sparse_mla: ["sparse_mla.ts", "sparseMla"],
   sparse_mla_decode: ["sparse_mla_decode.ts", "sparseMlaDecode"],
   sparse_mla_combine: ["sparse_mla_decode.ts", "sparseMlaCombine"],

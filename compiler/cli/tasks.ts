@@ -69,7 +69,7 @@ export async function tasksOfSpecs(runner: Runner, specs: readonly Dsa[], { only
 export const tasksOfPrograms = (runner: Runner, specs: readonly Dsa[], { only, scale }: { readonly only?: readonly ProgramName[] | undefined; readonly scale: boolean }): Task[] =>
   specs.flatMap((spec) =>
     (Object.keys(programs) as ProgramName[]).filter((program) => only?.includes(program) ?? true).map((program): Task => {
-      const { spec: scaled, changes } = scale && !runner.isGpu ? scaleProgram(spec) : { spec, changes: [] };
+      const { spec: scaled, changes } = scale && !runner.isGpu ? scaleProgram(program, spec) : { spec, changes: [] };
       const run = async (draw: Draw): Promise<Report> =>
         verifyProgram({ program, spec: scaled, executor: await runner.loadProgram(programs[program], scaled), ...draw });
       return { runner, kernel: program, spec: scaled.name, tier: undefined, changes, run };

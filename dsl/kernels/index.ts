@@ -1,5 +1,6 @@
 /** All kernels: name to factory. A factory makes the kernel of one `Dsa` spec. */
 import type { Kernel } from "../kernel.ts";
+import { checkSelection } from "./check_selection.ts";
 import { indexerLogits } from "./indexer_logits.ts";
 import { pagedIndexerLogits } from "./paged_indexer_logits.ts";
 import { sparseMla } from "./sparse_mla.ts";
@@ -11,6 +12,7 @@ export const kernels = {
   indexer_logits: indexerLogits,
   paged_indexer_logits: pagedIndexerLogits,
   topk: topK,
+  check_selection: checkSelection,
   sparse_mla: sparseMla,
   sparse_mla_decode: sparseMlaDecode,
   sparse_mla_combine: sparseMlaCombine,

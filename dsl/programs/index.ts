@@ -15,5 +15,11 @@ export interface DsaProgram extends Program {
  */
 const streamingTopK: DsaProgram = { name: "streaming_topk", kernels: ["indexer_logits", "topk"], axis: "q", scratch: ["logits"], tile: "BQ" };
 
-export const programs = { streaming_topk: streamingTopK } satisfies Readonly<Record<string, DsaProgram>>;
+/**
+ * Attention to indices that are supplied, for training that uses those of sampling again: nothing is scored or selected. `faults` counts the
+ * slots of each row that are no selection of its window; attention leaves out those that name no token of the cache.
+ */
+const replay: DsaProgram = { name: "replay", kernels: ["check_selection", "sparse_mla"], axis: "q", scratch: [], tile: "BQ" };
+
+export const programs = { streaming_topk: streamingTopK, replay } satisfies Readonly<Record<string, DsaProgram>>;
 export type ProgramName = keyof typeof programs;

@@ -19,6 +19,7 @@ const shapes: Readonly<Record<ProblemName, BenchCase["sizes"]>> = {
   paged_indexer_logits: { B: 3, N: 21 },
   topk: { R: 3, N: 50 },
   streaming_topk: { S: 9, N: 40, MB: 0.0008 },
+  check_selection: { S: 24, N: 50 },
   sparse_mla: { S: 3, N: 30 },
   sparse_mla_decode: { B: 2, N: 24 },
 };
@@ -44,7 +45,7 @@ const figuresOf = (outcome: Outcome): Measured => {
 };
 
 describe.each(names)("%s", (problem) => {
-  const results = { indexer_logits: "logits", paged_indexer_logits: "logits", topk: "idx", streaming_topk: "idx", sparse_mla: "out", sparse_mla_decode: "out" }[problem];
+  const results = { indexer_logits: "logits", paged_indexer_logits: "logits", topk: "idx", streaming_topk: "idx", check_selection: "faults", sparse_mla: "out", sparse_mla_decode: "out" }[problem];
   /** Does something to the result after each run of the last kernel. */
   const spoiling = (spoil: (bytes: Uint8Array, run: number) => void): EagerDevice => {
     const on = eagerDevice(tiny);

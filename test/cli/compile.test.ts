@@ -16,11 +16,11 @@ test("texts, manifests and an index with their hashes", async () => {
   const out = scratchFolder();
   const { code, stdout } = await cli(...few, "--out", out);
   expect(code).toBe(0);
-  expect(stdout).toMatch(/^4 kernels in .*, 9 of 9 files changed, [\d.]+ s\n$/);
+  expect(stdout).toMatch(/^5 kernels in .*, 11 of 11 files changed, [\d.]+ s\n$/);
 
   const files = contents(out);
   const index = JSON.parse(files["manifest.json"]!) as { kernels: Entry[] };
-  const names = ["indexer_logits", "paged_indexer_logits", "sparse_mla", "topk"];
+  const names = ["check_selection", "indexer_logits", "paged_indexer_logits", "sparse_mla", "topk"];
   expect(index.kernels.map((k) => k.text)).toEqual(names.map((name) => `${name}/wgsl/v4-flash.wgsl`));
   const sha256 = (path: string): string => createHash("sha256").update(files[path]!).digest("hex");
   for (const k of index.kernels) {
@@ -35,9 +35,9 @@ test("texts, manifests and an index with their hashes", async () => {
 test("an unchanged folder is not touched, and other specs stay in the index", async () => {
   const out = scratchFolder();
   await cli(...few, "--out", out);
-  expect((await cli(...few, "--out", out)).stdout).toMatch(/, 0 of 9 files changed/);
+  expect((await cli(...few, "--out", out)).stdout).toMatch(/, 0 of 11 files changed/);
   await cli(...few, "--set", "topK=100", "--out", out);
-  expect(JSON.parse(readFileSync(join(out, "manifest.json"), "utf8")).kernels).toHaveLength(8);
+  expect(JSON.parse(readFileSync(join(out, "manifest.json"), "utf8")).kernels).toHaveLength(10);
   expect((await cli(...few, "--out", out, "--check")).code).toBe(0);
 });
 
@@ -60,8 +60,8 @@ describe("--check", () => {
   test("finds all that is missing, and says how to mend it", async () => {
     const { code, stdout, stderr } = await cli(...few, "--out", join(scratchFolder(), "none"), "--check");
     expect(code).toBe(1);
-    expect(stdout.match(/ is missing$/gm)).toHaveLength(9);
-    expect(stderr).toContain("9 files of ");
+    expect(stdout.match(/ is missing$/gm)).toHaveLength(11);
+    expect(stderr).toContain("11 files of ");
     expect(stderr).toContain("try: `npm run compile`");
   });
 });
@@ -71,7 +71,7 @@ test("--json says what was compiled", async () => {
   const { stdout } = await cli(...few, "--out", out, "--json");
   const { folder, kernels, changed } = JSON.parse(stdout) as { folder: string; kernels: unknown[]; changed: string[] };
   expect(folder).toBe(out);
-  expect([kernels.length, changed.length]).toEqual([4, 9]);
+  expect([kernels.length, changed.length]).toEqual([5, 11]);
 });
 
 describe("FILE", () => {

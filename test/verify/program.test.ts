@@ -60,6 +60,44 @@ describe("WGSL on the software adapter", () => {
   });
 });
 
+describe("replay: attention to selections that are supplied", () => {
+  const replay = programs.replay;
+  const small = withSettings(preset("v3.2"), { topK: "9", heads: "4", dV: "128", dRope: "16", sink: "true" });
+  const textsOf = (target: string): Promise<Compiled[][]> => Promise.all(replay.kernels.map((kernel) => compileTiers(jobOf(textOf(kernel), target, small))));
+  const failureOn = async (device: Device, texts: Compiled[][], target: string, runs = 2): Promise<string | undefined> => {
+    const executor = await programExecutor(device, replay, texts, { target, budget: 1e5 });
+    const report = await verifyProgram({ program: "replay", spec: small, executor, runs });
+    return report.failed && describeFailure(report, report.failed);
+  };
+
+  test("eager", async () => expect(await failureOn(eagerDevice(small), await textsOf("wgsl"), "eager")).toBeUndefined());
+  test.each(["wgsl", "cuda:sm_80"])("Loop IR for %s", async (target) => {
+    const texts = await textsOf(target);
+    expect(await failureOn(loopDevice(texts, target), texts, `loop ${target}`, 1)).toBeUndefined();
+  });
+  test("WGSL on the software adapter", async () => {
+    const device = await openWebGpu({ adapter: "software" });
+    expect(await failureOn(device, await textsOf("wgsl"), "wgsl")).toBeUndefined();
+    device.close();
+  });
+  test("faults that are not counted are found", async () => {
+    const host = eagerDevice(small);
+    const device: Device = {
+      ...host,
+      launch(one) {
+        host.launch(one);
+        const { faults } = one.buffers;
+        if (one.executable.manifest.kernel === "check_selection") host.write(faults!, new Uint8Array(faults!.bytes));
+      },
+    };
+    expect(await failureOn(device, await textsOf("wgsl"), "eager")).toMatch(/: faults\[q \d+\] is 0, the reference says [1-9]/);
+  });
+  test("is one chunk without scratch", async () => {
+    const plan = planChunks(replay, await textsOf("wgsl"), { Q: 77, T: 50 }, 0, 256);
+    expect(plan).toMatchObject({ rows: 77, chunks: 1, rowBytes: 0, scratch: {} });
+  });
+});
+
 describe("the check finds", () => {
   const failureOn = async (device: Device): Promise<string | undefined> =>
     (await verifyProgram({ program: "streaming_topk", spec, executor: await programExecutor(device, program, wgsl.get(spec)!, { target: "eager", budget: 1e5 }), runs: 0 })).failed?.message;

@@ -12,7 +12,7 @@ export interface Subject {
 
 const logits: readonly KernelName[] = ["indexer_logits", "paged_indexer_logits"];
 const attention: readonly KernelName[] = ["sparse_mla", "sparse_mla_decode", "sparse_mla_combine"];
-const all: readonly KernelName[] = [...logits, "topk", ...attention];
+const all: readonly KernelName[] = [...logits, "topk", "check_selection", ...attention];
 
 const subjects = (kernels: readonly KernelName[], base: string, settings: Readonly<Record<string, string>> = {}): Subject[] =>
   kernels.map((kernel) => ({ kernel, spec: withSettings(preset(base), settings) }));

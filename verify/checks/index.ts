@@ -2,8 +2,10 @@
 import type { KernelName } from "../../dsl/kernels/index.ts";
 import type { ProgramName } from "../../dsl/programs/index.ts";
 import type { Check } from "./check.ts";
+import { checkSelectionCheck } from "./check_selection.ts";
 import { indexerLogitsCheck } from "./indexer_logits.ts";
 import { pagedIndexerLogitsCheck } from "./paged_indexer_logits.ts";
+import { replayCheck } from "./replay.ts";
 import { sparseMlaCheck } from "./sparse_mla.ts";
 import { sparseMlaCombineCheck } from "./sparse_mla_combine.ts";
 import { sparseMlaDecodeCheck } from "./sparse_mla_decode.ts";
@@ -14,10 +16,11 @@ export const checks: { readonly [K in KernelName]: Check } = {
   indexer_logits: indexerLogitsCheck,
   paged_indexer_logits: pagedIndexerLogitsCheck,
   topk: topKCheck,
+  check_selection: checkSelectionCheck,
   sparse_mla: sparseMlaCheck,
   sparse_mla_decode: sparseMlaDecodeCheck,
   sparse_mla_combine: sparseMlaCombineCheck,
 };
 
 /** Chunks of a program begin at multiples of `tile`, which shapes are made around. */
-export const programChecks: { readonly [P in ProgramName]: (tile: number) => Check } = { streaming_topk: streamingTopKCheck };
+export const programChecks: { readonly [P in ProgramName]: (tile: number) => Check } = { streaming_topk: streamingTopKCheck, replay: replayCheck };
