@@ -18,6 +18,7 @@ import { awaitProducts } from "./passes/await_products.ts";
 import { bindSchedule } from "./passes/bind_schedule.ts";
 import { buildPlan } from "./passes/build_plan.ts";
 import { dealCluster } from "./passes/deal_cluster.ts";
+import { delayProducts } from "./passes/delay_products.ts";
 import { dropDead } from "./passes/drop_dead.ts";
 import { dropUnused } from "./passes/drop_unused.ts";
 import { fitShared } from "./passes/fit_shared.ts";
@@ -130,8 +131,11 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
   // who does what, and how the roles hand each other their tiles
   const split = splitRoles(awaited, bound, machine);
   verifyRoles(split, machine, "splitRoles");
+  // a product that is an iteration behind is multiplied beside what the iteration computes
+  const delayed = delayProducts(split, bound, machine);
+  verifyRoles(delayed, machine, "delayProducts");
   // few items, many multiprocessors: several blocks for each item
-  const plan = dealCluster(split, bound, part, machine);
+  const plan = dealCluster(delayed, bound, part, machine);
   trace?.write("plan", printPlan(plan));
 
   // one thread's program

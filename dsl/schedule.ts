@@ -23,8 +23,11 @@ export interface Schedule {
   readonly stage?: Readonly<Record<string, number | { readonly slots: number; readonly ring: string }>>;
   /** Tiles that a launch reads once: they leave the L2 cache first. */
   readonly evictFirst?: readonly string[];
-  /** Products by wgmma; `parts`: accumulators in flight, so that one is folded while the next is multiplied. */
-  readonly mma?: Readonly<Record<string, { readonly parts?: number }>>;
+  /**
+   * Products by wgmma; `parts`: accumulators in flight, so that one is folded while the next is multiplied; `late`: in a loop, a turn multiplies
+   * what the turn before made for it, beside its own work.
+   */
+  readonly mma?: Readonly<Record<string, { readonly parts?: number; readonly late?: boolean }>>;
   /** Blocks stay: a multiprocessor each. `even` cuts the iterations of that loop evenly over the blocks. */
   readonly persistent?: { readonly even: string; readonly padding?: number; readonly least?: number } | "strided";
   /**

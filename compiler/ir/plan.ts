@@ -75,9 +75,15 @@ export type PlanStmt =
   | { readonly kind: "Copy"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Load" }>; readonly stage: Stage; readonly evictFirst: boolean }
   /** A value's slot into registers. */
   | { readonly kind: "Fetch"; readonly value: TileValue; readonly layout: Layout; readonly stage: Stage }
-  | { readonly kind: "Gemm"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Gemm" }>; readonly plan: GemmPlan }
-  /** A wgmma product, or one part of it, is complete; `pending` groups issued later may still be under way. */
-  | { readonly kind: "Await"; readonly value: TileValue; readonly part: number; readonly parts: number; readonly pending: number }
+  /** `isPacked`: a statement before it has packed its first operand. */
+  | { readonly kind: "Gemm"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Gemm" }>; readonly plan: GemmPlan; readonly isPacked?: boolean }
+  /** The first operand of a product that takes it from registers, into these registers. */
+  | { readonly kind: "Pack"; readonly of: Extract<PlanStmt, { kind: "Gemm" }> }
+  /**
+   * A wgmma product, or one part of it, is complete; `pending` groups issued later may still be under way. `last`: what stands before is to be
+   * computed before the wait, also where the assembler would choose otherwise.
+   */
+  | { readonly kind: "Await"; readonly value: TileValue; readonly part: number; readonly parts: number; readonly pending: number; readonly last?: boolean }
   /** `part`: only the elements in that part of the slowest register digit; the last part joins what all found. */
   | {
       readonly kind: "Reduce";
@@ -107,6 +113,8 @@ export type PlanStmt =
       readonly scalars: readonly Carried<ScalarValue>[];
       readonly body: readonly PlanStmt[];
       readonly loc: Loc;
+      /** Some statements of `body` belong to the turn before: `first` is the first turn without them, `rest` has them behind the last turn. */
+      readonly late?: { readonly first: readonly PlanStmt[]; readonly rest: readonly PlanStmt[] };
     }
   | {
       readonly kind: "If";

@@ -1,7 +1,8 @@
 /** Traversals of a plan: its statements, and what evaluating them reads, through what is inline. */
+import { childrenOf, type Expr } from "./expr.ts";
 import { project, renameAxes, sameLayout, type Layout } from "./layout.ts";
 import type { Plan, PlanStmt } from "./plan.ts";
-import type { Loc, TileOp, TileValue } from "./tile.ts";
+import type { Loc, TileOp, TileValue, TileView } from "./tile.ts";
 import { axisNames, inputsOf } from "./walk.ts";
 
 /** A stored tile, or one without a place, and where its elements come from. */
@@ -20,7 +21,9 @@ export function readsOfPlan(plan: Plan, s: PlanStmt): readonly Read[] {
     case "Stage":
       return s.op ? readsOfOp(plan, s.op, s.layout) : [{ value: s.value, from: "registers" }];
     case "Gemm":
-      return [...read(s.op.a, s.plan.fragment), ...read(s.op.b), ...(s.op.acc ? read(s.op.acc, s.plan.layout) : [])];
+      return [...(s.isPacked ? [] : read(s.op.a, s.plan.fragment)), ...read(s.op.b), ...(s.op.acc ? read(s.op.acc, s.plan.layout) : [])];
+    case "Pack":
+      return read(s.of.op.a, s.of.plan.fragment);
     case "Reduce":
       return read(s.op.of, s.plan.layout);
     case "SerialReduce":
@@ -68,7 +71,66 @@ function readsOfOp(plan: Plan, op: TileOp, layout?: Layout): readonly Read[] {
   }
 }
 
-/** Every statement, outer ones first. */
+export function namesIn(e: Expr): string[] {
+  return e.kind === "Var" ? [e.name] : childrenOf(e).flatMap(namesIn);
+}
+/** Scalars that a statement itself reads, through what is inline. */
+export function namesOfStmt(plan: Plan, s: PlanStmt): string[] {
+  const ofView = (view: TileView): string[] => view.coords.flatMap((c) => namesIn(c.kind === "Index" ? c.at : c.start));
+  const ofTile = (v: TileValue): string[] => {
+    const place = plan.places.get(v.id);
+    return place?.kind === "Inline" ? ofOp(place.op) : [];
+  };
+  const ofOp = (op: TileOp): string[] => {
+    const own = op.kind === "Load" ? [...ofView(op.view), ...namesIn(op.fill)] : op.kind === "Gather" ? ofView(op.view) : op.kind === "Full" ? namesIn(op.value) : op.kind === "Iota" ? namesIn(op.start) : op.kind === "Map" ? namesIn(op.body) : [];
+    return [...own, ...inputsOf(op).flatMap(ofTile)];
+  };
+  switch (s.kind) {
+    case "Let":
+      return namesIn(s.expr);
+    case "For":
+      return [...namesIn(s.lo), ...namesIn(s.hi), ...s.scalars.flatMap((c) => [c.init.name, c.next.name])];
+    case "If":
+      return [...namesIn(s.cond), ...s.scalars.flatMap((m) => [m.then.name, m.otherwise.name])];
+    case "Store":
+      return [...ofView(s.view), ...ofTile(s.of), ...(s.keep ? ofTile(s.keep) : [])];
+    case "ToScalar":
+      return ofTile(s.of);
+    case "Move":
+      return ofTile(s.from);
+    case "HistogramAdd":
+      return [...ofTile(s.bin), ...ofTile(s.keep)];
+    case "AppendPush":
+      return [...ofTile(s.of), ...ofTile(s.keep)];
+    case "BagAdd":
+      return [...s.items, s.keep].flatMap(ofTile);
+    case "BitmapAdd":
+      return [...ofTile(s.position), ...ofTile(s.keep)];
+    case "AppendMarked":
+      return [...namesIn(s.start), ...namesIn(s.limit)];
+    case "HistogramFind":
+      return namesIn(s.want);
+    case "AppendFill":
+      return namesIn(s.value);
+    case "Append":
+      return ofView(s.view);
+    case "Fill":
+      return s.copies.flatMap((c) => ofOp(c.op));
+    case "Copy":
+    case "Compute":
+    case "Gemm":
+    case "Reduce":
+    case "Scan":
+    case "SerialReduce":
+      return ofOp(s.op);
+    case "Stage":
+      return s.op ? ofOp(s.op) : [];
+    default:
+      return [];
+  }
+}
+
+/** Every statement, outer ones first; those of a loop in one of its turns. */
 export function* planStatements(body: readonly PlanStmt[]): Generator<PlanStmt> {
   for (const s of body) {
     yield s;
@@ -90,6 +152,8 @@ export function describeStmt(s: PlanStmt): string {
     case "Fetch":
     case "Await":
       return at(s.value.loc, `${s.value.label} (${s.kind})`);
+    case "Pack":
+      return at(s.of.value.loc, `${s.of.op.a.label} (${s.kind})`);
     case "Move":
       return at(s.to.loc, `${s.to.label} (${s.kind})`);
     case "Let":

@@ -80,7 +80,7 @@ function printStmt(s: PlanStmt, indent: string, file: string): readonly string[]
     case "Fetch":
       return [line(`fetch ${typed(s.value)} from its slot`, s.value.loc)];
     case "Await":
-      return [line(`await ${s.value.label}${s.parts > 1 ? ` part ${s.part} of ${s.parts}` : ""}${s.pending > 0 ? `, ${s.pending} later groups under way` : ""}`)];
+      return [line(`await ${s.value.label}${s.parts > 1 ? ` part ${s.part} of ${s.parts}` : ""}${s.pending > 0 ? `, ${s.pending} later groups under way` : ""}${s.last ? ", behind what stands before" : ""}`)];
     case "SerialReduce":
       return [line(`${s.scalar.name}: ${s.scalar.type} = ${printOp(s.op)}, by one thread`, s.scalar.loc)];
     case "Fill":
@@ -91,6 +91,8 @@ function printStmt(s: PlanStmt, indent: string, file: string): readonly string[]
       return [line(`release the slot of ${s.pipe}`)];
     case "Gemm":
       return [line(`${typed(s.value)} = ${printOp(s.op)}, by ${s.plan.atom}${(s.plan.parts ?? 1) > 1 ? ` in ${s.plan.parts} parts` : ""}`, s.value.loc), line(`  over ${printLayout(s.plan.layout)}`)];
+    case "Pack":
+      return [line(`pack ${s.of.op.a.label} for ${s.of.value.label}`, s.of.value.loc)];
     case "Reduce":
       return [line(`reduce ${typed(s.value)} = ${printOp(s.op)}${s.part ? `, part ${s.part.index} of ${s.part.count}` : ""}${printJoin(s.plan)}`, s.value.loc), line(`  over ${printLayout(s.plan.layout)}`)];
     case "Scan":
@@ -101,7 +103,9 @@ function printStmt(s: PlanStmt, indent: string, file: string): readonly string[]
       return [
         line(`for ${s.index.name} = ${printExpr(s.lo)} to ${printExpr(s.hi)} step ${s.step}`, s.loc),
         ...s.scalars.map((c) => line(`  carry ${c.param.name}: ${c.param.type} from ${c.init.name}`)),
-        ...block(s.body),
+        ...(s.late ? [line("  the first turn"), ...block(s.late.first).map((text) => `  ${text}`), line("  the others")] : []),
+        ...block(s.body).map((text) => (s.late ? `  ${text}` : text)),
+        ...(s.late ? [line("  behind the last turn"), ...block(s.late.rest).map((text) => `  ${text}`)] : []),
         ...s.scalars.map((c) => line(`  next ${c.param.name} = ${c.next.name}, at last ${c.result.name}`)),
       ];
     case "If":

@@ -49,6 +49,7 @@ const rules: { readonly [K in PlanStmt["kind"]]: (s: Extract<PlanStmt, { kind: K
   AwaitFull: none,
   Release: none,
   Gemm: (s, c) => all(livesUnder(s.value, s.plan.layout, c), gemmRule(s, c)),
+  Pack: none,
   Reduce: (s, c) =>
     all(
       layoutRule(s.plan.layout, s.op.of.axes, c.plan.threads),

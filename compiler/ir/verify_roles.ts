@@ -1,13 +1,15 @@
 /**
  * What must hold of a plan whose work is divided among roles, judged from the plan alone. The roles fit the machine (role_limits.ts and
- * this file). They make the same trips through their rings, and no order of waits stops them (verify_trips.ts). Within a role, slots and
+ * this file). They make the same trips through their rings, and no order of waits stops them (verify_trips.ts);
+ * statements that are a turn late do what they did in time (verify_late.ts). Within a role, slots and
  * the registers of products are used only while they are there (verify_slots.ts).
  */
 import { byteSize } from "../../dsl/dtype.ts";
 import type { Machine, Pipe, Plan, Role } from "./plan.ts";
-import { planStatements } from "./plan_walk.ts";
+import { describeStmt, planStatements } from "./plan_walk.ts";
 import { complaintOfRoles } from "./role_limits.ts";
 import { VerifyError } from "./verify_error.ts";
+import { complaintOfLate } from "./verify_late.ts";
 import { verifySlots } from "./verify_slots.ts";
 import { verifyTrips } from "./verify_trips.ts";
 
@@ -25,6 +27,10 @@ export function verifyRoles(plan: Plan, machine: Machine, pass: string): void {
   if (complaint !== undefined) refuse(plan.kernel.name, complaint);
   checkMemory(plan, machine, refuse);
   checkCopies(plan, roles, refuse);
+  for (const s of roles.flatMap((r) => [...planStatements(r.body)])) {
+    const complaint = s.kind === "For" ? complaintOfLate(plan, s) : undefined;
+    if (complaint !== undefined) refuse(describeStmt(s), complaint);
+  }
   verifyTrips(plan, roles, refuse);
   for (const role of roles) verifySlots(plan, role, refuse);
 }

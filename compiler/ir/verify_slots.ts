@@ -7,6 +7,7 @@ import { registerCount } from "./layout.ts";
 import type { Plan, PlanStmt, Role } from "./plan.ts";
 import { describeStmt, readsOfPlan } from "./plan_walk.ts";
 import type { TileValue } from "./tile.ts";
+import { packedName } from "./verify_late.ts";
 import type { Refuse } from "./verify_roles.ts";
 
 type Reduce = Extract<PlanStmt, { kind: "Reduce" }>;
@@ -16,9 +17,8 @@ interface Group {
   readonly value: TileValue;
   readonly part: number;
   readonly parts: number;
-  /** Register array that they change, and those that they read. */
+  /** Register array that they change; an operand from registers is packed into others when they are issued. */
   readonly array: string | undefined;
-  readonly lent: readonly string[];
   /** Pipes whose slots they read. */
   readonly slots: readonly string[];
 }
@@ -84,8 +84,10 @@ export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
         return { ...before, flying: later };
       }
       case "For": {
-        const after = run(s.body, before);
-        sameAs(before, after, where, "a turn of the loop");
+        const entered = s.late ? run(s.late.first, before) : before;
+        const after = run(s.body, entered);
+        sameAs(entered, after, where, "a turn of the loop");
+        if (s.late) sameAs(before, run(s.late.rest, after), where, "its end");
         return before;
       }
       case "If": {
@@ -94,9 +96,13 @@ export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
         return { ...then, written: new Set([...then.written].filter((a) => otherwise.written.has(a))) };
       }
       case "Gemm": {
-        const state = writing(s, s.value, before, where);
+        const packed = s.plan.fragment && !s.isPacked ? packing(s, before, where) : before;
+        if (s.isPacked && !packed.written.has(packedName(s))) refuse(where, `its operand ${s.op.a.label} is not packed`);
+        const state = writing(s, s.value, packed, where);
         return s.plan.atom === "wgmma" ? { ...state, flying: [...state.flying, ...groupsOf(s)] } : state;
       }
+      case "Pack":
+        return packing(s.of, before, where);
       case "Compute":
       case "Reduce":
       case "Scan":
@@ -138,17 +144,23 @@ export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
   /** Registers of a tile change: no product may be using them. */
   function writing(s: PlanStmt, v: TileValue, state: State, where: string): State {
     const array = arrayOf(v);
-    const user = state.flying.find((g) => (g.array === array && !isOwnSum(s, array)) || (array !== undefined && g.lent.includes(array)));
+    const user = state.flying.find((g) => g.array === array && !isOwnSum(s, array));
     if (user) refuse(where, `it changes registers that ${name(user)} uses, which is under way`);
     return array === undefined ? state : { ...state, written: new Set([...state.written, array]) };
+  }
+
+  /** The product's operand is packed: the last issue must have read its own. */
+  function packing(s: Extract<PlanStmt, { kind: "Gemm" }>, state: State, where: string): State {
+    const user = state.flying.find((g) => g.value.id === s.value.id);
+    if (user) refuse(where, `it packs ${s.op.a.label} into registers that ${name(user)} uses, which is under way`);
+    return { ...state, written: new Set([...state.written, packedName(s)]) };
   }
 
   function groupsOf(s: Extract<PlanStmt, { kind: "Gemm" }>): Group[] {
     const reads = readsOfPlan(plan, s);
     const slots = reads.flatMap((r) => (r.from === "shared" ? (pipeOf.get(r.value.id) ?? []) : []));
-    const lent = reads.flatMap((r) => (r.from === "registers" && r.value.id !== s.op.acc?.id ? (arrayOf(r.value) ?? []) : []));
     const parts = s.plan.parts ?? 1;
-    return Array.from({ length: parts }, (_, part) => ({ value: s.value, part, parts, array: arrayOf(s.value), lent, slots }));
+    return Array.from({ length: parts }, (_, part) => ({ value: s.value, part, parts, array: arrayOf(s.value), slots }));
   }
 
   function sameAs(a: State, b: State, where: string, what: string): void {

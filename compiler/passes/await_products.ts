@@ -16,11 +16,11 @@ export function awaitProducts(plan: Plan): Plan {
   function walk(list: readonly PlanStmt[]): PlanStmt[] {
     const out: PlanStmt[] = [];
     let inFlight: Group[] = [];
-    /** Waits for a group and all before it. */
+    /** Waits for a group and all before it; a later part's after the fold of the one before. */
     const wait = ({ value, part }: Group): void => {
       const at = inFlight.findIndex((g) => g.value.id === value.id && g.part === part);
       if (at < 0) return;
-      inFlight.slice(0, at + 1).forEach((g, i) => out.push({ kind: "Await", ...g, pending: inFlight.length - 1 - i }));
+      inFlight.slice(0, at + 1).forEach((g, i) => out.push({ kind: "Await", ...g, pending: inFlight.length - 1 - i, ...(g.part > 0 && { last: true }) }));
       inFlight = inFlight.slice(at + 1);
     };
     const flush = (): void => {

@@ -20,6 +20,8 @@ export interface Bound {
   readonly ahead: ReadonlySet<number>;
   /** Accumulators in flight of each product that wgmma computes, by value id. */
   readonly products: ReadonlyMap<number, number>;
+  /** Products that a turn of their loop issues for the turn before. */
+  readonly late: ReadonlySet<number>;
   readonly roles: readonly (RoleSchedule & { readonly name: string })[];
   readonly persistent?: Schedule["persistent"];
   readonly cluster?: Schedule["cluster"];
@@ -73,6 +75,7 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Ma
     evictFirst: new Set((schedule.evictFirst ?? []).flatMap((label) => named("evictFirst", label, "tile").map((t) => t.id))),
     ahead: new Set((schedule.ahead ?? []).flatMap((label) => named("ahead", label, "tile").map((t) => t.id))),
     products: bind("mma", "product", schedule.mma ?? {}, ({ parts = 1 }) => parts),
+    late: new Set([...bind("mma", "product", schedule.mma ?? {}, ({ late = false }) => late)].flatMap(([id, late]) => (late ? [id] : []))),
     roles,
     ...(schedule.persistent && { persistent: schedule.persistent }),
     ...(schedule.cluster && { cluster: schedule.cluster }),

@@ -1,68 +1,6 @@
 /** Scalars of a role: those that its statements need, and no others. */
-import { childrenOf, type Expr } from "../ir/expr.ts";
 import type { Plan, PlanStmt } from "../ir/plan.ts";
-import { planStatements, readsOfPlan } from "../ir/plan_walk.ts";
-import type { TileOp, TileValue, TileView } from "../ir/tile.ts";
-import { inputsOf } from "../ir/walk.ts";
-
-export function namesIn(e: Expr): string[] {
-  return e.kind === "Var" ? [e.name] : childrenOf(e).flatMap(namesIn);
-}
-/** Scalars that a statement itself reads, through what is inline. */
-export function namesOfStmt(plan: Plan, s: PlanStmt): string[] {
-  const ofView = (view: TileView): string[] => view.coords.flatMap((c) => namesIn(c.kind === "Index" ? c.at : c.start));
-  const ofTile = (v: TileValue): string[] => {
-    const place = plan.places.get(v.id);
-    return place?.kind === "Inline" ? ofOp(place.op) : [];
-  };
-  const ofOp = (op: TileOp): string[] => {
-    const own = op.kind === "Load" ? [...ofView(op.view), ...namesIn(op.fill)] : op.kind === "Gather" ? ofView(op.view) : op.kind === "Full" ? namesIn(op.value) : op.kind === "Iota" ? namesIn(op.start) : op.kind === "Map" ? namesIn(op.body) : [];
-    return [...own, ...inputsOf(op).flatMap(ofTile)];
-  };
-  switch (s.kind) {
-    case "Let":
-      return namesIn(s.expr);
-    case "For":
-      return [...namesIn(s.lo), ...namesIn(s.hi), ...s.scalars.flatMap((c) => [c.init.name, c.next.name])];
-    case "If":
-      return [...namesIn(s.cond), ...s.scalars.flatMap((m) => [m.then.name, m.otherwise.name])];
-    case "Store":
-      return [...ofView(s.view), ...ofTile(s.of), ...(s.keep ? ofTile(s.keep) : [])];
-    case "ToScalar":
-      return ofTile(s.of);
-    case "Move":
-      return ofTile(s.from);
-    case "HistogramAdd":
-      return [...ofTile(s.bin), ...ofTile(s.keep)];
-    case "AppendPush":
-      return [...ofTile(s.of), ...ofTile(s.keep)];
-    case "BagAdd":
-      return [...s.items, s.keep].flatMap(ofTile);
-    case "BitmapAdd":
-      return [...ofTile(s.position), ...ofTile(s.keep)];
-    case "AppendMarked":
-      return [...namesIn(s.start), ...namesIn(s.limit)];
-    case "HistogramFind":
-      return namesIn(s.want);
-    case "AppendFill":
-      return namesIn(s.value);
-    case "Append":
-      return ofView(s.view);
-    case "Fill":
-      return s.copies.flatMap((c) => ofOp(c.op));
-    case "Copy":
-    case "Compute":
-    case "Gemm":
-    case "Reduce":
-    case "Scan":
-    case "SerialReduce":
-      return ofOp(s.op);
-    case "Stage":
-      return s.op ? ofOp(s.op) : [];
-    default:
-      return [];
-  }
-}
+import { namesOfStmt, planStatements, readsOfPlan } from "../ir/plan_walk.ts";
 
 /** Without the scalars that no other statement of the role needs, nor the reductions that only they read. */
 export function withoutIdleScalars(plan: Plan, list: readonly PlanStmt[]): PlanStmt[] {

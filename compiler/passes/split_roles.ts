@@ -5,11 +5,11 @@
 import { variable, type Expr } from "../ir/expr.ts";
 import { diagnostic } from "../diagnostics.ts";
 import type { Machine, Persistence, Pipe, Plan, PlanStmt, Role } from "../ir/plan.ts";
-import { planStatements, readsOfPlan } from "../ir/plan_walk.ts";
+import { namesIn, namesOfStmt, planStatements, readsOfPlan } from "../ir/plan_walk.ts";
 import { complaintOfRoles } from "../ir/role_limits.ts";
 import type { ScalarValue, TileValue } from "../ir/tile.ts";
 import type { Bound } from "./bind_schedule.ts";
-import { namesIn, namesOfStmt, neededScalars, serialScalar, unknownScalar, withoutIdleScalars } from "./role_scalars.ts";
+import { neededScalars, serialScalar, unknownScalar, withoutIdleScalars } from "./role_scalars.ts";
 
 type For = Extract<PlanStmt, { kind: "For" }>;
 type Copy = Extract<PlanStmt, { kind: "Copy" }>;

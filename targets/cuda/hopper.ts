@@ -164,6 +164,17 @@ export const hopperInstructions: readonly Instruction[] = [
   machine("fenceProxyAsync", { text: statement("fence.proxy.async.shared::cta") }),
   ...clusters,
   machine("syncWarp", { scope: "warp", text: () => "__syncwarp();" }),
+  /** (): what stands before it is computed before what follows is awaited, also in the assembler's order. */
+  machine("schedulingFence", {
+    scope: "warp",
+    text: () => "schedulingFence();",
+    helper: [
+      "// ptxas moves nothing past a jump, and cannot know that this one is never taken",
+      "__device__ __forceinline__ void schedulingFence() {",
+      '  asm volatile("{ .reg .pred never; .reg .b32 blocks; mov.u32 blocks, %nctaid.x; setp.eq.u32 never, blocks, 0x7fffffff; @never trap; }" ::: "memory");',
+      "}",
+    ].join("\n"),
+  }),
   pack("bf16"),
   pack("f16"),
   ...wgmmaInstructions,

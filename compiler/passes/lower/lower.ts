@@ -1,6 +1,6 @@
 /** Plan to Loop IR: one handler a statement kind. */
 import { clusterIndex } from "../../ir/cluster.ts";
-import { add, and, constant, convert, int, variable, type Expr } from "../../ir/expr.ts";
+import { add, and, binary, constant, convert, int, variable, type Expr } from "../../ir/expr.ts";
 import type { LoopKernel, LoopStmt } from "../../ir/loop.ts";
 import { MULTIPROCESSORS, type HostExpr } from "../../ir/manifest.ts";
 import { computeType, type Machine, type Plan, type PlanStmt } from "../../ir/plan.ts";
@@ -20,7 +20,7 @@ import { reduce, serialReduce } from "./reduce.ts";
 import { awaitFull, fill, release } from "./rings.ts";
 import { lowerRoles } from "./roles.ts";
 import { push, scan } from "./scan.ts";
-import { awaitPart } from "./wgmma.ts";
+import { awaitPart, pack } from "./wgmma.ts";
 
 /** What a list collective needs to remember between its statements. */
 interface Lists {
@@ -113,6 +113,8 @@ function statement(ctx: Lowering, s: Exclude<PlanStmt, Find>, lists: Lists): voi
       return move(ctx, s);
     case "Gemm":
       return gemm(ctx, s);
+    case "Pack":
+      return pack(ctx, s.of);
     case "Reduce":
       return reduce(ctx, s);
     case "Scan":
@@ -177,9 +179,12 @@ function scalar(ctx: Lowering, v: ScalarValue, value: Expr, kind: "Let" | "Unifo
   ctx.emit({ kind, name: v.name, value });
 }
 
-function loop(ctx: Lowering, s: Extract<PlanStmt, { kind: "For" }>, lists: Lists): void {
+type For = Extract<PlanStmt, { kind: "For" }>;
+
+function loop(ctx: Lowering, s: For, lists: Lists): void {
   ctx.source(s.loc);
   if (ctx.turns?.index === s.index.name) return inTurns(ctx, ctx.turns, s, (c, list) => statements(c, list, lists));
+  if (s.late) return lateLoop(ctx, s, lists);
   s.scalars.forEach((c) => carry(ctx, c));
   const lo = ctx.facts.of(s.lo);
   ctx.facts.learn(s.index.name, { min: lo.min, max: ctx.facts.of(s.hi).max - 1, multiple: Math.min(lo.multiple, multipleOf(s.step)) });
@@ -189,6 +194,21 @@ function loop(ctx: Lowering, s: Extract<PlanStmt, { kind: "For" }>, lists: Lists
   });
   ctx.emit({ kind: "For", name: s.index.name, lo: s.lo, hi: s.hi, step: s.step, unroll: false, body });
   s.scalars.forEach((c) => ctx.emit({ kind: "Let", name: c.result.name, value: variable(c.param.type, c.param.name) }));
+}
+/** The first turn, a loop over the others, and what is left; nothing at all without turns. */
+function lateLoop(ctx: Lowering, { late, ...s }: For, lists: Lists): void {
+  const { first, rest } = late!;
+  const second = add(s.lo, int(s.step));
+  const anyTurn = ctx.facts.of(binary("-", s.hi, s.lo)).min > 0 ? constant("bool", 1) : binary("<", s.lo, s.hi);
+  ctx.when(
+    anyTurn,
+    () => {
+      loop(ctx, { ...s, hi: second, body: first }, lists);
+      loop(ctx, { ...s, lo: second }, lists);
+      statements(ctx, rest, lists);
+    },
+    true,
+  );
 }
 function carry(ctx: Lowering, c: Carried<ScalarValue>): void {
   ctx.facts.learn(c.param.name, {});

@@ -1,7 +1,7 @@
 /** Products by wgmma: both operands in slots of rings, the accumulator in the registers of a warpgroup's threads. */
 import { byteSize, type DType } from "../../../dsl/dtype.ts";
 import { add, binary, int, mul, type Expr } from "../../ir/expr.ts";
-import { registerCount, type Layout } from "../../ir/layout.ts";
+import { registerCount } from "../../ir/layout.ts";
 import type { Operand } from "../../ir/loop.ts";
 import type { PlanStmt, Stage, Tiling } from "../../ir/plan.ts";
 import type { TileValue } from "../../ir/tile.ts";
@@ -30,7 +30,7 @@ export function wgmma(ctx: Lowering, s: Gemm): void {
   const columnParts = columnPartsOf(parts, rowTiles);
   const width = instructionColumns(product(columns), columnParts);
   const perTile = product(columns) / width;
-  const a = plan.fragment ? fragment(ctx, s, plan.fragment, rowTiles) : operand(ctx, op.a, op.over[0]!);
+  const a = plan.fragment ? fragment(op, s.isPacked ? packedArray(ctx, s) : packInto(ctx, s, ctx.array(`${op.a.label}_fragment`, "u32", packedCount(ctx, s)))) : operand(ctx, op.a, op.over[0]!);
   const b = operand(ctx, op.b, op.over[0]!);
   const step = STEP_BYTES / byteSize(op.a.dtype as DType);
   const group = ctx.threads === 128 ? int(0) : ctx.once("warpgroup", binary("/", { kind: "WarpIndex", type: "i32" }, int(4)));
@@ -62,12 +62,24 @@ function startAccumulator(ctx: Lowering, { op, plan, value }: Gemm): string {
   return array;
 }
 
+/** Steps of 16 that a product with a packed operand takes, and tiles of rows that it has. */
+const stepsOf = ({ a, over }: Gemm["op"]): number => a.axes.find((x) => x.name === over[0])!.extent / 16;
+const rowTilesOf = (ctx: Lowering, { op }: Gemm): number => (product(gemmAxes(op).rows) * 2) / ctx.threads;
+const packedCount = (ctx: Lowering, s: Gemm): number => 4 * stepsOf(s.op) * rowTilesOf(ctx, s);
+/** Where an operand waits that is packed before its product. */
+const packedArray = (ctx: Lowering, s: Gemm): string => ctx.declareRegisters({ ...s.op.a, id: -1 - s.op.a.id, label: `${s.op.a.label}_fragment` }, "u32", packedCount(ctx, s));
+
+export function pack(ctx: Lowering, s: Gemm): void {
+  ctx.source(s.value.loc);
+  packInto(ctx, s, packedArray(ctx, s));
+}
+
 /** Packs the first operand into the registers that wgmma takes it from: for each step rows g and g + 8 of a pair of columns, then of the pair eight on. */
-function fragment(ctx: Lowering, { op }: Gemm, layout: Layout, rowTiles: number): (row: Expr, k: number, tile: number) => Operand {
-  const { a, over } = op;
-  const depth = a.axes.find((x) => x.name === over[0])!.extent;
-  const steps = depth / 16;
-  const array = ctx.array(`${a.label}_fragment`, "u32", 4 * steps * rowTiles);
+function packInto(ctx: Lowering, s: Gemm, array: string): string {
+  const { a } = s.op;
+  const layout = s.plan.fragment!;
+  const steps = stepsOf(s.op);
+  const rowTiles = rowTilesOf(ctx, s);
   const value = (tile: number, step: number, half: number, eight: number, pair: number): Expr => {
     // register digits: pair, half, columns by eight, then row tiles
     const digits = layout.registers.map((_, i) => int([pair, half, 2 * step + eight, tile][i]!));
@@ -85,6 +97,10 @@ function fragment(ctx: Lowering, { op }: Gemm, layout: Layout, rowTiles: number)
             { kind: "Value", value: value(tile, step, r % 2, r >> 1, 1) },
           ],
         });
+  return array;
+}
+function fragment(op: Gemm["op"], array: string): (row: Expr, k: number, tile: number) => Operand {
+  const steps = stepsOf(op);
   return (_row, k, tile) => ({ kind: "Registers", array, index: int(4 * (tile * steps + k / 16)), count: 4 });
 }
 
@@ -92,8 +108,7 @@ function fragment(ctx: Lowering, { op }: Gemm, layout: Layout, rowTiles: number)
 export function awaitPart(ctx: Lowering, s: Extract<PlanStmt, { kind: "Await" }>): void {
   const array = ctx.registers(s.value);
   const place = ctx.place(s.value);
-  // also keeps the assembler from sinking the fold of an earlier part below this wait
-  if (s.part > 0) ctx.emit({ kind: "Call", instruction: "syncWarp", operands: [] });
+  if (s.last) ctx.emit({ kind: "Call", instruction: "schedulingFence", operands: [] });
   const count = registerCount(place.kind === "Stored" ? place.layout! : { threads: [], registers: [] }) / s.parts;
   ctx.emit({ kind: "Call", instruction: `wgmmaWait.${Math.min(s.pending, MOST_PENDING)}.${count}`, operands: [{ kind: "Registers", array, index: int(s.part * count), count }] });
 }

@@ -100,6 +100,10 @@ __device__ __forceinline__ void wgmmaWait(float* d) {
   #pragma unroll
   for (int i = 0; i < count; ++i) asm volatile("" : "+f"(d[i]) :: "memory");  // no use of d moves up past the wait
 }
+// ptxas moves nothing past a jump, and cannot know that this one is never taken
+__device__ __forceinline__ void schedulingFence() {
+  asm volatile("{ .reg .pred never; .reg .b32 blocks; mov.u32 blocks, %nctaid.x; setp.eq.u32 never, blocks, 0x7fffffff; @never trap; }" ::: "memory");
+}
 __device__ inline void mbarrierArriveWarp(u64* barrier) {
   __syncwarp();
   if (threadIdx.x % 32 == 0)
@@ -370,7 +374,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) indexer_logits(
               }
             }
           }
-          __syncwarp();
+          schedulingFence();
           wgmmaWait<0, 64>(&dot[64]);
           mbarrierArriveWarp(keys_empty + keys_slot);
           keys_slot = keys_slot + 1;

@@ -125,9 +125,21 @@ const rowsCase: fc.Arbitrary<Case> = fc
     seed,
   }));
 
+const chainedCase: fc.Arbitrary<Case> = fc
+  .record({ warps, depths: fc.tuple(depth, fc.integer({ min: 2, max: 3 })), late: fc.boolean(), persistent: fc.constantFrom(undefined, "strided" as const), m: fc.integer({ min: 1, max: 200 }), t: fc.nat(260), seed })
+  .map(({ warps, depths: [y, z], late, persistent, m, t, seed }) => ({
+    kernel: "chained",
+    spec: { rows: 16 * warps },
+    tune: {},
+    schedule: { ...ringSchedule({ warps, brings: { x: 1, y, z }, mma: { up: {}, down: { late } }, ...(persistent && { persistent }) }), stage: { x: 1, y: { slots: y, ring: "ys" }, z: { slots: z, ring: "zs" } } },
+    dims: { M: m, T: t },
+    seed,
+  }));
+
 const runs = { seed: 9, endOnFailure: true };
 test("scores over windows", () => fc.assert(fc.asyncProperty(windowsCase, agree), { ...runs, numRuns: 14 }));
 test("products that accumulate", () => fc.assert(fc.asyncProperty(matmulCase, agree), { ...runs, numRuns: 8 }));
+test("products behind each other, the second a turn late", () => fc.assert(fc.asyncProperty(chainedCase, agree), { ...runs, numRuns: 10 }));
 test("element-wise work", () => fc.assert(fc.asyncProperty(rowsCase, agree), { ...runs, numRuns: 8 }));
 
 const base = { kernel: "windows", spec: { dtype: "e4m3", heads: 16, depth: 64 }, dims: { Q: 5, T: 100, yPitch: 100 }, windows: [[3, 90], [0, 0], [60, 100], [99, 100], [7, 8]], seed: 1 } as const;

@@ -22,6 +22,16 @@ const matmul = (name: string, schedule: Partial<Schedule>, more: Partial<Case> =
 const other = (name: string, kernel: Case["kernel"], schedule: Schedule, spec?: unknown): Case => ({ name, kernel, schedule, spec });
 const shared = (name: string, deal = "cb", more: Partial<Case> = {}): Case => ({ name, kernel: "sharedRows", spec: { wrong: name }, schedule: { threads: 32, cluster: { blocks: 4, deal } }, ...more });
 const roles = (math: object, producer: object = {}): NonNullable<Schedule["roles"]> => ({ math: { warps: 4, ...math }, producer: { warps: 1, brings: ["q", "k", "w", "scale"], ...producer } });
+/** Two products of a loop, the second one late. */
+const chained = (name: string, stage: NonNullable<Schedule["stage"]>, late: "up" | "down" = "down"): Case =>
+  other(name, "chained", { ...ringSchedule({ warps: 4, brings: { x: 1, y: 2, z: 2 }, mma: { up: {}, down: {}, [late]: { late: true } } }), stage }, { rows: 64 });
+const apart = (slots: number): NonNullable<Schedule["stage"]> => ({ x: 1, y: { slots: 2, ring: "ys" }, z: { slots, ring: "zs" } });
+const lateCases = [
+  windows("a late product in turns that copies take", { roles: roles({ warps: 8, copies: 2 }), mma: { dot: { late: true } } }),
+  chained("a late product whose tile comes with another", { x: 1, y: 2, z: 2 }),
+  chained("a late product with one slot", apart(1)),
+  chained("a late product that its turn needs", apart(2), "up"),
+];
 
 const cases: Readonly<Record<string, readonly Case[]>> = {
   "E-SCHEDULE-01": [
@@ -60,6 +70,7 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     windows("registers in sevens", { roles: roles({ registers: 100 }) }),
     windows("registers of half a warpgroup", { roles: roles({ warps: 2, registers: 96 }, { registers: 40 }), mma: {}, stage: { w: 2, scale: 2 } }, { schedule: { roles: { math: { warps: 2, registers: 96 }, producer: { warps: 1, registers: 40, brings: ["w", "scale"] } }, stage: { w: 2, scale: 2 } } }),
     other("a scalar that only a loop finds", "found", ringSchedule({ warps: 4, brings: { x: 2 } })),
+    ...lateCases,
     other("a ring around a loop", "around", ringSchedule({ warps: 4, brings: { x: 2, w: 2, v: 2 } })),
     shared("a loop that is not there", "tb"),
     shared("a loop in a loop", "ib"),

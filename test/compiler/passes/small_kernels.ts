@@ -9,6 +9,7 @@ import { definedTiles } from "../../../compiler/ir/walk.ts";
 import { awaitProducts } from "../../../compiler/passes/await_products.ts";
 import { bindSchedule } from "../../../compiler/passes/bind_schedule.ts";
 import { buildPlan } from "../../../compiler/passes/build_plan.ts";
+import { delayProducts } from "../../../compiler/passes/delay_products.ts";
 import { dropDead } from "../../../compiler/passes/drop_dead.ts";
 import { dropUnused } from "../../../compiler/passes/drop_unused.ts";
 import { fitShared } from "../../../compiler/passes/fit_shared.ts";
@@ -79,6 +80,7 @@ export interface Passes {
   readonly plan: Plan;
   readonly awaited: Plan;
   readonly split: Plan;
+  readonly delayed: Plan;
   readonly lowered: LoopKernel;
   readonly used: LoopKernel;
   readonly reduced: LoopKernel;
@@ -98,7 +100,8 @@ export function runPasses(read: TileKernel, target: Target, schedule: Schedule):
   const plan = shareRegisters(built);
   const awaited = awaitProducts(plan);
   const split = splitRoles(awaited, bound, machine);
-  return { read, tile, placement, layouts, stages, fitted, built, plan, awaited, split, ...runLoopPasses(split, target) };
+  const delayed = delayProducts(split, bound, machine);
+  return { read, tile, placement, layouts, stages, fitted, built, plan, awaited, split, delayed, ...runLoopPasses(delayed, target) };
 }
 /** The program of a plan, by the passes behind splitRoles. */
 export function runLoopPasses(plan: Plan, target: Target): Pick<Passes, "lowered" | "used" | "reduced" | "loop"> {
@@ -110,7 +113,7 @@ export function runLoopPasses(plan: Plan, target: Target): Pick<Passes, "lowered
 export const passesOf = async (name: SmallKernel, target: Target, threads: number): Promise<Passes> => runPasses(await readSmall(name), target, { threads });
 
 /** Kernels of kernels/rings.ts for schedules with roles. */
-export const readRings = (name: "windows" | "matmul" | "scaledRows" | "steered" | "carried" | "found" | "around" | "matmulColumns" | "twice", spec?: unknown, tune: Readonly<Record<string, number>> = {}): Promise<TileKernel> =>
+export const readRings = (name: "windows" | "matmul" | "scaledRows" | "steered" | "carried" | "found" | "around" | "matmulColumns" | "twice" | "chained", spec?: unknown, tune: Readonly<Record<string, number>> = {}): Promise<TileKernel> =>
   readKernel({ file: join(import.meta.dirname, "kernels/rings.ts"), exportName: name, spec, tune, skipTypes: true });
 
 /** A kernel of kernels/clusters.ts. */
@@ -124,6 +127,9 @@ export const ringPasses = {
   matmul: async (): Promise<Passes> =>
     runPasses(await readRings("matmul", { dtype: "bf16" }), hopper, ringSchedule({ warps: 4, registers: { math: 224, producer: 40 }, brings: { x: 3, y: 3 }, mma: { acc: {} }, persistent: "strided" })),
 } as const;
+/** Two products behind each other in rings of their own, the second one late. */
+export const latePasses = async (): Promise<Passes> =>
+  runPasses(await readRings("chained", { rows: 64 }), hopper, { ...ringSchedule({ warps: 4, brings: { x: 1, y: 2, z: 2 }, mma: { up: {}, down: { late: true } } }), stage: { x: 1, y: { slots: 2, ring: "ys" }, z: { slots: 2, ring: "zs" } } });
 
 const list = (lines: readonly string[]): string => lines.map((l) => `  ${l}\n`).join("");
 

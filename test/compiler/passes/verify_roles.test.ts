@@ -13,7 +13,7 @@ import { verifyRings } from "../../../compiler/ir/verify_rings.ts";
 import { verifyRoles } from "../../../compiler/ir/verify_roles.ts";
 import type { Schedule } from "../../../compiler/target.ts";
 import { randomBuffers } from "../kernel_cases.ts";
-import { hopper, readRings, ringPasses, ringSchedule, runLoopPasses, runPasses } from "./small_kernels.ts";
+import { hopper, latePasses, readRings, ringPasses, ringSchedule, runLoopPasses, runPasses } from "./small_kernels.ts";
 
 const { split: windows } = await ringPasses.windows();
 const { split: matmul } = await ringPasses.matmul();
@@ -21,6 +21,7 @@ const inTurn = async (schedule: Partial<Schedule>): Promise<Plan> =>
   runPasses(await readRings("windows", { dtype: "e4m3", heads: 8, depth: 32 }), hopper, { ...ringSchedule({ warps: 4, brings: { q: 1, k: 2 }, mma: { dot: { parts: 2 } }, persistent: "strided" }), ...schedule }).split;
 const strided = await inTurn({});
 const { split: steered } = await (async () => runPasses(await readRings("steered"), hopper, ringSchedule({ warps: 4, brings: { x: 2, w: 2 }, persistent: "strided" })))();
+const { delayed: late } = await latePasses();
 const { split: carried } = await (async () => runPasses(await readRings("carried"), hopper, ringSchedule({ warps: 4, brings: { x: 2 }, persistent: "strided" })))();
 
 const { machine } = hopper;
@@ -73,8 +74,8 @@ function codeOf(loop: LoopKernel, inputs: Record<string, Uint8Array>, seed: numb
 }
 
 it("the plans themselves are fine", () => {
-  for (const plan of [windows, matmul, strided, steered, carried]) verify(plan);
-  expect([windows, matmul, strided].map((plan) => faultOf(plan))).toEqual(["none", "none", "none"]);
+  for (const plan of [windows, matmul, strided, steered, carried, late]) verify(plan);
+  expect([windows, matmul, strided, late].map((plan) => faultOf(plan))).toEqual(["none", "none", "none", "none"]);
 });
 it("a complaint names pass, source line and label", () => {
   expect(() => verify(move("math", part("Reduce", 0), "before", part("Await", 0))(windows))).toThrow(/^after splitRoles: test\/compiler\/passes\/kernels\/rings\.ts:\d+ \w+ \(Reduce\): .* This is a fault of the compiler\.$/);
@@ -124,6 +125,24 @@ describe("slots and products", () => {
     ["a product that nobody awaits", matmul, role("math", (r) => ({ ...r, body: [...r.body, ...r.body.flatMap((s) => (s.kind === "For" ? s.body.flatMap(fromRegisters) : []))] })), /it ends while acc_3 is under way/],
     ["a product that one branch awaits", matmul, statement("math", is("Await"), (s) => [{ kind: "If", cond: binary("<", variable("i32", "kb"), int(64)), then: [s], otherwise: [], scalars: [], loc: matmul.kernel.loc }]), /one branch leaves acc_3 under way where there was nothing/, /race|asyncCopy/],
     ["a product that an inner loop awaits", matmul, statement("math", is("Await"), (s) => [{ kind: "For", index: { name: "again", type: "i32", loc: matmul.kernel.loc }, lo: int(0), hi: int(1), step: 1, scalars: [], body: [s], loc: matmul.kernel.loc }]), /a turn of the loop leaves nothing under way where there was acc_3/],
+  ]);
+});
+
+describe("late products", () => {
+  type For = Extract<PlanStmt, { kind: "For" }>;
+  /** Changes the lists of the late loop. */
+  const lateLoop = (change: (s: For, late: NonNullable<For["late"]>) => Partial<For>): Fault => lists("math", (list) => list.map((s) => (s.kind === "For" && s.late ? { ...s, ...change(s, s.late) } : s)));
+  const moved = (list: readonly PlanStmt[], what: Pick, where: Pick): PlanStmt[] => list.filter((s) => !what(s)).flatMap((s) => (where(s) ? [...list.filter(what), s] : [s]));
+  const awaits = (label: string, pending: number): Fault => lateLoop((s) => ({ body: s.body.map((t) => (is("Await", label)(t) ? ({ ...t, pending } as PlanStmt) : t)) }));
+  refuses([
+    ["a wait that leaves the earlier product too", late, awaits("up", 2), /1 later groups are under way, not 2/, /wgmma/],
+    ["a first turn that counts what is not yet there", late, lateLoop((_, { first, rest }) => ({ late: { first: first.map((t) => (is("Await", "up")(t) ? ({ ...t, pending: 1 } as PlanStmt) : t)), rest } })), /0 later groups are under way, not 1/, /wgmma/],
+    ["an operand that is packed while the product reads the last one", late, lateLoop((s) => ({ body: moved(s.body, is("Pack"), is("Await", "down_3")) })), /it packs .* into registers that down_3 uses, which is under way/, /wgmma/],
+    ["an operand that is packed in front of the product", late, lateLoop((s) => ({ body: moved(s.body, is("Pack"), is("AwaitFull", "zs")), late: { first: s.late!.first, rest: s.late!.rest } })), /its turns are not those of its body/],
+    ["no last product", late, lateLoop((_, { first }) => ({ late: { first, rest: [] } })), /its turns are not those of its body/],
+    ["a first turn without its product", late, lateLoop((_, { first, rest }) => ({ late: { first: first.filter((t) => !is("Gemm")(t)), rest } })), /its turns are not those of its body/],
+    ["work of a turn that becomes late", late, lateLoop((s, { first, rest }) => ({ late: { first: first.filter((t) => !is("Compute", "factor")(t)), rest: [...s.body.filter(is("Compute", "factor")), ...rest] } })), /its turns are not those of its body|cannot be late/],
+    ["one slot", late, (p) => ({ ...p, pipes: p.pipes!.map((x) => (x.name === "zs" ? { ...x, depth: 1 } : x)) }), /the ring zs has 1 slot/],
   ]);
 });
 
@@ -186,10 +205,11 @@ function* mutants(list: readonly PlanStmt[]): Generator<readonly PlanStmt[]> {
     yield [...before, s, s, ...after];
     if (after.length > 0) yield [...before, after[0]!, s, ...after.slice(1)];
     if (s.kind === "For") for (const body of mutants(s.body)) yield [...before, { ...s, body }, ...after];
+    if (s.kind === "For" && s.late) for (const rest of mutants(s.late.rest)) yield [...before, { ...s, late: { ...s.late, rest } }, ...after];
     if (s.kind === "If") for (const then of mutants(s.then)) yield [...before, { ...s, then }, ...after];
   }
 }
-it.each([["windows", strided], ["matmul", matmul], ["carried", carried]] as const)("accepts no changed %s in which the machine finds a fault", (_, plan) => {
+it.each([["windows", strided], ["matmul", matmul], ["carried", carried], ["chained", late]] as const)("accepts no changed %s in which the machine finds a fault", (_, plan) => {
   const verdicts = { refused: 0, ran: 0 };
   for (const { name, body } of plan.roles!)
     for (const changed of mutants(body)) {

@@ -168,6 +168,31 @@ export const around = kernel("around", {
   },
 });
 
+/** Products behind each other, as attention has them: the second multiplies what a turn makes of the first, and adds it to what the turn shrinks. */
+export const chained = ({ rows }: { readonly rows: number }) =>
+  kernel("chained", {
+    args: { x: input("bf16", { m: "M", c: 32 }), y: input("bf16", { t: "T", c: 32 }), z: input("bf16", { t: "T", e: 64 }), down: output("f32", { m: "M", e: 64 }), top: output("f32", { m: "M" }) },
+    tune: {},
+    grid: (a) => ({ mb: blocks("m", 0, a.x.size.m, rows) }),
+    body(a, {}, { mb }) {
+      const x = load(a.x.tile({ m: mb }));
+      let top = full({ m: rows }, -1e30);
+      let down = full({ m: rows, e: 64 }, 0);
+      for (const tb of blocks("t", 0, a.y.size.t, 64)) {
+        const y = load(a.y.tile({ t: tb }));
+        const z = load(a.z.tile({ t: tb }));
+        const up = gemm(x, y, "c");
+        const raised = map([top, max(up, "t")], (a, b) => Math.max(a, b));
+        const factor = map([top, raised], (before, after) => (before < after ? 0.5 : 1));
+        const step = map([up, raised], (u, r) => (u > 0.25 * r ? 1 : -2));
+        down = gemm(cast("bf16", step), z, "t", map([down, factor], (d, f) => d * f));
+        top = raised;
+      }
+      store(a.down.tile({ m: mb }), down);
+      store(a.top.tile({ m: mb }), top);
+    },
+  });
+
 /** One tile, of which one product wants the rows and another the columns. */
 export const twice = kernel("twice", {
   args: { x: input("bf16", { m: "M", c: 64 }), y: input("bf16", { t: "T", c: 64 }), out: output("f32", { m: "M", c: 64 }) },

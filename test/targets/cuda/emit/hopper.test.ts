@@ -214,6 +214,7 @@ const copies = kernel("copies", [
   invoke("mbarrierWait", onBarrier("full", int(1)), value(int(0))),
   invoke("fenceProxyAsync"),
   invoke("syncWarp"),
+  invoke("schedulingFence"),
   invoke("mbarrierArriveWarp", onBarrier("full", int(1))),
 ], {
   barriers: [{ name: "full", slots: 2, arrivals: 1, offset: 98304, note: "full" }],
