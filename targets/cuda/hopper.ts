@@ -169,9 +169,10 @@ export const hopperInstructions: readonly Instruction[] = [
     scope: "warp",
     text: () => "schedulingFence();",
     helper: [
-      "// ptxas moves nothing past a jump, and cannot know that this one is never taken",
+      "// ptxas moves nothing past a jump, and cannot know that this one is always taken",
       "__device__ __forceinline__ void schedulingFence() {",
-      '  asm volatile("{ .reg .pred never; .reg .b32 blocks; mov.u32 blocks, %nctaid.x; setp.eq.u32 never, blocks, 0x7fffffff; @never trap; }" ::: "memory");',
+      '  asm volatile("{ .reg .pred on; .reg .b32 blocks; mov.u32 blocks, %nctaid.x; setp.ne.u32 on, blocks, 0x7fffffff;"',
+      '               " @on bra after; wgmma.wait_group.sync.aligned 0; trap; after: }" ::: "memory");',
       "}",
     ].join("\n"),
   }),

@@ -100,9 +100,10 @@ __device__ __forceinline__ void wgmmaWait(float* d) {
   #pragma unroll
   for (int i = 0; i < count; ++i) asm volatile("" : "+f"(d[i]) :: "memory");  // no use of d moves up past the wait
 }
-// ptxas moves nothing past a jump, and cannot know that this one is never taken
+// ptxas moves nothing past a jump, and cannot know that this one is always taken
 __device__ __forceinline__ void schedulingFence() {
-  asm volatile("{ .reg .pred never; .reg .b32 blocks; mov.u32 blocks, %nctaid.x; setp.eq.u32 never, blocks, 0x7fffffff; @never trap; }" ::: "memory");
+  asm volatile("{ .reg .pred on; .reg .b32 blocks; mov.u32 blocks, %nctaid.x; setp.ne.u32 on, blocks, 0x7fffffff;"
+               " @on bra after; wgmma.wait_group.sync.aligned 0; trap; after: }" ::: "memory");
 }
 __device__ inline void mbarrierArriveWarp(u64* barrier) {
   __syncwarp();
