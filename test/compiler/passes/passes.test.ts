@@ -14,7 +14,7 @@ import { hoistInvariants } from "../../../compiler/passes/hoist_invariants.ts";
 import { hoistScales } from "../../../compiler/passes/hoist_scales.ts";
 import { splitRelu } from "../../../compiler/passes/split_relu.ts";
 import type { Target } from "../../../compiler/target.ts";
-import { beforeAfter, cuda, hopper, passesOf, printLayouts, printPlacement, printStages, latePasses, readSmall, ringPasses, runPasses, smallKernelNames, smallKernels, wgsl, type Passes, type SmallKernel } from "./small_kernels.ts";
+import { beforeAfter, cuda, hopper, latePasses, passesOf, printLayouts, printPlacement, printStages, readSmall, ringPasses, runPasses, smallKernelNames, smallKernels, wgsl, type Passes, type SmallKernel } from "./small_kernels.ts";
 
 const folderOf = (target: Target): string => target.name.replace(":", "-");
 const golden = (pass: string, name: string, text: string): Promise<void> => expect(text).toMatchFileSnapshot(`golden/${pass}/${name}.txt`);
