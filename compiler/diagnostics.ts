@@ -73,6 +73,10 @@ export const templates = {
   "E-SUBSET-11": { message: "{fn} returns {what}, not a number" },
   "E-SUBSET-12": { message: "\"{name}\" cannot be assigned", hint: "declare it with let" },
   "E-SUBSET-13": { message: "items are added to the bag \"{name}\" after it was looked at", hint: "make another bag" },
+  "E-SUBSET-14": {
+    message: "pushMarked takes \"{name}\" at marked positions alone, but \"{part}\" is not known at a position by itself",
+    hint: "make the values from iota, numbers, and what load and gather read",
+  },
 
   "E-AXIS-01": { message: "{op}: the tile has no axis \"{axis}\", its axes are {axes}" },
   "E-AXIS-02": { message: "{op}: axis \"{axis}\" has {a} positions in one operand and {b} in another" },
@@ -96,6 +100,7 @@ export const templates = {
     hint: "items of a bag can be mapped, counted, marked in a bitmap, added to a bag, or reduced by max, min and sums of integers",
   },
   "E-AXIS-15": { message: "gatherRuns: axis \"{axis}\" is not cut to a range", hint: "tile({ {axis}: { axis: \"{axis}\", start: 0, size: 4 } }) makes runs of four" },
+  "E-AXIS-16": { message: "{op}: axis \"{axis}\" has {extent} positions, the bitmap has {size}" },
 
   "E-DTYPE-01": { message: "{op} mixes i32 and u32", hint: "`x >>> 0` makes a u32, `x | 0` an i32" },
   "E-DTYPE-02": { message: "/ on integers ({type})", hint: "use div(a, b), which truncates" },

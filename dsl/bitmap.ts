@@ -9,11 +9,11 @@ export interface Bitmap {
 }
 
 const contents = new WeakMap<Bitmap, Uint8Array>();
-/** The marked positions, ascending: what an append takes. Not part of the language. */
-export function markedIn(marks: Bitmap): readonly number[] {
+/** How many positions there are, and the marked ones, ascending: what an append takes. Not part of the language. */
+export function marksOf(marks: Bitmap): { readonly size: number; readonly marked: readonly number[] } {
   const bits = contents.get(marks);
   if (!bits) throw new TypeError("append.pushMarked: this is no bitmap. Make one with bitmap(size).");
-  return Array.from(bits.keys()).filter((p) => bits[p] === 1);
+  return { size: bits.length, marked: Array.from(bits.keys()).filter((p) => bits[p] === 1) };
 }
 
 export function bitmap(size: number): Bitmap {

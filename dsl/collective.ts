@@ -1,5 +1,5 @@
 /** Operations in which all elements of a block take part in turn: counting and ordered appending. They are what selection is made of. */
-import { markedIn, requireMask, type Bitmap } from "./bitmap.ts";
+import { marksOf, requireMask, type Bitmap } from "./bitmap.ts";
 import { writeElement, type DType } from "./dtype.ts";
 import { arrange, describe, makeTile } from "./tile.ts";
 import type { Tile, View } from "./types.ts";
@@ -51,8 +51,11 @@ export function histogram(bins: number): Histogram {
 export interface Append<D extends DType> {
   /** Appends the kept elements of a tile of one axis in the order of that axis. What does not fit the view is dropped. */
   push<J extends string>(tile: Tile<Storable<D>, J>, keep: Tile<"bool", NoInfer<J>>): void;
-  /** Appends `start + p` for every marked position p, ascending, of a bitmap whose marks all lie below `limit` (default: its size). */
-  pushMarked(marks: Bitmap, start: number, limit?: number): void;
+  /**
+   * Appends the value at every marked position of a bitmap, in the order of positions. `values` has one axis, as long as the bitmap, and is
+   * computed from positions, numbers and arguments. All marks lie below `limit` (default: the bitmap's size).
+   */
+  pushMarked<T extends string>(marks: Bitmap, values: Tile<Storable<D>, T>, limit?: number): void;
   /** Writes `value` to every position behind the elements appended so far. */
   fill(value: number): void;
   /** Elements appended so far, at most the view's extent. */
@@ -83,11 +86,16 @@ export function append<D extends DType, A extends string>(view: View<D, A>): App
         if (keep.data[i] !== 0 && count < capacity) write(count++, value);
       });
     },
-    pushMarked(marks, start, limit = Infinity) {
-      if (view.dtype !== "i32") throw new TypeError(`append.pushMarked: positions are i32 and do not go into ${view.dtype} elements.`);
-      for (const p of markedIn(marks)) {
+    pushMarked(marks, values, limit = Infinity) {
+      const { size, marked } = marksOf(marks);
+      if (values.data.length !== size || values.axes.length !== 1) {
+        throw new TypeError(`append.pushMarked: ${describe(values)} does not have the ${size} positions of the bitmap.`);
+      }
+      requireOrder("append.pushMarked", values, values.axes);
+      writable("append.pushMarked", view, values.dtype);
+      for (const p of marked) {
         if (p >= limit) throw new RangeError(`append.pushMarked: position ${p} is marked, which is not below the limit ${limit}.`);
-        if (count < capacity) write(count++, start + p);
+        if (count < capacity) write(count++, values.data[p]!);
       }
     },
     fill(value) {

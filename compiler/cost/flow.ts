@@ -103,7 +103,7 @@ function dependenciesOf(s: TileStmt): readonly (readonly [Key, readonly Key[]])[
     case "BitmapAdd":
       return [[resourceKey(s.bitmap), [tileKey(s.position), tileKey(s.keep)]]];
     case "AppendMarked":
-      return [[resourceKey(s.append), [resourceKey(s.bitmap), ...variablesOf(s.start)]]];
+      return [[resourceKey(s.append), [resourceKey(s.bitmap), tileKey(s.of)]]];
     case "AppendPush":
       return [[resourceKey(s.append), [tileKey(s.of), tileKey(s.keep)]]];
     case "AppendCount":

@@ -4,8 +4,8 @@ import { unordered } from "../../dsl/unordered.ts";
 import { diagnostic } from "../diagnostics.ts";
 import { binary, int, select, type Expr } from "../ir/expr.ts";
 import { computeType } from "../ir/plan.ts";
-import type { BagField, TileStmt } from "../ir/tile.ts";
-import { bodiesOf } from "../ir/walk.ts";
+import type { BagField, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
+import { bodiesOf, inputsOf, statements } from "../ir/walk.ts";
 import { locOf } from "./builder.ts";
 import { literalTo, toExpr } from "./scalar.ts";
 import { labelOf } from "./scope.ts";
@@ -100,10 +100,12 @@ const appendMethods: Methods<AppendRef> = {
   pushMarked(call, of) {
     const marks = call.args[0] as CollectiveRef | undefined;
     if (marks?.[kind] !== "Bitmap") throw wrongArg(call, 0, call.args[0], "give it a bitmap: bitmap(size)");
-    if (of.dtype !== "i32") throw diagnostic("E-DTYPE-04", call.span, { op: call.name, dtype: of.dtype, allowed: "i32, what positions are," });
-    const start = integer(call.args[1], call.argSpan(1), "the start");
+    const values = tileArg(call, 1);
+    const axis = oneAxis(call, 1, values.axes);
+    if (axis.extent !== marks.size) throw diagnostic("E-AXIS-16", call.argSpan(1), { op: call.name, axis: axis.name, extent: axis.extent, size: marks.size });
+    checkStorable(call, 1, values, of.dtype);
     const limit = call.args[2] === undefined ? int(marks.size) : integer(call.args[2], call.argSpan(2), "the limit");
-    call.build.emit({ kind: "AppendMarked", append: of.name, bitmap: marks.name, start, limit, loc: locOf(call.span) });
+    call.build.emit({ kind: "AppendMarked", append: of.name, bitmap: marks.name, of: values, limit, loc: locOf(call.span) });
     return undefined;
   },
   fill(call, of) {
@@ -178,3 +180,18 @@ export function checkBags(body: readonly TileStmt[], shown = new Set<string>()):
     if (s.kind === "For") checkBags(s.body, shown); // the next time round
   }
 }
+
+// ---- Values at marked positions are computed by the thread that finds the mark -----------------------------------------------------------
+
+/** Throws where such a value depends on more than positions, numbers and arguments: no thread has all of that at hand. */
+export function checkMarked(body: readonly TileStmt[]): void {
+  const all = [...statements(body)];
+  const definitions = new Map(all.flatMap((s) => (s.kind === "Define" ? [[s.value.id, s.op] as const] : [])));
+  const check = (v: TileValue, name: string): void => {
+    const op = definitions.get(v.id);
+    if (!op || !pointwise.includes(op.kind)) throw diagnostic("E-SUBSET-14", { ...v.loc, length: 1 }, { name, part: v.label });
+    inputsOf(op).forEach((input) => check(input, name));
+  };
+  for (const s of all) if (s.kind === "AppendMarked") check(s.of, s.of.label);
+}
+const pointwise: readonly TileOp["kind"][] = ["Iota", "Full", "Map", "Cast", "Load", "Gather", "Slice", "Rename"];

@@ -6,7 +6,7 @@ import type { HostExpr } from "../ir/manifest.ts";
 import type { GridDim } from "../ir/tile.ts";
 import { locOf } from "./builder.ts";
 import { apply, runFunction } from "./calls.ts";
-import { checkBags } from "./collectives.ts";
+import { checkBags, checkMarked } from "./collectives.ts";
 import type { Evaluator } from "./evaluate.ts";
 import { readArguments } from "./params.ts";
 import { childOf, noName } from "./scope.ts";
@@ -44,6 +44,7 @@ export function readKernelCall(ev: Evaluator, call: Call): KernelRef {
     ),
   );
   checkBags(statements);
+  checkMarked(statements);
   return { [kind]: "Kernel", kernel: { name, loc: locOf(span), spec: undefined, tune, params, dims, grid, body: statements } };
 }
 

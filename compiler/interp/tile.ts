@@ -213,13 +213,13 @@ function compileStmt(s: TileStmt, cx: Context): Step {
       };
     }
     case "AppendMarked": {
-      const [start, limit] = [scalar(s.start, cx), scalar(s.limit, cx)];
-      return ({ appends, bitmaps, scalars }) => {
-        const list = appends.get(s.append)!;
+      const limit = scalar(s.limit, cx);
+      return ({ appends, bitmaps, scalars, tiles }) => {
+        const [list, values] = [appends.get(s.append)!, tiles[s.of.id]!];
         bitmaps.get(s.bitmap)!.forEach((bit, position) => {
           if (bit === 0) return;
           if (position >= limit(scalars)) throw new RangeError(`${s.bitmap}: position ${position} is marked, which is not below the limit ${limit(scalars)}.`);
-          if (list.count < list.capacity) list.write(list.count++, start(scalars) + position);
+          if (list.count < list.capacity) list.write(list.count++, values[position]!);
         });
       };
     }

@@ -42,6 +42,8 @@ export function readsOfPlan(plan: Plan, s: PlanStmt): readonly Read[] {
       return [...s.items, s.keep].flatMap((v) => read(v, s.layout));
     case "BitmapAdd":
       return [...read(s.position, s.layout), ...read(s.keep, s.layout)];
+    case "AppendMarked":
+      return read(s.of); // at any position
     case "AppendPush":
       return [...read(s.of, s.layout), ...read(s.keep, s.layout)];
     default:
@@ -107,7 +109,7 @@ export function namesOfStmt(plan: Plan, s: PlanStmt): string[] {
     case "BitmapAdd":
       return [...ofTile(s.position), ...ofTile(s.keep)];
     case "AppendMarked":
-      return [...namesIn(s.start), ...namesIn(s.limit)];
+      return [...ofTile(s.of), ...namesIn(s.limit)];
     case "HistogramFind":
       return namesIn(s.want);
     case "AppendFill":

@@ -102,7 +102,7 @@ export function printTileStmt(s: TileStmt, indent: string, file: string): readon
     case "BitmapAdd":
       return [line(`${s.bitmap}.add ${s.position.label} where ${s.keep.label}`, s.loc)];
     case "AppendMarked":
-      return [line(`${s.append}.push ${printExpr(s.start)} + marked of ${s.bitmap} below ${printExpr(s.limit)}`, s.loc)];
+      return [line(`${s.append}.push ${s.of.label} where marked in ${s.bitmap} below ${printExpr(s.limit)}`, s.loc)];
     case "Append":
       return [line(`append ${s.name} to ${printView(s.view)}`, s.loc)];
     case "AppendPush":

@@ -151,8 +151,11 @@ export type TileStmt =
   | { readonly kind: "Append"; readonly name: string; readonly view: TileView; readonly loc: Loc }
   /** Appends the kept elements in axis order; what does not fit the view is dropped. */
   | { readonly kind: "AppendPush"; readonly append: string; readonly of: TileValue; readonly keep: TileValue; readonly loc: Loc }
-  /** Appends start + p for every marked position p, ascending; all marks lie below `limit`. */
-  | { readonly kind: "AppendMarked"; readonly append: string; readonly bitmap: string; readonly start: Expr; readonly limit: Expr; readonly loc: Loc }
+  /**
+   * Appends the element of `of` at every marked position, ascending; all marks lie below `limit`. `of` has one axis, as long as the bitmap,
+   * and follows from positions, uniform scalars and params.
+   */
+  | { readonly kind: "AppendMarked"; readonly append: string; readonly bitmap: string; readonly of: TileValue; readonly limit: Expr; readonly loc: Loc }
   /** Writes `value` to every position from the current count to the view's end. */
   | { readonly kind: "AppendFill"; readonly append: string; readonly value: Expr; readonly loc: Loc }
   /** Elements appended so far. */

@@ -89,7 +89,7 @@ const stmtRules: { readonly [K in TileStmt["kind"]]: (s: Extract<TileStmt, { kin
   BagCount: (s) => s.scalar.type === "i32",
   Bitmap: (s) => Number.isInteger(s.size) && s.size > 0,
   BitmapAdd: (s) => (s.position.dtype === "i32" || s.position.dtype === "u32") && s.keep.dtype === "bool" && same(s.position.axes, s.keep.axes),
-  AppendMarked: (s) => s.start.type === "i32" && s.limit.type === "i32",
+  AppendMarked: (s) => s.of.axes.length === 1 && s.limit.type === "i32",
   Append: (s) => blocksOf(s.view).length === 1,
   AppendPush: (s) => s.of.axes.length === 1 && s.keep.dtype === "bool" && same(s.of.axes, s.keep.axes),
   AppendFill: () => true,
@@ -254,8 +254,9 @@ export function verifyTile(kernel: TileKernel, pass: string): void {
       case "AppendMarked":
         collective(s.append, "Append", from, where);
         if (s.kind === "AppendMarked") {
-          collective(s.bitmap, "Bitmap", from, where);
-          usesExprs([s.start, s.limit], from, where);
+          const { size } = collective(s.bitmap, "Bitmap", from, where);
+          require(s.of.axes[0]?.extent === size, where, `${s.of.label} does not have the ${size} positions of ${s.bitmap}`);
+          usesExprs([s.limit], from, where);
         }
         if (s.kind === "AppendFill") usesExprs([s.value], from, where);
         if (s.kind === "AppendCount") defineScalar(s.scalar, from);

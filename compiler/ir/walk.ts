@@ -39,6 +39,8 @@ export function readsOf(s: TileStmt): readonly TileValue[] {
       return [...s.items, s.keep];
     case "BitmapAdd":
       return [s.position, s.keep];
+    case "AppendMarked":
+      return [s.of];
     default:
       return [];
   }

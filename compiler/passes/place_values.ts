@@ -1,12 +1,13 @@
 /**
  * Decides for every tile whether it is inline (recomputed where it is used) or stored, and which stored tiles other
- * threads must see: operands of gemms and the index tiles of gathers go to shared memory.
+ * threads must see: operands of gemms and the index tiles of gathers go to shared memory. What marked positions are worth is inline.
  */
-import { axisNames, bodiesOf, readsOf } from "../ir/walk.ts";
+import { axisNames, bodiesOf, inputsOf, readsOf } from "../ir/walk.ts";
 import type { TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
 import type { Bound } from "./bind_schedule.ts";
 
-type Role = "element" | "operand" | "pick" | "acc" | "carry";
+/** `anywhere`: any thread wants any position. */
+type Role = "element" | "operand" | "pick" | "acc" | "carry" | "anywhere";
 
 interface Use {
   readonly role: Role;
@@ -71,7 +72,7 @@ export function placeValues(kernel: TileKernel, { rings, products }: Pick<Bound,
           use(m.otherwise, "carry", axisNames(m.otherwise), s.otherwise);
         }
       } else {
-        for (const v of readsOf(s)) use(v, "element", axisNames(v), body);
+        for (const v of readsOf(s)) use(v, s.kind === "AppendMarked" ? "anywhere" : "element", axisNames(v), body);
         if (s.kind === "HistogramAdd") counted.set(s.histogram, order.length);
       }
       bodiesOf(s).forEach(collect);
@@ -96,7 +97,10 @@ export function placeValues(kernel: TileKernel, { rings, products }: Pick<Bound,
     const once = all.length === 1 ? all[0] : undefined;
     const unordered = value.axes.some((a) => a.held);
     const local = once !== undefined && once.body === homes.get(value.id) && sameSet(once.domain, axisNames(value));
-    if (op.kind === "Slice" || op.kind === "Rename") {
+    if (all.some((u) => u.role === "anywhere")) {
+      inline.set(value.id, op);
+      for (const v of inputsOf(op)) uses.set(v.id, [...(uses.get(v.id) ?? []), { role: "anywhere", domain: axisNames(v), body: homes.get(value.id)! }]);
+    } else if (op.kind === "Slice" || op.kind === "Rename") {
       inline.set(value.id, op);
       const renamed = (axis: string) => (op.kind === "Rename" ? (Object.entries(op.axes).find(([, to]) => to === axis)?.[0] ?? axis) : axis);
       uses.set(op.of.id, [...(uses.get(op.of.id) ?? []), ...all.map((u) => ({ ...u, domain: u.domain.map(renamed) }))]);

@@ -47,6 +47,8 @@ export function shareRegisters(plan: Plan): Plan {
         return [...s.items, s.keep].flatMap(reads);
       case "BitmapAdd":
         return [...reads(s.position), ...reads(s.keep)];
+      case "AppendMarked":
+        return reads(s.of);
       case "AppendPush":
         return [...reads(s.of), ...reads(s.keep)];
       default:

@@ -171,7 +171,7 @@ export const topK = (dsa: Dsa) =>
               map([t], (t) => t - span.start, "i32"),
               mask([key, t], (k, t) => t >= span.start && t < span.start + SPAN && k >= least && (k > least || t <= lastTie)),
             );
-            out.pushMarked(marks, span.start, Math.min(hi - span.start, SPAN));
+            out.pushMarked(marks, iota(span), Math.min(hi - span.start, SPAN));
           }
           out.fill(-1);
           isDone = true;
@@ -198,7 +198,7 @@ export const topK = (dsa: Dsa) =>
                 ties -= scalar(sum(isTie, "t"));
               }
             }
-            out.pushMarked(marks, span.start, end - span.start);
+            out.pushMarked(marks, iota(span), end - span.start);
           }
           out.fill(-1);
           isDone = ties <= 0; // else the bound was no plateau after all, and all is written once more

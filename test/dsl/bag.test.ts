@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { fromBytes, toBytes } from "../../dsl/dtype.ts";
-import { append, bag, bitmap, full, gatherRuns, map, mask, max, min, orderedKey, orderedValue, rename, scan, slice, sum, type Tile } from "../../dsl/index.ts";
+import { append, bag, bitmap, full, gatherRuns, iota, map, mask, max, min, orderedKey, orderedValue, rename, scan, slice, sum, type Tile } from "../../dsl/index.ts";
 import { bytesOf, random, randomTile, seed, tensorOf, tileOf } from "./helpers.ts";
 
 const everywhere = <A extends string>(tile: Tile<"i32" | "u32" | "f32", A>) => mask([tile], () => true);
@@ -68,7 +68,7 @@ describe("bitmap", () => {
         }
         const tensor = tensorOf("i32", { j: capacity }, toBytes("i32", Array<number>(capacity).fill(-1)), "out");
         const list = append(tensor.tile({}));
-        list.pushMarked(marks, 7);
+        list.pushMarked(marks, iota({ axis: "p", start: 7, size: 100 }));
         const ascending = [...new Set(positions)].sort((a, b) => a - b).map((p) => p + 7);
         expect([...fromBytes("i32", bytesOf(tensor))]).toEqual(Array.from({ length: capacity }, (_, j) => ascending[j] ?? -1));
         expect(list.count).toBe(Math.min(ascending.length, capacity));
@@ -82,9 +82,13 @@ describe("bitmap", () => {
     const three = full({ t: 1 }, 3, "u32");
     marks.add(three, everywhere(three));
     const list = append(tensorOf("i32", { j: 4 }, new Uint8Array(16), "out").tile({}));
-    expect(() => list.pushMarked(marks, 0, 3)).toThrow("append.pushMarked: position 3 is marked, which is not below the limit 3.");
+    const positions = iota({ axis: "p", start: 0, size: 4 });
+    expect(() => list.pushMarked(marks, positions, 3)).toThrow("append.pushMarked: position 3 is marked, which is not below the limit 3.");
     const floats = append(tensorOf("f32", { j: 4 }, new Uint8Array(16), "out").tile({}));
-    expect(() => floats.pushMarked(marks, 0)).toThrow("positions are i32 and do not go into f32 elements.");
+    // @ts-expect-error positions are i32
+    const pushIntegers = () => floats.pushMarked(marks, positions);
+    expect(pushIntegers).toThrow('append.pushMarked: i32 values do not go into "t", which is f32.');
+    expect(() => list.pushMarked(marks, iota({ axis: "p", start: 0, size: 3 }))).toThrow("append.pushMarked: an i32 tile (p 3) does not have the 4 positions of the bitmap.");
     expect(() => bitmap(0)).toThrow("bitmap: 0 positions. The number of positions is a positive integer.");
   });
 });

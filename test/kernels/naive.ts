@@ -183,6 +183,14 @@ export const naive: Readonly<Record<string, Naive>> = {
     const all = (r: number): number[] => (isNumber(r) ? kept[r]! : range(C!).filter((c) => !Number.isNaN(x![r * C! + c]!)));
     return { columns: range(R!).flatMap((r) => range(24).map((j) => all(r)[j] ?? -1)), found: range(R!).map((r) => all(r).length) };
   },
+  compactChunks: ({ x, above, chunk }, { R, C, I }) => {
+    const kept = range(R!).map((r) => range(C!).filter((c) => x![r * C! + c]! > above![r]!));
+    const chunkOf = (r: number, c: number): number => (Math.floor(c / 5) < I! ? chunk![r * I! + Math.floor(c / 5)]! : 0);
+    const place = (r: number, c: number): number => (chunkOf(r, c) < 0 ? -1 : chunkOf(r, c) * 5 + (c % 5));
+    const list = (fill: number, of: (r: number, c: number) => number): number[] =>
+      range(R!).flatMap((r) => range(24).map((j) => (j < kept[r]!.length ? of(r, kept[r]![j]!) : fill)));
+    return { values: list(0, (r, c) => 2 * x![r * C! + c]!), places: list(-1, place) };
+  },
   trimmedStatistics: ({ x }, { R, C }) => ({
     y: rows(x!, R!, C!, (xs) => {
       const positive = xs.filter((v) => v > 0);

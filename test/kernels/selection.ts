@@ -1,6 +1,6 @@
 /** Kernels that keep some of what they read: stream compaction, trimmed statistics, runs from a table, the order of floats as integers. */
 import {
-  append, bag, bitmap, blocks, clz32, each, floatOf, full, gatherRuns, histogram, input, iota, kernel, load, map, mask, max, min, orderedKey, orderedValue, output, rename, scalar, store, sum,
+  append, bag, bitmap, blocks, clz32, div, each, floatOf, full, gather, gatherRuns, histogram, input, iota, kernel, load, map, mask, max, min, mod, orderedKey, orderedValue, output, rename, scalar, store, sum,
 } from "../../dsl/index.ts";
 import type { Schedules } from "../../dsl/schedule.ts";
 import type { Example } from "../../verify/examples.ts";
@@ -37,7 +37,7 @@ export const compactRows = kernel("compact_rows", {
           map([c], (c) => c - cb.start, "i32"),
           mask([c], (c) => c >= cb.start && c < cb.start + SPAN),
         );
-        out.pushMarked(marks, cb.start, Math.min(columns - cb.start, SPAN));
+        out.pushMarked(marks, iota(cb), Math.min(columns - cb.start, SPAN));
       }
     } else {
       for (const cb of blocks("c", 0, columns, BC)) {
@@ -50,6 +50,49 @@ export const compactRows = kernel("compact_rows", {
     }
     out.fill(-1);
     store(a.found.tile({ r }), full({}, kept.count, "i32"));
+  },
+});
+
+/**
+ * Twice the values of a row above its threshold in order, then 0, and where a table of chunks says that each comes from: chunk[c / CHUNK] * CHUNK +
+ * c % CHUNK, or -1 where the table has none.
+ */
+const CHUNK = 5;
+export const compactChunks = kernel("compact_chunks", {
+  args: {
+    x: input("f32", { r: "R", c: "C" }, { pitch: { r: "xPitch" } }),
+    above: input("f32", { r: "R" }),
+    chunk: input("i32", { r: "R", i: "I" }),
+    values: output("f32", { r: "R", j: KEPT }),
+    places: output("i32", { r: "R", j: KEPT }),
+  },
+  tune: { SPAN: 96 },
+  grid: (a) => ({ r: each(a.x.size.r) }),
+  body(a, { SPAN }, { r }) {
+    const columns = a.x.size.c;
+    const bound = scalar(load(a.above.tile({ r })));
+    const values = append(a.values.tile({ r }));
+    const places = append(a.places.tile({ r }));
+    for (const cb of blocks("c", 0, columns, SPAN)) {
+      const c = iota(cb);
+      const x = load(a.x.tile({ r, c: cb }));
+      const marks = bitmap(SPAN);
+      marks.add(
+        map([c], (c) => c - cb.start, "i32"),
+        mask([x, c], (x, c) => x > bound && c < columns),
+      );
+      const chunk = gather(a.chunk.tile({ r }), { i: map([c], (c) => div(c, CHUNK), "i32") });
+      values.pushMarked(
+        marks,
+        map([x], (x) => x + x),
+      );
+      places.pushMarked(
+        marks,
+        map([chunk, c], (chunk, c) => (chunk < 0 ? -1 : chunk * CHUNK + mod(c, CHUNK)), "i32"),
+      );
+    }
+    values.fill(0);
+    places.fill(-1);
   },
 });
 
@@ -155,6 +198,7 @@ const rows = { R: { min: 1, max: 4 }, C: { min: 1, max: 300 } };
 export const examples: readonly Example[] = [
   { kernel: "compactRows", dims: rows },
   { kernel: "compactRows", dims: rows, inputs: { x: "any", above: "any" } },
+  { kernel: "compactChunks", dims: { ...rows, I: { min: 1, max: 61 } }, inputs: { chunk: { min: -2, max: 9 } } },
   { kernel: "trimmedStatistics", dims: rows, inputs: { x: { min: -200, max: 255 } } },
   { kernel: "trimmedStatistics", dims: rows, inputs: { x: { min: -5, max: 0 } } },
   { kernel: "tableRuns", dims: { G: { min: 1, max: 3 }, T: { min: 1, max: 60 }, J: { min: 1, max: 40 } }, inputs: { at: { min: -9, max: 70 } } },

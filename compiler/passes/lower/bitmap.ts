@@ -1,6 +1,7 @@
 /** Bitmaps: words in shared memory. Marking sets bits in any order; going through the words gives the marks in theirs. */
 import { add, and, binary, constant, convert, int, mul, sub, variable, type Expr } from "../../ir/expr.ts";
 import { computeType, type PlanStmt } from "../../ir/plan.ts";
+import type { TileValue } from "../../ir/tile.ts";
 import { clear } from "./clear.ts";
 import type { Lowering } from "./context.ts";
 import { address, element, isTrue, type Cursor } from "./element.ts";
@@ -43,7 +44,7 @@ export interface Target {
   readonly stage: { readonly buffer: string; readonly elements: number } | undefined;
 }
 
-/** Each thread takes a run of words, counts the marks before it, and writes those of its run. */
+/** Each thread takes a run of words, counts the marks before it, and writes the values of those of its run. */
 export function pushMarked(ctx: Lowering, s: Extract<PlanStmt, { kind: "AppendMarked" }>, marks: BitmapMemory, to: Target): void {
   ctx.source(s.loc);
   const { threads } = ctx;
@@ -68,21 +69,32 @@ export function pushMarked(ctx: Lowering, s: Extract<PlanStmt, { kind: "AppendMa
     const bits = ctx.name("bits");
     const left = variable("u32", bits);
     ctx.emit({ kind: "Variable", name: bits, type: "u32", init: word(w) });
-    const base = ctx.bind("base", add(s.start, mul(w, int(32))));
+    const base = ctx.bind("base", mul(w, int(32)));
     loop(ctx, "mark", int(0), ctx.bind("marks", convert("i32", popcount(left))), () => {
       const others = ctx.bind("others", { kind: "Binary", type: "u32", op: "&", a: left, b: sub(left, constant("u32", 1)) });
       // the lowest bit alone, less one, is a one for each position below it
       const position = add(base, convert("i32", popcount(sub({ kind: "Binary", type: "u32", op: "^", a: left, b: others }, constant("u32", 1)))));
-      if (stage === undefined) write(ctx, to, at, position);
+      if (stage === undefined) write(ctx, to, at, valueAt(ctx, s.of, position));
       else ctx.when(binary("<", at, int(stage.elements)), () => ctx.emit({ kind: "StoreShared", buffer: stage.buffer, index: at, values: [convert("u32", position)] }));
       ctx.emit({ kind: "Assign", name: bits, value: others }, { kind: "Assign", name: next, value: add(at, int(1)) });
     });
   });
   if (stage !== undefined) {
     const count = ctx.bind("listed", { kind: "Call", type: "i32", fn: "min", args: [total, int(stage.elements)] });
-    loop(ctx, "i", ctx.thread, count, (i) => write(ctx, to, ctx.bind("slot", add(length, i)), convert("i32", { kind: "Shared", type: "u32", buffer: stage.buffer, index: i })), threads);
+    loop(ctx, "i", ctx.thread, count, (i) => {
+      const position = convert("i32", { kind: "Shared", type: "u32", buffer: stage.buffer, index: i });
+      write(ctx, to, ctx.bind("slot", add(length, i)), valueAt(ctx, s.of, position));
+    }, threads);
   }
   ctx.emit({ kind: "Assign", name: to.count, value: add(length, total) });
+}
+
+/** The value at a marked position. */
+function valueAt(ctx: Lowering, v: TileValue, at: Expr): Expr {
+  const position = ctx.bind("position", at);
+  const [axis] = v.axes;
+  if (position.kind === "Var") ctx.facts.learn(position.name, { min: 0, max: axis!.extent - 1 });
+  return element(ctx, v, { coords: new Map([[axis!.name, position]]) });
 }
 
 const popcount = (word: Expr): Expr => ({ kind: "Call", type: "u32", fn: "popcount", args: [word] });

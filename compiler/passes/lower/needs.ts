@@ -50,7 +50,7 @@ function expressionsOf(s: TileStmt): readonly Expr[] {
     case "AppendFill":
       return [s.value];
     case "AppendMarked":
-      return [s.start, s.limit];
+      return [s.limit];
     default:
       return [];
   }

@@ -1037,7 +1037,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
           }
         }
 
-        // topk.ts:174  out.pushMarked(marks, span.start, Math.min(hi - span.start, SPAN));
+        // topk.ts:174  out.pushMarked(marks, iota(span), Math.min(hi - span.start, SPAN));
         const int words = min((min(hi - span, 131072) + 31) / 32, 4096);
         const int words_each = (words + 1023) / 1024;
         const int from_2 = thread * words_each;
@@ -1063,7 +1063,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
         int at = before_thread_2;
         for (int w = from_2; w < to; ++w) {
           u32 bits = marks[w];
-          const int base = span + w * 32;
+          const int base = w * 32;
           const int marks_3 = (int)(u32)__popc(bits);
           for (int mark = 0; mark < marks_3; ++mark) {
             const u32 others = bits & (bits - 1u);
@@ -1078,7 +1078,8 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
         __syncthreads();
         for (int i = thread; i < listed; i += 1024) {
           const int slot = out_count + i;
-          if (slot >= 0 && slot < 2048 && slot < 2048) idx[(i64)q * 2048 + slot] = (int)digits[i];
+          const int position = (int)digits[i];
+          if (slot >= 0 && slot < 2048 && slot < 2048) idx[(i64)q * 2048 + slot] = span + position;
         }
         out_count = out_count + total;
       }
@@ -1228,7 +1229,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
           }
           const int ties_6 = ties_3;
 
-          // topk.ts:201  out.pushMarked(marks, span.start, end - span.start);
+          // topk.ts:201  out.pushMarked(marks, iota(span), end - span.start);
           const int words = min((end_2 - span_2 + 31) / 32, 4096);
           const int words_each = (words + 1023) / 1024;
           const int from_2 = thread * words_each;
@@ -1254,7 +1255,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
           int at = before_thread;
           for (int w = from_2; w < to; ++w) {
             u32 bits = marks[w];
-            const int base = span_2 + w * 32;
+            const int base = w * 32;
             const int marks_3 = (int)(u32)__popc(bits);
             for (int mark = 0; mark < marks_3; ++mark) {
               const u32 others = bits & (bits - 1u);
@@ -1269,7 +1270,8 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
           __syncthreads();
           for (int i = thread; i < listed; i += 1024) {
             const int slot = out_2_count + i;
-            if (slot >= 0 && slot < 2048 && slot < 2048) idx[(i64)q * 2048 + slot] = (int)digits[i];
+            const int position = (int)digits[i];
+            if (slot >= 0 && slot < 2048 && slot < 2048) idx[(i64)q * 2048 + slot] = span_2 + position;
           }
           out_2_count = out_2_count + total;
           ties_2 = ties_6;

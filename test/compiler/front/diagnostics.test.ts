@@ -6,7 +6,7 @@ import { overlay, readKernel, sourceText, type ReadOptions } from "../../../comp
 import { scalarFn } from "../../../dsl/math.ts";
 
 const file = join(import.meta.dirname, "case.ts");
-const imports = `import { append, bag, bitsOf, blocks, cast, div, each, full, gather, gatherRuns, gemm, histogram, input, iota, kernel, load, map, mask, max, min, output, rename, scalar, scan, slice, store, sum } from "../../../dsl/index.ts";\n`;
+const imports = `import { append, bag, bitmap, bitsOf, blocks, cast, div, each, full, gather, gatherRuns, gemm, histogram, input, iota, kernel, load, map, mask, max, min, output, rename, scalar, scan, slice, store, sum } from "../../../dsl/index.ts";\n`;
 
 interface Case {
   readonly code: Code;
@@ -69,6 +69,7 @@ const cases: readonly Case[] = [
   { code: "E-SUBSET-11", body: "const y = map([load(a.x.tile({ n }))], (v) => { const twice = v * 2; });" },
   { code: "E-SUBSET-12", body: "const total = 0;\ntotal += n;" },
   { code: "E-SUBSET-13", body: `const kept = bag(8, { v: "f32" });\nfor (const i of each(3)) {\nconst v = load(a.x.tile({ n }));\nkept.add({ v }, mask([v], (v) => v > i));\nconst { v: w } = kept.items("i");\nstore(a.y.tile({ n }), full({ c: 6 }, scalar(max(w, "~i"))));\n}` },
+  { code: "E-SUBSET-14", body: `const marks = bitmap(6);\nconst x = load(a.x.tile({ n }));\nmarks.add(iota({ axis: "c", start: 0, size: 6 }), mask([x], (v) => v > 0));\nconst before = scan(mask([x], (v) => v > 0), "c");\nappend(a.best.tile({ n })).pushMarked(marks, map([before], (b) => b - 1, "i32"));` },
 
   { code: "E-AXIS-01", body: "const x = load(a.x.tile({ n }));\nconst total = sum(x, \"d\");" },
   { code: "E-AXIS-02", body: "const x = load(a.x.tile({ n }));\nconst y = map([x, load(a.w.tile({}))], (v, w) => v * w);" },
@@ -85,6 +86,7 @@ const cases: readonly Case[] = [
   { code: "E-AXIS-13", body: "const rows = gather(a.x.tile({ n }), { n: full({ j: 2 }, 0, \"i32\") });" },
   { code: "E-AXIS-14", body: `const kept = bag(8, { v: "f32" });\nconst v = load(a.x.tile({ n }));\nkept.add({ v }, mask([v], (v) => v > 0));\nconst items = kept.items("i");\nstore(a.y.tile({ n }), full({ c: 6 }, scalar(sum(items.v, "~i"))));` },
   { code: "E-AXIS-15", body: `const at = map([load(a.k.tile({ n: { axis: "n", start: n, size: 2 } }))], (k) => k, "i32");\nstore(a.y.tile({ n }), max(gatherRuns(a.x.tile({ n }), { c: at }), "n"));` },
+  { code: "E-AXIS-16", body: `append(a.best.tile({ n })).pushMarked(bitmap(8), iota({ axis: "c", start: 0, size: 6 }));` },
 
   { code: "E-DTYPE-01", body: "const keys = map([load(a.x.tile({ n }))], (v) => bitsOf(v) + n, \"u32\");" },
   { code: "E-DTYPE-02", body: "const half = map([load(a.k.tile({ n }))], (k) => k / 2, \"i32\");" },

@@ -48,7 +48,8 @@ test("what is computed from items or counts keeps them alive", () => {
 
 test("a part of a list may lie where a histogram was", () => {
   const view: TileView = { param: "y", field: "", dtype: "i32", coords: [{ kind: "Block", axis: { name: "j", extent: 10 }, start: int(0) }] };
-  const list: TileStmt = { kind: "AppendMarked", append: "out", bitmap: "m", start: int(0), limit: int(9), loc };
+  const of: TileValue = { id: 1, label: "p", dtype: "i32", axes: [{ name: "p", extent: 64 }], loc };
+  const list: TileStmt = { kind: "AppendMarked", append: "out", bitmap: "m", of, limit: int(9), loc };
   const body: readonly TileStmt[] = [histogram("a"), find("a"), { kind: "Bitmap", name: "m", size: 64, loc }, { kind: "Append", name: "out", view, loc }, list];
   const { parts, buffers } = collectiveBuffers(body, true);
   expect([...parts.values()]).toEqual([{ buffer: "a", elements: 10 }]);

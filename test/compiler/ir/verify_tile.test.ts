@@ -79,6 +79,7 @@ const faults: readonly (readonly [string, string, (s: TileStmt) => TileStmt | un
   ["an add to no histogram", "selection", inStmt("HistogramAdd", (s) => ({ ...s, histogram: "other" })), /there is no histogram other/],
   ["a find of an f32 count", "selection", inStmt("HistogramFind", (s) => ({ ...s, want: constant("f32", 3) })), /do not fit/],
   ["an append to two axes", "selection", inStmt("Append", (s) => ({ ...s, view: { ...s.view, coords: [{ kind: "Block", axis: { name: "n", extent: 2 }, start: int(0) }, s.view.coords[1]!] } })), /do not fit/],
+  ["values of other positions than the bitmap's", "marking", inStmt("AppendMarked", (s) => ({ ...s, of: s.of, bitmap: "smaller" })), /does not have the 4 positions of smaller/],
   ["a push to no append", "selection", inStmt("AppendPush", (s) => ({ ...s, append: "other" })), /there is no append other/],
 ];
 
