@@ -15,6 +15,7 @@ import { verifyRings } from "./ir/verify_rings.ts";
 import { verifyRoles } from "./ir/verify_roles.ts";
 import { verifyTile } from "./ir/verify_tile.ts";
 import { awaitProducts } from "./passes/await_products.ts";
+import { balanceRelu } from "./passes/balance_relu.ts";
 import { bindSchedule } from "./passes/bind_schedule.ts";
 import { buildPlan } from "./passes/build_plan.ts";
 import { dealCluster } from "./passes/deal_cluster.ts";
@@ -54,6 +55,8 @@ const algebraPasses: readonly (readonly [AlgebraPass, (kernel: TileKernel) => Ti
   ["hoistScales", hoistScales],
   // magnitudes are free operands where a maximum is an operation
   ["splitRelu", splitRelu],
+  // maxima have half as many units as additions: every second one becomes an addition
+  ["balanceRelu", balanceRelu],
   // what they made of values from outside a loop need not be computed in it
   ["hoistInvariants", hoistInvariants],
 ];

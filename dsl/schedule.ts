@@ -47,7 +47,7 @@ export interface RoleSchedule {
   readonly brings?: readonly string[];
 }
 
-export type AlgebraPass = "hoistScales" | "splitRelu" | "hoistInvariants";
+export type AlgebraPass = "hoistScales" | "splitRelu" | "balanceRelu" | "hoistInvariants";
 
 /** Bounds of dims, both included. A launch meets them when each dim that is named lies within its own. */
 export type Bounds = Readonly<Record<string, { readonly atLeast?: number; readonly atMost?: number }>>;

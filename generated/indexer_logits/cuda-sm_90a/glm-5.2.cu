@@ -10,7 +10,7 @@
 //   dim Q
 //   dim T
 //   dim logitsPitch = T
-// work of a block, once: 34880 bytes loaded, 272 elements of scalar code
+// work of a block, once: 34880 bytes loaded, 528 elements of scalar code
 //   each tb: 16896 bytes loaded, 4096 stored, 4194304 multiply-adds, 66560 elements of scalar code
 // multiprocessors blocks of 384 threads; tune: BQ 8, BT 128, CHUNK 1073741824
 //   role math: warps 0 to 7, 224 registers a thread
@@ -292,7 +292,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) indexer_logits(
   if (warp < 8) {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
     // role math: warps 0 to 7, 224 registers a thread
-    float qScale_w[64];
+    float dot_weight[64];
     const int q_of_thread = thread % 4;
     float kScale_2[2];
     const int t_of_thread = ((thread / 4) % 8) + (thread / 32) * 16;
@@ -318,7 +318,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) indexer_logits(
           #pragma unroll
           for (int h = 0; h < 32; ++h) {
             const int part = q_of_thread + q_2 * 4;
-            qScale_w[h + q_2 * 32] = qScale_ring[queries_slot * 256 + h + part * 32] * w_ring[queries_slot * 256 + h + part * 32];
+            dot_weight[h + q_2 * 32] = qScale_ring[queries_slot * 256 + h + part * 32] * w_ring[queries_slot * 256 + h + part * 32]
+                * (h % 2 == 1 ? 0.5f : 1.0f);
           }
         }
 
@@ -371,7 +372,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) indexer_logits(
               #pragma unroll
               for (int h_2 = 0; h_2 < 2; ++h_2) {
                 logits_sum_unscaled_sum[t * 2 + (h_2 % 2)] = logits_sum_unscaled_sum[t * 2 + (h_2 % 2)]
-                    + fmaxf(dot[h_2 + t * 2 + h * 4], 0.0f) * qScale_w[h_2 + h * 2];
+                    + ((h_2 + h * 2) % 2 == 1 ? dot[h_2 + t * 2 + h * 4] + fabsf(dot[h_2 + t * 2 + h * 4])
+                    : fmaxf(dot[h_2 + t * 2 + h * 4], 0.0f)) * dot_weight[h_2 + h * 2];
               }
             }
           }
@@ -390,7 +392,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) indexer_logits(
               #pragma unroll
               for (int h_2 = 0; h_2 < 2; ++h_2) {
                 logits_sum_unscaled_sum[(t + 2) * 2 + (h_2 % 2)] = logits_sum_unscaled_sum[(t + 2) * 2 + (h_2 % 2)]
-                    + fmaxf(dot[h_2 + t * 2 + h * 4 + 64], 0.0f) * qScale_w[h_2 + h * 2 + 32];
+                    + ((h_2 + h * 2) % 2 == 1 ? dot[h_2 + t * 2 + h * 4 + 64] + fabsf(dot[h_2 + t * 2 + h * 4 + 64])
+                    : fmaxf(dot[h_2 + t * 2 + h * 4 + 64], 0.0f)) * dot_weight[h_2 + h * 2 + 32];
               }
             }
           }

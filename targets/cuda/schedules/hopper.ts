@@ -33,7 +33,8 @@ function indexerLogits(dsa: Dsa): Schedule | undefined {
   const keys = { slots: dsa.indexDtype === "e4m3" ? 8 : 4, ring: "keys" };
   return {
     tune: { BQ: queries, BT: 128, CHUNK: ALL },
-    algebra: ["hoistScales", "hoistInvariants"],
+    // 3 % for 32 heads, nothing for 64
+    algebra: ["hoistScales", ...(dsa.indexerHeads === 32 ? ["balanceRelu" as const] : []), "hoistInvariants"],
     roles: {
       math: { warps: 8, registers: MATH_REGISTERS },
       producer: { warps: 1, registers: PRODUCER_REGISTERS, brings: ["q", "qScale", "w", "k", "kScale"] },

@@ -4,6 +4,7 @@ import { runLoop } from "../../../compiler/interp/loop.ts";
 import { interpretTile } from "../../../compiler/interp/tile.ts";
 import { fromBytes, type DType } from "../../../dsl/dtype.ts";
 import type { TileKernel } from "../../../compiler/ir/tile.ts";
+import { balanceRelu } from "../../../compiler/passes/balance_relu.ts";
 import { hoistInvariants } from "../../../compiler/passes/hoist_invariants.ts";
 import { hoistScales } from "../../../compiler/passes/hoist_scales.ts";
 import { splitRelu } from "../../../compiler/passes/split_relu.ts";
@@ -17,6 +18,7 @@ const allowed = (dtype: DType, x: number): number => Math.max(1, Math.abs(x)) * 
 test.each(smallKernelNames)("%s", async (name) => agrees(await readSmall(name)));
 test.each(smallKernels.scales)("%s with its scales moved", async (name) => agrees(await readSmall(name), (tile) => hoistInvariants(hoistScales(tile))));
 test("narrowReluScores with its maximum split", async () => agrees(hoistInvariants(splitRelu(hoistScales(await readSmall("narrowReluScores"))))));
+test("narrowReluScores with half of its maxima added", async () => agrees(hoistInvariants(balanceRelu(hoistScales(await readSmall("narrowReluScores"))))));
 
 test("windowSums, its loads an iteration ahead", async () => agrees(await readSmall("windowSums"), (tile) => tile, { ahead: ["part"] }));
 

@@ -103,6 +103,8 @@ describe("late folds", () => {
     ["none", [first, second, wait(1), fold(30, 8), fold(30, 9), wait(0), fold(30, 16)], 0],
     ["an element behind the second wait", [first, second, wait(1), fold(30, 8), wait(0), fold(30, 9), fold(30, 16)], 1],
     ["elements that were made positive before it", [first, second, wait(1), positive(8, 8), positive(40, 9), wait(0), fold(30, 8), fold(30, 40)], 2],
+    ["an element that an addition made positive", [first, second, wait(1), { ...positive(40, 9), opcode: 0x221, ra: 9 }, wait(0), fold(30, 40)], 1],
+    ["an element behind the fence and the second wait", [first, second, wait(1), fold(30, 8), { ...plain, opcode: 0x947 }, wait(0), fold(30, 9)], 1],
     ["sums are no elements", [first, second, wait(1), fold(8, 8), wait(0), fold(31, 8)], 0],
     ["a register that holds something else by then", [first, second, wait(1), fold(30, 8), positive(8, 60), wait(0), fold(30, 8)], 0],
     ["what the next products wrote", [first, second, wait(1), wait(0), product(8), fold(30, 8)], 0],

@@ -21,7 +21,7 @@ export interface Instruction {
 /** Matrix products of e4m3 and of 16-bit types, the latter with a in shared memory or in registers, and what makes a register uniform. */
 export const [QGMMA, HGMMA, R2UR] = [0x9f3, 0xdf0, 0x2ca];
 const gmma = new Set([QGMMA, 0x9f0, HGMMA]);
-const [FFMA, FFMA_CONSTANT, FMNMX, FMNMX_CONSTANT, WARPGROUP] = [0x223, 0x823, 0x209, 0x809, 0x9c5];
+const [FFMA, FFMA_CONSTANT, FADD, FMNMX, FMNMX_CONSTANT, WARPGROUP] = [0x223, 0x823, 0x221, 0x209, 0x809, 0x9c5];
 /** Jumps and ends: what follows is no straight line. */
 const ends = new Set([0x947, 0x94d, 0x941]);
 
@@ -58,7 +58,7 @@ export const isProduct = ({ opcode }: Instruction): boolean => gmma.has(opcode);
 
 /**
  * Folds that the assembler has moved behind a later wait. Where a wait leaves groups under way, elements of the accumulators that are
- * complete, also as FMNMX passes them on, are to be folded before the next wait: behind it they cost time of their own.
+ * complete, also as FMNMX or FADD passes them on, are to be folded before the next wait: behind it they cost time of their own.
  */
 export function lateFolds(code: readonly Instruction[]): readonly Instruction[] {
   const late: Instruction[] = [];
@@ -67,13 +67,13 @@ export function lateFolds(code: readonly Instruction[]): readonly Instruction[] 
     const elements = new Set(completed(code.slice(0, i), wait.pending));
     let waits = 0;
     for (const s of code.slice(i + 1)) {
-      if (isProduct(s) || ends.has(s.opcode)) break;
+      if (isProduct(s) || (ends.has(s.opcode) && waits > 0)) break; // a jump in front of the wait is the fence
       if (s.pending !== undefined) waits++;
-      const reads = [s.ra, ...(s.opcode === FFMA || s.opcode === FMNMX ? [s.rb] : [])].some((r) => elements.has(r));
+      const reads = [s.ra, ...(s.opcode === FFMA || s.opcode === FADD || s.opcode === FMNMX ? [s.rb] : [])].some((r) => elements.has(r));
       if (s.opcode === FFMA || s.opcode === FFMA_CONSTANT) {
         if (reads && waits > 0) late.push(s);
         elements.delete(s.rd);
-      } else if (s.opcode === FMNMX || s.opcode === FMNMX_CONSTANT) {
+      } else if (s.opcode === FADD || s.opcode === FMNMX || s.opcode === FMNMX_CONSTANT) {
         if (reads) elements.add(s.rd);
         else elements.delete(s.rd);
       }
