@@ -51,6 +51,7 @@ describe("measure", () => {
 
   test("with overlap a sample is enqueued before the one before it is waited for", async () => {
     const slow = await launchOf(32, "scale", "sleep 5");
+    await device.sync(); // the allocation is done, not only asked for
     for (const overlap of [false, true]) {
       clearTrace();
       const samples = await device.measure({ launches: [slow], perSample: 1, samples: 3, overlap });
