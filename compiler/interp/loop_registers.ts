@@ -22,8 +22,8 @@ export class Registers {
   readonly #machine: Machine;
   readonly #name: string;
   readonly #type: ScalarType;
-  readonly #values: Float64Array;
-  readonly #state: Uint8Array;
+  readonly #values: number[];
+  readonly #state: number[];
   /** The last group of products that uses a register. */
   readonly #group: Int32Array;
   #progress: Progress = { done: 0 };
@@ -33,8 +33,8 @@ export class Registers {
     this.#machine = machine;
     this.#name = name;
     this.#type = type;
-    this.#values = new Float64Array(size);
-    this.#state = new Uint8Array(size);
+    this.#values = new Array<number>(size).fill(0);
+    this.#state = new Array<number>(size).fill(empty);
     this.#group = tracked ? new Int32Array(size) : none;
     if (tracked) machine.tracked[machine.thread]!.set(name, this);
   }

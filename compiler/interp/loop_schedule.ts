@@ -8,7 +8,7 @@ import { type Machine, warpgroupSize, warpSize } from "./loop_machine.ts";
 type State = Stop | "ready" | "done";
 const isStop = (s: State | undefined): s is Stop => typeof s === "object";
 
-/** Chances that a warp or an engine rests while others run: it is picked anew for each block. */
+/** Chances that a warp, an engine or a block of a cluster rests while others run: it is picked anew for each block or cluster. */
 const moods = [0, 0.5, 0.9];
 
 export function runBlock(
@@ -24,10 +24,12 @@ export function runBlock(
   const states: State[] = threads.map(() => "ready");
   const order = threads.map((_, thread) => thread);
   const pickMood = (): number => (machine.clocked ? moods[random() % moods.length]! : 0);
-  const warpMoods = Array.from({ length: Math.ceil(count / warpSize) }, pickMood);
+  // threads of a block of a cluster are judged by its barriers alone: that one warp is far ahead of another shows nothing more
+  const unit = machine.byBlocks ? machine.blockThreads : warpSize;
+  const unitMoods = Array.from({ length: Math.ceil(count / unit) }, pickMood);
   const engineMoods = engines.map(pickMood);
   const rests = (mood: number): boolean => mood > 0 && random() < mood * 2 ** 32;
-  const resting = new Uint8Array(warpMoods.length);
+  const resting = new Uint8Array(unitMoods.length);
 
   /** Runs the instruction that all these threads wait for, if they do. */
   const meet = (first: number, end: number, scope: Instruction["scope"]): boolean => {
@@ -80,9 +82,9 @@ export function runBlock(
   let allAwake = false;
   for (;;) {
     shuffle(order, random);
-    for (let w = 0; w < resting.length; w++) resting[w] = Number(!allAwake && rests(warpMoods[w]!));
+    for (let u = 0; u < resting.length; u++) resting[u] = Number(!allAwake && rests(unitMoods[u]!));
     let progress = false;
-    for (const thread of order) if (resting[thread >> 5] === 0) progress = run(thread) || progress;
+    for (const thread of order) if (resting[Math.floor(thread / unit)] === 0) progress = run(thread) || progress;
     let met = meetEvery(warpSize, "warp");
     met = meetEvery(warpgroupSize, "warpgroup") || met;
     if (!met) met = meetEvery(machine.blockThreads, "block");

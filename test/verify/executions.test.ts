@@ -4,6 +4,7 @@ import { compileJob, compileTiers, textOf } from "../../compiler/cli/jobs.ts";
 import { targetNamed } from "../../compiler/cli/targets.ts";
 import { compile } from "../../compiler/pipeline.ts";
 import type { AlgebraPass, Schedule, Target } from "../../compiler/target.ts";
+import { tiersOf } from "../../compiler/tiers.ts";
 import type { Kernel } from "../../dsl/index.ts";
 import { kernels } from "../../dsl/kernels/index.ts";
 import { openWebGpu, type WebGpuDevice } from "../../targets/wgsl/runtime.ts";
@@ -99,8 +100,21 @@ describe("each tier runs every case, on the simulated machine for cuda:sm_90a", 
   const subjects = tinySubjects.filter(({ kernel }) => kernel === "topk").slice(0, 1); // a block of 1024 threads takes its time
   test.each(titled(subjects))("%s", async (_, { kernel, spec }) => {
     const texts = await compileTiers({ ...textOf(kernel), spec, target });
-    expect(texts.length).toBeGreaterThan(1);
-    for (const { loop, tile } of texts) await expectRight({ kernel, spec }, loopExecutor(loop, targetNamed(target), tile.tune), 1);
+    const alone = texts.filter(({ loop }) => loop.cluster === undefined);
+    expect(alone.length).toBeGreaterThan(1);
+    for (const { loop, tile } of alone) await expectRight({ kernel, spec }, loopExecutor(loop, targetNamed(target), tile.tune), 1);
+  });
+});
+
+describe("clusters run every case, with fewer threads than the tiers of cuda:sm_90a have", () => {
+  const target = targetNamed("cuda:sm_90a");
+  test.each(titled(tinySubjects.filter(({ kernel }) => kernel === "topk").slice(0, 2)))("%s", async (_, { kernel, spec }) => {
+    const tiers = tiersOf(target.scheduleOf(kernel, spec), kernel, target.name);
+    const { schedule } = tiers.find((tier) => tier.schedule.cluster)!;
+    const tune = { ...schedule.tune, SAMPLE: 128, BT: 32, WIDE: 128 };
+    const { loop, tile } = await compile({ ...textOf(kernel), spec, target, schedule: { ...schedule, threads: 32, tune } });
+    expect(loop.cluster).toBe(8);
+    await expectRight({ kernel, spec }, loopExecutor(loop, target, tile.tune), 2);
   });
 });
 

@@ -67,17 +67,22 @@ function pagedIndexerLogits(dsa: Dsa): Schedule | undefined {
 
 /**
  * A block takes a row. Up to one block a multiprocessor a row needs all of it; of more rows several share one, and short ones have little
- * work between barriers, which few threads pass sooner.
+ * work between barriers, which few threads pass sooner. Few rows leave most multiprocessors idle: where they are long, a cluster of eight
+ * blocks takes a row; the tile of a turn is as large as leaves no block without one.
  */
 function topK(): Scheduled {
+  const LONG = { ROOM: 8192, SPAN: 131072 };
   const block = (threads: number, resident: number, tune: Schedule["tune"]): Schedule => ({
     threads,
     resident,
     ahead: ["scores"],
     tune: { SAMPLE: 4 * threads, BT: 16 * threads, WIDE: 4 * threads, ...tune },
   });
+  const shared = (BT: number): Schedule => ({ ...block(1024, 1, { ...LONG, BT }), cluster: { blocks: 8, deal: "tb" } });
   return [
-    { name: "wave", when: { Q: { atMost: MULTIPROCESSORS } }, schedule: block(1024, 1, { ROOM: 8192, SPAN: 131072 }) },
+    { name: "row", when: { Q: { atMost: 4 }, T: { atLeast: 65536 } }, schedule: shared(16384) },
+    { name: "few", when: { Q: { atMost: 16 }, T: { atLeast: 65536 } }, schedule: shared(8192) },
+    { name: "wave", when: { Q: { atMost: MULTIPROCESSORS } }, schedule: block(1024, 1, LONG) },
     { name: "short", when: { T: { atMost: 8192 } }, schedule: block(256, 4, { ROOM: 4096, SPAN: 8192 }) },
     { schedule: block(512, 2, { ROOM: 6144, SPAN: 131072 }) },
   ];
