@@ -1,7 +1,7 @@
 /** A program's launches over sets of buffers, and a look at the scratch of any of its chunks. */
 import type { DsaProgram } from "../dsl/programs/index.ts";
 import type { Device, Executable } from "../targets/device.ts";
-import { argumentsOf, type Chunk, chunksOf, DEFAULT_SCRATCH_BYTES, planChunks, rowStride } from "../targets/program.ts";
+import { argumentsOf, type Chunk, type ChunkPlan, chunksOf, DEFAULT_SCRATCH_BYTES, planChunks, type ProgramTexts, rowStride } from "../targets/program.ts";
 import type { BufferSet, Work } from "./memory.ts";
 import type { Prepared } from "./problems/problem.ts";
 
@@ -10,8 +10,11 @@ export interface ChunkedWork extends Work {
   scratchRow(set: BufferSet, param: string, row: number): Promise<Uint8Array>;
 }
 
-export function chunkedWork(device: Device, program: DsaProgram, texts: readonly (readonly Executable[])[], { dims, scratchBytes = DEFAULT_SCRATCH_BYTES }: Prepared): ChunkedWork {
-  const plan = planChunks(program, texts, dims, scratchBytes, device.viewAlignment);
+/** Chunks of a case; a limit that holds none is a DeviceError, before anything is loaded. */
+export const planOf = (device: Device, program: DsaProgram, texts: ProgramTexts, { dims, scratchBytes = DEFAULT_SCRATCH_BYTES }: Prepared): ChunkPlan =>
+  planChunks(program, texts, dims, scratchBytes, device.viewAlignment);
+
+export function chunkedWork(device: Device, program: DsaProgram, texts: ProgramTexts<Executable>, plan: ChunkPlan): ChunkedWork {
   const chunks = (set: BufferSet): Chunk[] => chunksOf(device, program, texts, Object.fromEntries(set), plan);
   let left: { readonly set: BufferSet; readonly start: number } | undefined;
   return {

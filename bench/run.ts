@@ -7,7 +7,7 @@ import type { Mode } from "../targets/cuda/runtime/measure.ts";
 import type { Executable } from "../targets/device.ts";
 import { arithmeticOf } from "../verify/executor.ts";
 import { type Anchor, timesAsFast } from "./anchors.ts";
-import { chunkedWork } from "./chunks.ts";
+import { chunkedWork, planOf } from "./chunks.ts";
 import { openMemory, type Work } from "./memory.ts";
 import type { Prepared } from "./problems/problem.ts";
 import type { Named, Subject } from "./subject.ts";
@@ -77,6 +77,7 @@ export async function runCase(subject: Subject, { timer, ceilings, onStep }: Set
   const program = subject.program && programs[subject.program];
   const compiled = texts.map((tiers) => (program ? tiers : [textFor(tiers, prepared.dims)]));
   onStep?.("counts");
+  const plan = program && planOf(device, program, compiled, prepared);
   const cost = withoutScratch(addCosts(texts.map((tiers) => costOf(tiers.at(-1)!.tile, prepared.inputs, prepared.dims))), program);
 
   const loaded: Executable[][] = [];
@@ -85,7 +86,7 @@ export async function runCase(subject: Subject, { timer, ceilings, onStep }: Set
     for (const { manifest, text } of tiers) executables.push(await device.load(manifest, text));
     loaded.push(executables);
   }
-  const chunked = program && chunkedWork(device, program, loaded, prepared);
+  const chunked = program && plan && chunkedWork(device, program, loaded, plan);
   const memory = openMemory(timer, loaded, prepared, chunked ?? wholeWork(loaded, prepared));
   try {
     onStep?.("checks");

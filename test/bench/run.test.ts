@@ -96,6 +96,12 @@ test("the text of a launch's tier is what is loaded and timed", { timeout: 60_00
   expect(await timedWith(133, 20)).toMatchObject([{ kernel: "topk", tier: "short", threads: 256 }]);
 });
 
+test("too little scratch is told before anything is loaded", async () => {
+  const on = eagerDevice(tiny);
+  await expect(run(caseOf("streaming_topk", { sizes: { S: 9, N: 40, MB: 0 } }), on)).rejects.toThrow("0 bytes of scratch hold 0 rows");
+  expect([on.held(), on.loaded()]).toEqual([0, 0]);
+});
+
 test("each request of decode reads records of its own", () => {
   const { inputs } = problems.sparse_mla_decode.prepare(tiny, { B: 3, N: 24 }, "normal");
   const idx = new Int32Array(inputs.idx!.buffer);
