@@ -111,9 +111,12 @@ export class Lowering {
     this.alone = false;
     return inner;
   }
-  /** What only the first copy of a role does: it serves the rings outside the loop whose iterations the copies share. */
-  firstCopyOnly(write: () => void): void {
-    if (this.turns) this.when(binary("==", this.turns.copy, int(0)), write);
+  /**
+   * What only one copy of a role does: it serves the rings outside the loop whose iterations the copies share. It is the last copy, so that the
+   * loop's first turn, which is another one's, does not wait for it.
+   */
+  lastCopyOnly(write: () => void): void {
+    if (this.turns) this.when(binary("==", this.turns.copy, int(this.turns.copies - 1)), write);
     else write();
   }
   /** A place in the current scope, before what is emitted next, for statements that turn up later. */

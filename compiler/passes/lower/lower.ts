@@ -98,7 +98,7 @@ function statement(ctx: Lowering, s: Exclude<PlanStmt, Find>, lists: Lists): voi
       return fetch(ctx, s);
     case "Fill":
       if (ctx.turns?.pipes.some((p) => p.name === s.pipe)) return fill(ctx, s.pipe, s.copies);
-      return ctx.firstCopyOnly(() => fill(ctx, s.pipe, s.copies));
+      return ctx.lastCopyOnly(() => fill(ctx, s.pipe, s.copies));
     case "AwaitFull":
       return awaitFull(ctx, s.pipe);
     case "Release":

@@ -140,7 +140,7 @@ export function sendWork(ctx: Lowering, p: Even, share: Share, body: readonly Pl
     for (const [v, next] of [[left, sub(left, take)], [unit, int(0)], [item, add(item, int(1))]] as const) ctx.emit({ kind: "Assign", name: v.kind === "Var" ? v.name : "", value: next });
   });
   ctx.emit({ kind: "While", cond: binary(">", left, int(0)), body: loop });
-  ctx.firstCopyOnly(() => fill(ctx, p.pipe, [], false));
+  ctx.lastCopyOnly(() => fill(ctx, p.pipe, [], false));
 }
 
 /** The computing role: one piece after the other, as the headers say. `body` starts with the wait for the header's slot. */

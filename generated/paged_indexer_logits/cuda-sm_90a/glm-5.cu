@@ -390,7 +390,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) paged_indexer_logits(
         if (skip < stop) {
           const int i_from = ic + skip;
           const int i_to = min(to, ic + stop);
-          if (copy == 0) {
+          if (copy == 3) {
             mbarrierWait(queries_empty + queries_slot, queries_phase ^ 1);
             queries_header[queries_slot * 4] = 1;
             queries_header[queries_slot * 4 + 1] = b;
@@ -438,7 +438,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) paged_indexer_logits(
         unit = 0;
         item = item + 1;
       }
-      if (copy == 0) {
+      if (copy == 3) {
         mbarrierWait(queries_empty + queries_slot, queries_phase ^ 1);
         queries_header[queries_slot * 4] = 0;
         mbarrierExpect(queries_full + queries_slot, 0);
