@@ -4,13 +4,13 @@
  *
  * Guess, filter, prove: a sample of the row gives a bound that a few more than k scores should exceed. One pass keeps those in a bag. If
  * they are at least k and all fit, the top k is among them, whatever the sample was, and is selected on chip. A bound on a plateau (a
- * frequent score that k cuts through) leaves fewer: the rest are the first ones of the plateau. Any other wrong guess is rescued by a
- * radix select over the row, which needs neither luck nor room.
+ * frequent score that k cuts through) leaves fewer: the rest are the first ones of the plateau. Any other wrong guess is rescued by
+ * digits of the row's own keys, which needs neither luck nor room.
  */
 import {
-  append, bag, bitmap, blocks, clz32, div, each, gatherRuns, histogram, input, iota, kernel, load, map, mask, orderedKey, output, scalar, scan, store, sum,
+  append, bag, bitmap, blocks, clz32, div, each, full, gatherRuns, histogram, input, iota, kernel, load, map, mask, orderedKey, output, scalar, scan, store, sum,
 } from "../index.ts";
-import type { Range, Tile } from "../index.ts";
+import type { Bitmap, Range, Tile } from "../index.ts";
 import type { Dsa } from "./spec.ts";
 
 /** No key is greater. */
@@ -23,25 +23,69 @@ interface Digits {
   readonly want: number;
   readonly count: number;
 }
+/** Nothing is left to divide. */
+const isSettled = ({ lo, hi, want, count }: Digits): boolean => lo === hi || want === count;
 
-/**
- * The bin in which the wanted key lies. Bins divide the keys from lo to `fine` evenly; keys beyond are in the last one. `all` calls back
- * with the keys, in one tile or in several.
- */
-function narrow<A extends string>(all: (count: (keys: Tile<"u32", A>) => void) => void, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+/** Some of a set of scores: what is computed from each key and its token, and where something holds for them. */
+interface Part<A extends string> {
+  readonly numbers: (f: (key: number, token: number) => number) => Tile<"u32", A>;
+  readonly where: (holds: (key: number, token: number) => boolean) => Tile<"bool", A>;
+}
+/** A set of scores, part by part. */
+type Scores<A extends string> = (visit: (part: Part<A>) => void) => void;
+
+const keyItself = (key: number): number => key;
+
+/** The bin in which the wanted number lies. Bins divide the numbers from lo to `fine` evenly; numbers beyond are in the last one. */
+function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
   const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-  all((keys) => {
+  scores(({ numbers, where }) => {
     digits.add(
-      map([keys], (k) => Math.min((k - lo) >>> shift, bins - 1), "u32"),
-      mask([keys], (k) => k >= lo && k <= hi),
+      numbers((k, t) => Math.min((number(k, t) - lo) >>> shift, bins - 1)),
+      where((k, t) => number(k, t) >= lo && number(k, t) <= hi),
     );
   });
   const { bin, above, inBin } = digits.find(want);
   const start = (lo + ((bin << shift) >>> 0)) >>> 0;
   return { lo: start, hi: bin === bins - 1 ? hi : (start + ((1 << shift) >>> 0) - 1) >>> 0, want: want - above, count: inBin };
 }
-/** Nothing is left to divide. */
-const isSettled = ({ lo, hi, want, count }: Digits): boolean => lo === hi || want === count;
+
+/** What is selected: all keys above `least`, and of those equal to it the tokens up to `lastTie`. */
+interface Cut {
+  readonly least: number;
+  readonly lastTie: number;
+}
+
+/** The cut that leaves the best, which digits have narrowed down to `start`; all tokens lie in the `length` ones before `end`. */
+function cutOf<A extends string>(scores: Scores<A>, start: Digits, end: number, length: number, bins: number): Cut {
+  let found = start;
+  for (const _ of each(Math.ceil(32 / Math.log2(bins)))) {
+    if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
+  }
+  const least = found.lo;
+  // of equal keys the first ones are wanted: the last ones counted from the window's end
+  let lastTie = end;
+  if (found.count > found.want) {
+    const fromEnd = (key: number, token: number): number => (key === least ? end - token : 0) >>> 0;
+    const last = length >>> 0;
+    let ties = narrow(scores, fromEnd, { lo: 1, hi: last, want: found.want, count: found.count }, last, bins);
+    for (const _ of each(Math.ceil(31 / Math.log2(bins)) - 1)) {
+      if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
+    }
+    lastTie = end - (ties.lo | 0);
+  }
+  return { least, lastTie };
+}
+
+/** Marks what the cut leaves of the tokens from `start` to `end`. */
+function markSelected<A extends string>(marks: Bitmap, scores: Scores<A>, { least, lastTie }: Cut, start: number, end: number): void {
+  scores(({ numbers, where }) => {
+    marks.add(
+      numbers((_, t) => (t - start) >>> 0),
+      where((k, t) => t >= start && t < end && k >= least && (k > least || t <= lastTie)),
+    );
+  });
+}
 
 export const topK = (dsa: Dsa) =>
   kernel("topk", {
@@ -53,7 +97,7 @@ export const topK = (dsa: Dsa) =>
     },
     /**
      * SAMPLE: scores of one round of the sample, of which long rows take several; DENSITY: scores of the whole sample for a row of one score,
-     * it grows with the root of the length. BINS is a power of two. With ROOM for no more than k items every row is left to the radix select.
+     * it grows with the root of the length. BINS is a power of two. With ROOM for no more than k items every row is left to the rescue.
      */
     tune: { BT: 4096, SAMPLE: 1024, DENSITY: 12, BINS: 2048, ROOM: 5120, SPAN: 32768, WIDE: 1024 },
     grid: (a) => ({ q: each(a.logits.size.q) }),
@@ -71,51 +115,55 @@ export const topK = (dsa: Dsa) =>
         );
       }
 
-      if (ROOM > dsa.topK && !isDone) {
-        // ---- Guess: keys above `bound` are expected to be k and 4.5 deviations more; few of them above `ceiling`
-        const from = (lo + 3) & -4; // the first whole vector
-        const vectors = (hi - from) >> 2;
-        let bound = 0;
-        let ceiling = LAST_KEY;
-        let isPlateau = true; // the bound is a frequent score itself
-        if (vectors > 0) {
-          // a jittered vector from each of equal strata
-          const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
-          const strata = rounds * (SAMPLE / 4);
-          const width = vectors / Math.sqrt(strata * strata); // in f32
-          const sampled = (round: number): Tile<"u32", "v" | "t"> => {
-            const stratum = iota({ axis: "v", start: round * (SAMPLE / 4), size: SAMPLE / 4 });
-            const place = map([stratum], (v) => from + 4 * Math.max(Math.min(((v + ((v * 40503) & 0xffff) * 2 ** -16) * width) | 0, vectors - 1), 0), "i32");
-            return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
-          };
-          const firstRound = sampled(0);
-          const inRounds = (count: (keys: Tile<"u32", "v" | "t">) => void): void => {
-            count(firstRound);
-            for (const round of each(rounds - 1)) count(sampled(round + 1));
-          };
-          const expected = div(4 * strata * dsa.topK, length);
-          const spread = Math.sqrt(expected) * 4.5 + 4;
-          const rank = Math.min(expected + spread, 4 * strata) | 0;
-          const coarse = 32 - Math.log2(BINS);
-          const digits = histogram(BINS);
-          inRounds((keys) => {
-            digits.add(
-              map([keys], (k) => k >>> coarse, "u32"),
-              mask([keys], () => true),
-            );
-          });
-          const { bin, above, inBin } = digits.find(rank);
-          const top = digits.find(Math.max(expected - spread, 1) | 0).bin;
-          ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
-          const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
-          let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
-          for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
-            if (found.count > enough) found = narrow(inRounds, found, found.hi, BINS);
-          }
-          isPlateau = found.count > enough || found.lo === 0;
-          bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
+      // ---- Guess: keys above `bound` are expected to be k and 4.5 deviations more; few of them above `ceiling`
+      const from = (lo + 3) & -4; // the first whole vector
+      const vectors = (hi - from) >> 2;
+      let bound = 0;
+      let ceiling = LAST_KEY;
+      let isPlateau = true; // the bound is a frequent score itself
+      if (!isDone && vectors > 0) {
+        // a jittered vector from each of equal strata
+        const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
+        const strata = rounds * (SAMPLE / 4);
+        const width = vectors / Math.sqrt(strata * strata); // in f32
+        const sampled = (round: number): Tile<"u32", "v" | "t"> => {
+          const stratum = iota({ axis: "v", start: round * (SAMPLE / 4), size: SAMPLE / 4 });
+          const place = map([stratum], (v) => from + 4 * Math.max(Math.min(((v + ((v * 40503) & 0xffff) * 2 ** -16) * width) | 0, vectors - 1), 0), "i32");
+          return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+        };
+        const firstRound = sampled(0);
+        const part = (keys: Tile<"u32", "v" | "t">): Part<"v" | "t"> => ({
+          numbers: (f) => map([keys], (k) => f(k, 0), "u32"),
+          where: (holds) => mask([keys], (k) => holds(k, 0)),
+        });
+        const sample: Scores<"v" | "t"> = (visit) => {
+          visit(part(firstRound));
+          for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+        };
+        const expected = div(4 * strata * dsa.topK, length);
+        const spread = Math.sqrt(expected) * 4.5 + 4;
+        const rank = Math.min(expected + spread, 4 * strata) | 0;
+        const coarse = 32 - Math.log2(BINS);
+        const digits = histogram(BINS);
+        sample(({ numbers, where }) => {
+          digits.add(
+            numbers((k) => k >>> coarse),
+            where(() => true),
+          );
+        });
+        const { bin, above, inBin } = digits.find(rank);
+        const top = digits.find(Math.max(expected - spread, 1) | 0).bin;
+        ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
+        const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
+        let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
+        for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
+          if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
         }
+        isPlateau = found.count > enough || found.lo === 0;
+        bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
+      }
 
+      if (ROOM > dsa.topK && !isDone) {
         // ---- Filter: the whole vectors of the window, then what is left before and behind them
         const kept = bag(ROOM, { x: "f32", t: "i32" });
         const digitsOfKept = histogram(BINS); // cleared while scores are on their way
@@ -145,32 +193,16 @@ export const topK = (dsa: Dsa) =>
         if (count >= dsa.topK && count <= ROOM) {
           const { x, t } = kept.items("c");
           const key = map([x], orderedKey, "u32");
-          let found: Digits = { lo: (bound + 1) >>> 0, hi: LAST_KEY, want: dsa.topK, count };
-          const keys = (count: (keys: Tile<"u32", "~c">) => void): void => count(key);
-          found = narrow(keys, found, Math.max(ceiling, found.lo), BINS, digitsOfKept);
-          for (const _ of each(Math.ceil(32 / Math.log2(BINS)))) {
-            if (!isSettled(found)) found = narrow(keys, found, found.hi, BINS);
-          }
-          // of equal keys the first ones are wanted: the last ones counted from the window's end
-          let lastTie = hi;
-          if (found.count > found.want) {
-            const fromEnd = map([key, t], (k, t) => (k === found.lo ? hi - t : 0) >>> 0, "u32");
-            const tied = (count: (keys: Tile<"u32", "~c">) => void): void => count(fromEnd);
-            const last = length >>> 0;
-            let ties = narrow(tied, { lo: 1, hi: last, want: found.want, count: found.count }, last, BINS);
-            for (const _ of each(Math.ceil(31 / Math.log2(BINS)) - 1)) {
-              if (!isSettled(ties)) ties = narrow(tied, ties, ties.hi, BINS);
-            }
-            lastTie = hi - (ties.lo | 0);
-          }
-          const least = found.lo;
+          const items: Scores<"~c"> = (visit) => {
+            visit({ numbers: (f) => map([key, t], f, "u32"), where: (holds) => mask([key, t], holds) });
+          };
+          const above: Digits = { lo: (bound + 1) >>> 0, hi: LAST_KEY, want: dsa.topK, count };
+          const first = narrow(items, keyItself, above, Math.max(ceiling, above.lo), BINS, digitsOfKept);
+          const cut = cutOf(items, first, hi, length, BINS);
           const out = append(a.idx.tile({ q }));
           for (const span of blocks("t", lo, hi, SPAN)) {
             const marks = bitmap(SPAN);
-            marks.add(
-              map([t], (t) => t - span.start, "i32"),
-              mask([key, t], (k, t) => t >= span.start && t < span.start + SPAN && k >= least && (k > least || t <= lastTie)),
-            );
+            markSelected(marks, items, cut, span.start, span.start + SPAN);
             out.pushMarked(marks, iota(span), Math.min(hi - span.start, SPAN));
           }
           out.fill(-1);
@@ -205,39 +237,42 @@ export const topK = (dsa: Dsa) =>
         }
       }
 
-      // ---- Rescue: four digits of eight bits over the row, then what is above the k-th key and the first ones of those equal to it
+      // ---- Rescue: digits of the row itself
       if (!isDone) {
-        let want = dsa.topK;
-        let prefix = 0;
-        let settled = 0; // bits of the key that prefix fixes
-        for (const pass of each(4)) {
-          const shift = 24 - 8 * pass;
-          const bins = histogram(256);
-          for (const tb of blocks("t", lo, hi, WIDE)) {
-            const key = map([load(row(tb))], orderedKey, "u32");
-            const digit = map([key], (k) => (k >>> shift) & 255, "u32");
-            bins.add(
-              digit,
-              mask([key, iota(tb)], (k, t) => t < hi && ((k ^ prefix) & settled) === 0),
-            );
-          }
-          const { bin, above } = bins.find(want);
-          want -= above;
-          prefix = (prefix | (bin << shift)) >>> 0;
-          settled = (settled | (255 << shift)) >>> 0;
-        }
-        const out = append(a.idx.tile({ q }));
-        let ties = want;
-        for (const tb of blocks("t", lo, hi, WIDE)) {
-          const token = iota(tb);
+        const partOf = (tb: Range<"t">, end: number): Part<"t"> => {
           const key = map([load(row(tb))], orderedKey, "u32");
-          const isTie = mask([key, token], (k, t) => t < hi && k === prefix);
-          const rank = scan(isTie, "t");
-          out.push(
-            token,
-            mask([key, token, isTie, rank], (k, t, tie, r) => t < hi && (k > prefix || (tie !== 0 && r <= ties))),
+          const token = iota(tb);
+          return { numbers: (f) => map([key, token], f, "u32"), where: (holds) => mask([key, token], (k, t) => t < end && holds(k, t)) };
+        };
+        const scoresOf = (start: number, end: number): Scores<"t"> => (visit) => {
+          for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+        };
+        // between bound and ceiling the k-th key is expected, and few others: a fine digit. What is above is counted apart
+        const floor = isPlateau ? bound : (bound + 1) >>> 0;
+        const shift = Math.max(32 - Math.log2(BINS) - clz32((Math.max(ceiling, floor) - floor) | 0), 0);
+        const digits = histogram(BINS);
+        let over = full({ t: WIDE }, 0);
+        for (const tb of blocks("t", lo, hi, WIDE)) {
+          const { numbers, where } = partOf(tb, hi);
+          const isOver = where((k) => k > ceiling);
+          over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
+          digits.add(
+            numbers((k) => (k - floor) >>> shift),
+            where((k) => k >= floor && k <= ceiling),
           );
-          ties -= scalar(sum(isTie, "t"));
+        }
+        const want = dsa.topK - (scalar(sum(over, "t")) | 0);
+        const { bin, above, inBin } = digits.find(Math.max(want, 1));
+        const start = (floor + ((bin << shift) >>> 0)) >>> 0;
+        let found: Digits = { lo: 0, hi: LAST_KEY, want: dsa.topK, count: length };
+        if (want > 0 && above + inBin >= want) found = { lo: start, hi: (start + ((1 << shift) >>> 0) - 1) >>> 0, want: want - above, count: inBin };
+        const cut = cutOf(scoresOf(lo, hi), found, hi, length, BINS);
+        const out = append(a.idx.tile({ q }));
+        for (const span of blocks("t", lo, hi, SPAN)) {
+          const end = Math.min(span.start + SPAN, hi);
+          const marks = bitmap(SPAN);
+          markSelected(marks, scoresOf(span.start, end), cut, span.start, end);
+          out.pushMarked(marks, iota(span), end - span.start);
         }
         out.fill(-1);
       }

@@ -299,7 +299,7 @@ class WgslEmitter {
   #load(s: Stmt<"LoadGlobal">): void {
     const x = this.#exprs;
     const { dtype } = x.field(s.param, s.field);
-    const { at, word, e } = this.#temporaries;
+    const { at, word } = this.#temporaries;
     const lines = this.#lines;
     const register = (i: number) => x.register(s.array, binary("+", s.index, int(i)));
     const words = s.aligned && this.#inWords(s, s.count);
@@ -335,13 +335,12 @@ class WgslEmitter {
       const bound = this.#bound(s);
       const each = () => {
         lines.add(`let ${at} = ${x.offset(s.param, s.field, s.coords).code};`);
-        lines.block(`for (var ${e} = 0; ${e} < ${s.count}; ${e}++) {`, () => {
-          const guarded = { inside: infix("<", atom(e), bound), fill: x.print(s.fill) };
-          const index = s.index.kind === "Const" && s.index.value === 0 ? atom(e) : plus(x.print(s.index), atom(e));
-          const step = x.lastStep(s.param, s.field);
-          const offset = plus(atom(at), step.code === "1" ? atom(e) : infix("*", atom(e), step));
-          lines.add(`${this.#names.of("array", s.array)}[${index.code}] = ${x.load(s.param, dtype, offset, guarded).code};`);
-        });
+        const step = x.lastStep(s.param, s.field);
+        for (let i = 0; i < s.count; i++) {
+          const guarded = { inside: infix("<", atom(String(i)), bound), fill: x.print(s.fill) };
+          const offset = i === 0 ? atom(at) : plus(atom(at), step.code === "1" ? atom(String(i)) : infix("*", atom(String(i)), step));
+          lines.add(`${register(i)} = ${x.load(s.param, dtype, offset, guarded).code};`);
+        }
       };
       if (!words) return each();
       lines.block(`if (${infix(">=", bound, atom(String(s.count))).code}) {`, loadWords, "} else {");

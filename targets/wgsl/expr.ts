@@ -85,11 +85,12 @@ export class WgslExprs extends ExprPrinter {
         this.#sink.accessor(base, (id) => `fn ${id}(${at}: i32) -> ${type} { return ${value}; }`),
         offset,
       );
+    // without a branch: loads that follow each other may be under way together
     const accessor = this.#sink.accessor(`${base}_or`, (id) =>
       [
-        `fn ${id}(${inside}: bool, ${at}: i32, ${fill}: ${type}) -> ${type} {`,
-        `  if (${inside}) { return ${value}; }`,
-        `  return ${fill};`,
+        `fn ${id}(${inside}: bool, ${at}_wanted: i32, ${fill}: ${type}) -> ${type} {`,
+        `  let ${at} = select(0, ${at}_wanted, ${inside});`,
+        `  return select(${fill}, ${value}, ${inside});`,
         "}",
       ].join("\n"),
     );

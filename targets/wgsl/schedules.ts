@@ -4,7 +4,7 @@ import type { Schedule } from "../../compiler/target.ts";
 const schedules: Readonly<Record<string, Schedule>> = {
   indexer_logits: { threads: 128, tune: { BQ: 1, BT: 32, CHUNK: 512 } },
   paged_indexer_logits: { threads: 128, tune: { PAGES: 4 } },
-  topk: { threads: 256, tune: { ROOM: 1 } }, // no room for a bag of k items in 16 KiB
+  topk: { threads: 256, tune: { ROOM: 1, BINS: 1024, WIDE: 2048 } }, // no room for a bag of k items in 16 KiB
   sparse_mla: { threads: 128, tune: { BH: 16, BJ: 8 } },
   sparse_mla_decode: { threads: 128, tune: { BH: 16, BJ: 8 } },
   sparse_mla_combine: { threads: 128, tune: { BH: 2 } },

@@ -19,13 +19,13 @@ fn decodeE5m2(code: u32) -> f32 {
   }
   return bitcast<f32>(sign | ((magnitude << 21u) + 0x38000000u));
 }
-fn codes_e5m2_or(inside: bool, at: i32, fill: f32) -> f32 {
-  if (inside) { return decodeE5m2(extractBits(codes[u32(at) >> 2u], (u32(at) & 3u) * 8u, 8u)); }
-  return fill;
+fn codes_e5m2_or(inside: bool, at_wanted: i32, fill: f32) -> f32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, decodeE5m2(extractBits(codes[u32(at) >> 2u], (u32(at) & 3u) * 8u, 8u)), inside);
 }
-fn x_or(inside: bool, at: i32, fill: f32) -> f32 {
-  if (inside) { return x[at]; }
-  return fill;
+fn x_or(inside: bool, at_wanted: i32, fill: f32) -> f32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, x[at], inside);
 }
 fn encodeE5m2(x: f32) -> u32 {
   let bits = bitcast<u32>(x);
@@ -74,16 +74,18 @@ fn codec_e5m2(
       value_regs[2] = decodeE5m2((codes[word] >> 16u) & 0xffu); value_regs[3] = decodeE5m2(codes[word] >> 24u);
     } else {
       let at = i;
-      for (var e = 0; e < 4; e++) {
-        value_regs[e] = codes_e5m2_or(e < left, at + e, 0.0f);
-      }
+      value_regs[0] = codes_e5m2_or(0 < left, at, 0.0f);
+      value_regs[1] = codes_e5m2_or(1 < left, at + 1, 0.0f);
+      value_regs[2] = codes_e5m2_or(2 < left, at + 2, 0.0f);
+      value_regs[3] = codes_e5m2_or(3 < left, at + 3, 0.0f);
     }
   }
   {
     let at = i;
-    for (var e = 0; e < 4; e++) {
-      x_regs[e] = x_or(e < left, at + e, 0.0f);
-    }
+    x_regs[0] = x_or(0 < left, at, 0.0f);
+    x_regs[1] = x_or(1 < left, at + 1, 0.0f);
+    x_regs[2] = x_or(2 < left, at + 2, 0.0f);
+    x_regs[3] = x_or(3 < left, at + 3, 0.0f);
   }
 
   // kernels.ts:53  const line53 = written(53);

@@ -19,13 +19,13 @@ fn decodeF16(code: u32) -> f32 {
   }
   return bitcast<f32>(sign | ((magnitude << 13u) + 0x38000000u));
 }
-fn codes_f16_or(inside: bool, at: i32, fill: f32) -> f32 {
-  if (inside) { return decodeF16(extractBits(codes[u32(at) >> 2u], (u32(at) & 2u) * 8u, 16u)); }
-  return fill;
+fn codes_f16_or(inside: bool, at_wanted: i32, fill: f32) -> f32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, decodeF16(extractBits(codes[u32(at) >> 2u], (u32(at) & 2u) * 8u, 16u)), inside);
 }
-fn x_or(inside: bool, at: i32, fill: f32) -> f32 {
-  if (inside) { return x[at]; }
-  return fill;
+fn x_or(inside: bool, at_wanted: i32, fill: f32) -> f32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, x[at], inside);
 }
 fn encodeF16(x: f32) -> u32 {
   let bits = bitcast<u32>(x);
@@ -71,16 +71,18 @@ fn codec_f16(
       value_regs[2] = decodeF16(codes[word + 1u] & 0xffffu); value_regs[3] = decodeF16(codes[word + 1u] >> 16u);
     } else {
       let at = i * 2;
-      for (var e = 0; e < 4; e++) {
-        value_regs[e] = codes_f16_or(e < left, at + e * 2, 0.0f);
-      }
+      value_regs[0] = codes_f16_or(0 < left, at, 0.0f);
+      value_regs[1] = codes_f16_or(1 < left, at + 1 * 2, 0.0f);
+      value_regs[2] = codes_f16_or(2 < left, at + 2 * 2, 0.0f);
+      value_regs[3] = codes_f16_or(3 < left, at + 3 * 2, 0.0f);
     }
   }
   {
     let at = i;
-    for (var e = 0; e < 4; e++) {
-      x_regs[e] = x_or(e < left, at + e, 0.0f);
-    }
+    x_regs[0] = x_or(0 < left, at, 0.0f);
+    x_regs[1] = x_or(1 < left, at + 1, 0.0f);
+    x_regs[2] = x_or(2 < left, at + 2, 0.0f);
+    x_regs[3] = x_or(3 < left, at + 3, 0.0f);
   }
 
   // kernels.ts:53  const line53 = written(53);

@@ -16,13 +16,13 @@ fn decodeUe8m0(code: u32) -> f32 {
   if (code == 0u) { return floatFromBits(0x00400000u); }  // 2^-127 is subnormal
   return bitcast<f32>(select(code << 23u, 0x7fc00000u, code == 0xffu));
 }
-fn codes_ue8m0_or(inside: bool, at: i32, fill: f32) -> f32 {
-  if (inside) { return decodeUe8m0(extractBits(codes[u32(at) >> 2u], (u32(at) & 3u) * 8u, 8u)); }
-  return fill;
+fn codes_ue8m0_or(inside: bool, at_wanted: i32, fill: f32) -> f32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, decodeUe8m0(extractBits(codes[u32(at) >> 2u], (u32(at) & 3u) * 8u, 8u)), inside);
 }
-fn x_or(inside: bool, at: i32, fill: f32) -> f32 {
-  if (inside) { return x[at]; }
-  return fill;
+fn x_or(inside: bool, at_wanted: i32, fill: f32) -> f32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, x[at], inside);
 }
 fn encodeUe8m0(x: f32) -> u32 {
   let bits = bitcast<u32>(x);
@@ -65,16 +65,18 @@ fn codec_ue8m0(
       value_regs[2] = decodeUe8m0((codes[word] >> 16u) & 0xffu); value_regs[3] = decodeUe8m0(codes[word] >> 24u);
     } else {
       let at = i;
-      for (var e = 0; e < 4; e++) {
-        value_regs[e] = codes_ue8m0_or(e < left, at + e, 0.0f);
-      }
+      value_regs[0] = codes_ue8m0_or(0 < left, at, 0.0f);
+      value_regs[1] = codes_ue8m0_or(1 < left, at + 1, 0.0f);
+      value_regs[2] = codes_ue8m0_or(2 < left, at + 2, 0.0f);
+      value_regs[3] = codes_ue8m0_or(3 < left, at + 3, 0.0f);
     }
   }
   {
     let at = i;
-    for (var e = 0; e < 4; e++) {
-      x_regs[e] = x_or(e < left, at + e, 0.0f);
-    }
+    x_regs[0] = x_or(0 < left, at, 0.0f);
+    x_regs[1] = x_or(1 < left, at + 1, 0.0f);
+    x_regs[2] = x_or(2 < left, at + 2, 0.0f);
+    x_regs[3] = x_or(3 < left, at + 3, 0.0f);
   }
 
   // kernels.ts:53  const line53 = written(53);

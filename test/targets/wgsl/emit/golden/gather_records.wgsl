@@ -13,9 +13,9 @@ struct Dims {
 
 var<workgroup> weight: array<u32, 4>;  // weight[j 4, 2], f16
 
-fn idx_or(inside: bool, at: i32, fill: i32) -> i32 {
-  if (inside) { return idx[at]; }
-  return fill;
+fn idx_or(inside: bool, at_wanted: i32, fill: i32) -> i32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, idx[at], inside);
 }
 fn encodeF16(x: f32) -> u32 {
   let bits = bitcast<u32>(x);
@@ -31,9 +31,9 @@ fn encodeF16(x: f32) -> u32 {
   return sign | min(rounded - 0x1c000u, 0x7c00u);
 }
 fn packF16(a: f32, b: f32) -> u32 { return encodeF16(a) | (encodeF16(b) << 16u); }
-fn cache_f32_or(inside: bool, at: i32, fill: f32) -> f32 {
-  if (inside) { return bitcast<f32>(cache[u32(at) >> 2u]); }
-  return fill;
+fn cache_f32_or(inside: bool, at_wanted: i32, fill: f32) -> f32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, bitcast<f32>(cache[u32(at) >> 2u]), inside);
 }
 // WGSL has no constant for infinity and NaN, and rejects their bits in constant expressions
 fn floatFromBits(bits: u32) -> f32 { return bitcast<f32>(bits); }

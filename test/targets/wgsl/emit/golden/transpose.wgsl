@@ -13,9 +13,9 @@ struct Dims {
 var<workgroup> tile: array<u32, 544>;  // tile[c 32, r 32+2], bf16
 
 fn decodeBf16(code: u32) -> f32 { return bitcast<f32>(code << 16u); }
-fn x_bf16_or(inside: bool, at: i32, fill: f32) -> f32 {
-  if (inside) { return decodeBf16(extractBits(x[u32(at) >> 2u], (u32(at) & 2u) * 8u, 16u)); }
-  return fill;
+fn x_bf16_or(inside: bool, at_wanted: i32, fill: f32) -> f32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, decodeBf16(extractBits(x[u32(at) >> 2u], (u32(at) & 2u) * 8u, 16u)), inside);
 }
 fn encodeBf16(x: f32) -> u32 {
   let bits = bitcast<u32>(x);
@@ -54,16 +54,18 @@ fn transpose(
   {
     let valid = select(0, dims.C - (c0 + c), r0 + pair < dims.R);
     let at = (r0 + pair) * (2 * dims.xPitch) + (c0 + c) * 2;
-    for (var e_2 = 0; e_2 < 4; e_2++) {
-      top[e_2] = x_bf16_or(e_2 < valid, at + e_2 * 2, 0.0f);
-    }
+    top[0] = x_bf16_or(0 < valid, at, 0.0f);
+    top[1] = x_bf16_or(1 < valid, at + 1 * 2, 0.0f);
+    top[2] = x_bf16_or(2 < valid, at + 2 * 2, 0.0f);
+    top[3] = x_bf16_or(3 < valid, at + 3 * 2, 0.0f);
   }
   {
     let valid = select(0, dims.C - (c0 + c), r0 + pair + 1 < dims.R);
     let at = (r0 + pair + 1) * (2 * dims.xPitch) + (c0 + c) * 2;
-    for (var e_2 = 0; e_2 < 4; e_2++) {
-      bottom[e_2] = x_bf16_or(e_2 < valid, at + e_2 * 2, 0.0f);
-    }
+    bottom[0] = x_bf16_or(0 < valid, at, 0.0f);
+    bottom[1] = x_bf16_or(1 < valid, at + 1 * 2, 0.0f);
+    bottom[2] = x_bf16_or(2 < valid, at + 2 * 2, 0.0f);
+    bottom[3] = x_bf16_or(3 < valid, at + 3 * 2, 0.0f);
   }
   for (var e = 0; e < 4; e++) {
     tile[((c + e) * 34 + pair) >> 1u] = packBf16(top[e], bottom[e]);

@@ -7,9 +7,9 @@ struct Dims {
   N: i32,
 }
 
-fn x_or(inside: bool, at: i32, fill: f32) -> f32 {
-  if (inside) { return x[at]; }
-  return fill;
+fn x_or(inside: bool, at_wanted: i32, fill: f32) -> f32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, x[at], inside);
 }
 
 @compute @workgroup_size(64)
@@ -27,9 +27,10 @@ fn vector_scale(
   {
     let valid = dims.N - i;
     let at = i;
-    for (var e_2 = 0; e_2 < 4; e_2++) {
-      x_regs[e_2] = x_or(e_2 < valid, at + e_2, 0.0f);
-    }
+    x_regs[0] = x_or(0 < valid, at, 0.0f);
+    x_regs[1] = x_or(1 < valid, at + 1, 0.0f);
+    x_regs[2] = x_or(2 < valid, at + 2, 0.0f);
+    x_regs[3] = x_or(3 < valid, at + 3, 0.0f);
   }
 
   // kernels.ts:4  const line4 = written(4);
