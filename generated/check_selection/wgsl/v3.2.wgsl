@@ -22,9 +22,9 @@ struct Dims {
 var<workgroup> exchange_i32: array<i32, 128>;  // partial results on their way between threads
 var<workgroup> broadcast_i32: i32;  // carries a value from thread 0 to all
 
-fn idx_or(inside: bool, at: i32, fill: i32) -> i32 {
-  if (inside) { return idx[at]; }
-  return fill;
+fn idx_or(inside: bool, at_wanted: i32, fill: i32) -> i32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, idx[at], inside);
 }
 
 @compute @workgroup_size(128)

@@ -60,9 +60,9 @@ fn k_e4m3(at: i32) -> f32 { return decodeE4m3(extractBits(k[u32(at) >> 2u], (u32
 fn decodeBf16(code: u32) -> f32 { return bitcast<f32>(code << 16u); }
 fn k_shared_at(at: i32) -> f32 { return decodeBf16(extractBits(k_shared[at >> 1u], u32(at & 1) * 16u, 16u)); }
 fn q_shared_at(at: i32) -> f32 { return decodeBf16(extractBits(q_shared[at >> 1u], u32(at & 1) * 16u, 16u)); }
-fn kScale_or(inside: bool, at: i32, fill: f32) -> f32 {
-  if (inside) { return kScale[at]; }
-  return fill;
+fn kScale_or(inside: bool, at_wanted: i32, fill: f32) -> f32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, kScale[at], inside);
 }
 
 @compute @workgroup_size(128)

@@ -58,19 +58,19 @@ fn encodeBf16(x: f32) -> u32 {
   return (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;
 }
 fn packBf16(a: f32, b: f32) -> u32 { return encodeBf16(a) | (encodeBf16(b) << 16u); }
-fn blockTable_or(inside: bool, at: i32, fill: i32) -> i32 {
-  if (inside) { return blockTable[at]; }
-  return fill;
+fn blockTable_or(inside: bool, at_wanted: i32, fill: i32) -> i32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, blockTable[at], inside);
 }
-fn pages_e4m3_or(inside: bool, at: i32, fill: f32) -> f32 {
-  if (inside) { return decodeE4m3(extractBits(pages[u32(at) >> 2u], (u32(at) & 3u) * 8u, 8u)); }
-  return fill;
+fn pages_e4m3_or(inside: bool, at_wanted: i32, fill: f32) -> f32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, decodeE4m3(extractBits(pages[u32(at) >> 2u], (u32(at) & 3u) * 8u, 8u)), inside);
 }
 fn decodeBf16(code: u32) -> f32 { return bitcast<f32>(code << 16u); }
 fn q_shared_at(at: i32) -> f32 { return decodeBf16(extractBits(q_shared[at >> 1u], u32(at & 1) * 16u, 16u)); }
-fn pages_f32_or(inside: bool, at: i32, fill: f32) -> f32 {
-  if (inside) { return bitcast<f32>(pages[u32(at) >> 2u]); }
-  return fill;
+fn pages_f32_or(inside: bool, at_wanted: i32, fill: f32) -> f32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, bitcast<f32>(pages[u32(at) >> 2u]), inside);
 }
 
 @compute @workgroup_size(128)

@@ -38,9 +38,9 @@ struct Dims {
 var<workgroup> exchange_f32: array<f32, 256>;  // partial results on their way between threads
 var<workgroup> broadcast_i32: i32;  // carries a value from thread 0 to all
 
-fn blockTable_or(inside: bool, at: i32, fill: i32) -> i32 {
-  if (inside) { return blockTable[at]; }
-  return fill;
+fn blockTable_or(inside: bool, at_wanted: i32, fill: i32) -> i32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, blockTable[at], inside);
 }
 // WGSL has no constant for infinity and NaN, and rejects their bits in constant expressions
 fn floatFromBits(bits: u32) -> f32 { return bitcast<f32>(bits); }
@@ -53,14 +53,14 @@ fn decodeE4m3(code: u32) -> f32 {
   }
   return bitcast<f32>(sign | ((magnitude << 20u) + 0x3c000000u));
 }
-fn pages_e4m3_or(inside: bool, at: i32, fill: f32) -> f32 {
-  if (inside) { return decodeE4m3(extractBits(pages[u32(at) >> 2u], (u32(at) & 3u) * 8u, 8u)); }
-  return fill;
+fn pages_e4m3_or(inside: bool, at_wanted: i32, fill: f32) -> f32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, decodeE4m3(extractBits(pages[u32(at) >> 2u], (u32(at) & 3u) * 8u, 8u)), inside);
 }
 fn q_e4m3(at: i32) -> f32 { return decodeE4m3(extractBits(q[u32(at) >> 2u], (u32(at) & 3u) * 8u, 8u)); }
-fn pages_f32_or(inside: bool, at: i32, fill: f32) -> f32 {
-  if (inside) { return bitcast<f32>(pages[u32(at) >> 2u]); }
-  return fill;
+fn pages_f32_or(inside: bool, at_wanted: i32, fill: f32) -> f32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, bitcast<f32>(pages[u32(at) >> 2u]), inside);
 }
 
 @compute @workgroup_size(128)

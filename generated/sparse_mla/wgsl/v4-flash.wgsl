@@ -43,9 +43,9 @@ var<workgroup> alpha_shared: array<f32, 16>;  // alpha: h 16 by 1
 var<workgroup> o_cast_shared: array<f32, 144>;  // o.cast: h 16 by 9, j 8 by 1
 var<workgroup> norm_shared: array<f32, 16>;  // norm: h 16 by 1
 
-fn idx_or(inside: bool, at: i32, fill: i32) -> i32 {
-  if (inside) { return idx[at]; }
-  return fill;
+fn idx_or(inside: bool, at_wanted: i32, fill: i32) -> i32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, idx[at], inside);
 }
 fn decodeBf16(code: u32) -> f32 { return bitcast<f32>(code << 16u); }
 fn encodeBf16(x: f32) -> u32 {
@@ -112,9 +112,10 @@ fn sparse_mla(
       {
         let valid = 512 - (jb + j);
         let at = q_value * 512 + jb + j;
-        for (var e = 0; e < 4; e++) {
-          token_load_wide[e] = idx_or(e < valid, at + e, -1);
-        }
+        token_load_wide[0] = idx_or(0 < valid, at, -1);
+        token_load_wide[1] = idx_or(1 < valid, at + 1, -1);
+        token_load_wide[2] = idx_or(2 < valid, at + 2, -1);
+        token_load_wide[3] = idx_or(3 < valid, at + 3, -1);
       }
       token_shared[j] = select(-1, token_load_wide[0], jb + j < slots && token_load_wide[0] < dims.T);
       token_shared[j + 1] = select(-1, token_load_wide[1], jb + j + 1 < slots && token_load_wide[1] < dims.T);

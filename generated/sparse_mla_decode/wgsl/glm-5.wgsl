@@ -54,14 +54,14 @@ fn encodeBf16(x: f32) -> u32 {
   return (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;
 }
 fn packBf16(a: f32, b: f32) -> u32 { return encodeBf16(a) | (encodeBf16(b) << 16u); }
-fn idx_or(inside: bool, at: i32, fill: i32) -> i32 {
-  if (inside) { return idx[at]; }
-  return fill;
+fn idx_or(inside: bool, at_wanted: i32, fill: i32) -> i32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, idx[at], inside);
 }
 fn roundBf16(x: f32) -> f32 { return decodeBf16(encodeBf16(x)); }
-fn cache_f32_or(inside: bool, at: i32, fill: f32) -> f32 {
-  if (inside) { return bitcast<f32>(cache[u32(at) >> 2u]); }
-  return fill;
+fn cache_f32_or(inside: bool, at_wanted: i32, fill: f32) -> f32 {
+  let at = select(0, at_wanted, inside);
+  return select(fill, bitcast<f32>(cache[u32(at) >> 2u]), inside);
 }
 // WGSL has no constant for infinity and NaN, and rejects their bits in constant expressions
 fn floatFromBits(bits: u32) -> f32 { return bitcast<f32>(bits); }

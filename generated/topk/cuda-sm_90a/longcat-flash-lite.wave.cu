@@ -9,31 +9,36 @@
 //   dim logitsPitch = T
 // work of a block, once: 8 bytes loaded
 //   if isDone: 8192 stored, 2048 elements of scalar code
+//   if !isDone && (vectors > 0): 16384 bytes loaded, 17408 elements of scalar code
+//   if !isDone && (vectors > 0), each round: 16384 bytes loaded, 17408 elements of scalar code
+//   if !isDone && (vectors > 0), each _, if found.count > enough: 12288 elements of scalar code
+//   if !isDone && (vectors > 0), each _, if found.count > enough, each round_2: 16384 bytes loaded, 17408 elements of scalar code
 //   if !isDone: 65536 bytes loaded
-//   if !isDone, if vectors > 0: 16384 bytes loaded, 17408 elements of scalar code
-//   if !isDone, if vectors > 0, each round: 16384 bytes loaded, 17408 elements of scalar code
-//   if !isDone, if vectors > 0, each _, if found.count > enough: 12288 elements of scalar code
-//   if !isDone, if vectors > 0, each _, if found.count > enough, each round_2: 16384 bytes loaded, 17408 elements of scalar code
 //   if !isDone, each tb: 32768 elements of scalar code
 //   if !isDone, each tb, if (tb + 16384) < whole: 65536 bytes loaded
 //   if !isDone, each part, each tb_2: 65536 bytes loaded, 32768 elements of scalar code
 //   if !isDone, if (count >= 2048) && (count <= 8192): 32768 elements of scalar code
-//   if !isDone, if (count >= 2048) && (count <= 8192), each __2, if !((found.lo_5 == found.hi_7) || (found.want_7 == found.count_4)): 24576 elements of scalar code
-//   if !isDone, if (count >= 2048) && (count <= 8192), if found.count_6 > found.want_10: 32768 elements of scalar code
-//   if !isDone, if (count >= 2048) && (count <= 8192), if found.count_6 > found.want_10, each __3, if !((ties.lo == ties.hi_2) || (ties.want_2 == ties.count)): 24576 elements of scalar code
+//   if !isDone, if (count >= 2048) && (count <= 8192), each __2, if !((cut.found.lo == cut.found.hi_2) || (cut.found.want_2 == cut.found.count)): 24576 elements of scalar code
+//   if !isDone, if (count >= 2048) && (count <= 8192), if cut.found.count_3 > cut.found.want_5: 24576 elements of scalar code
+//   if !isDone, if (count >= 2048) && (count <= 8192), if cut.found.count_3 > cut.found.want_5, each __3, if !((cut.ties.lo == cut.ties.hi_2) || (cut.ties.want_2 == cut.ties.count)): 24576 elements of scalar code
 //   if !isDone, if (count >= 2048) && (count <= 8192), each span: 24576 elements of scalar code
 //   if !isDone, unless (count >= 2048) && (count <= 8192), if isPlateau_3 && (count < 2048), each span_2: 24576 elements of scalar code
 //   if !isDone, unless (count >= 2048) && (count <= 8192), if isPlateau_3 && (count < 2048), each span_2, each tb_3, if ties_3 > 0: 16384 bytes loaded, 24576 elements of scalar code
-//   if !isDone_6, each pass, each tb_4: 16384 bytes loaded, 16384 elements of scalar code
-//   if !isDone_6, each tb_5: 16384 bytes loaded, 24576 elements of scalar code
+//   if !isDone_6: 4096 elements of scalar code
+//   if !isDone_6, each tb_4: 16384 bytes loaded, 24576 elements of scalar code
+//   if !isDone_6, each __4, if !((cut.found.lo_5 == cut.found.hi_7) || (cut.found.want_7 == cut.found.count_5)), each tb_5: 16384 bytes loaded, 16384 elements of scalar code
+//   if !isDone_6, if cut.found.count_7 > cut.found.want_10, each tb_6: 16384 bytes loaded, 16384 elements of scalar code
+//   if !isDone_6, if cut.found.count_7 > cut.found.want_10, each __5, if !((cut.ties.lo_4 == cut.ties.hi_7) || (cut.ties.want_7 == cut.ties.count_4)), each tb_7: 16384 bytes loaded, 16384 elements of scalar code
+//   if !isDone_6, each span_3, each tb_8: 16384 bytes loaded, 16384 elements of scalar code
 // Q blocks of 1024 threads; tune: BT 16384, SAMPLE 4096, DENSITY 12, BINS 2048, ROOM 8192, SPAN 131072, WIDE 4096
-// 94464 bytes of shared memory:
+// 98560 bytes of shared memory:
 //        0  digits  u32 x 2048  (histogram digits of 2048)
 //     8192  exchange_u32  u32 x 32  (partial results on their way between threads)
 //     8320  exchange_i32  i32 x 1024  (partial results on their way between threads)
 //    12416  kept  u32 x 16384  (bag kept of 8192)
 //    77952  kept_added  u32 x 1  (items added to kept)
 //    78080  marks  u32 x 4096  (bitmap marks of 131072)
+//    94464  exchange_f32  f32 x 1024  (partial results on their way between threads)
 
 using u32 = unsigned int;
 using i64 = long long;
@@ -70,12 +75,11 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
   u32* const kept = (u32*)(shared + 12416);  // bag kept of 8192
   u32* const kept_added = (u32*)(shared + 77952);  // items added to kept
   u32* const marks = (u32*)(shared + 78080);  // bitmap marks of 131072
+  float* const exchange_f32 = (float*)(shared + 94464);  // partial results on their way between threads
   const int block = blockIdx.x;
   const int thread = threadIdx.x;
   const int q = block;
   const int j_of_thread = thread * 2;
-  float scores_first[16];
-  const int t_of_thread = thread * 4;
   float firstRound_gatherRuns[4];
   u32 firstRound[4];
   float sampled_gatherRuns[4];
@@ -83,6 +87,8 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
   const int lane = thread % 32;
   float sampled_gatherRuns_2[4];
   u32 sampled_2[4];
+  float scores_first[16];
+  const int t_of_thread = thread * 4;
   float scores[16];
   float scores_next[16];
   float x[16];
@@ -90,42 +96,397 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
   int rank_2[4];
   int ties_sum;
   const int group = thread - ((thread / 32) % 32) * 32;
-  u32 key[4];
-  u32 key_2[4];
-  int isTie_2[4];
-  int rank_3[4];
-  int ties_sum_2;
+  float over[4];
+  u32 partOf_key[4];
+  float want_sum;
+  u32 partOf_key_2[4];
+  u32 partOf_key_3[4];
+  u32 partOf_key_4[4];
+  u32 partOf_key_5[4];
 
-  // topk.ts:61  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+  // topk.ts:105  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
   const int lo_scalar = first[q];
   const int lo = max(lo_scalar, 0);
 
-  // topk.ts:62  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+  // topk.ts:106  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
   const int hi_scalar = last[q];
   const int hi = min(hi_scalar, T);
 
-  // topk.ts:63  const length = hi - lo;
+  // topk.ts:107  const length = hi - lo;
   const int length = hi - lo;
 
-  // topk.ts:65  let isDone = length <= dsa.topK;
+  // topk.ts:109  let isDone = length <= dsa.topK;
   const bool isDone = length <= 2048;
 
-  // topk.ts:66  if (isDone) {
+  // topk.ts:110  if (isDone) {
   if (isDone) {
-    // topk.ts:68  store(
+    // topk.ts:112  store(
     const int j = j_of_thread + 1;
     *(int2*)(idx + ((i64)q * 2048 + j_of_thread)) = make_int2(
         j_of_thread < length ? lo + j_of_thread : -1,
         j < length ? lo + j : -1);
   }
 
-  // topk.ts:74  if (ROOM > dsa.topK && !isDone) {
+  // topk.ts:119  const from = (lo + 3) & -4; // the first whole vector
+  const int from = (lo + 3) & -4;
+
+  // topk.ts:120  const vectors = (hi - from) >> 2;
+  const int vectors = (hi - from) >> 2;
+
+  // topk.ts:124  if (!isDone && vectors > 0) {
+  u32 ceiling_3 = 0u;
+  bool isPlateau_3 = false;
+  u32 bound_3 = 0u;
+  if (!isDone && vectors > 0) {
+    // topk.ts:126  const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
+    const int rounds = max(__float2int_rz(sqrtf((float)length) * 0.0029296875f), 1);
+
+    // topk.ts:127  const strata = rounds * (SAMPLE / 4);
+    const int strata = rounds * 1024;
+
+    // topk.ts:128  const width = vectors / Math.sqrt(strata * strata); // in f32
+    const float width = (float)vectors / sqrtf((float)(strata * strata));
+
+    // topk.ts:132  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+    if (((q * (logitsPitch * 4)) & 15) == 0) {
+      const int firstRound_place = from + 4
+          * max(min(__float2int_rz(((float)thread + (float)((thread * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+      {
+        const int valid = T - firstRound_place;
+        const float* const at_2 = logits + ((i64)q * logitsPitch + firstRound_place);
+        if (valid >= 4) {
+          const float4 words_2 = *(const float4*)at_2;
+          firstRound_gatherRuns[0] = words_2.x; firstRound_gatherRuns[1] = words_2.y;
+          firstRound_gatherRuns[2] = words_2.z; firstRound_gatherRuns[3] = words_2.w;
+        } else {
+          #pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            firstRound_gatherRuns[e] = e < valid ? at_2[e] : 0.0f;
+          }
+        }
+      }
+    } else {
+      const int firstRound_place = from + 4
+          * max(min(__float2int_rz(((float)thread + (float)((thread * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+      float firstRound_gatherRuns_wide[4];
+      {
+        const int valid = T - firstRound_place;
+        const float* const at_2 = logits + ((i64)q * logitsPitch + firstRound_place);
+        #pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          firstRound_gatherRuns_wide[e] = e < valid ? at_2[e] : 0.0f;
+        }
+      }
+      #pragma unroll
+      for (int t = 0; t < 4; ++t) {
+        firstRound_gatherRuns[t] = firstRound_gatherRuns_wide[t];
+      }
+    }
+    #pragma unroll
+    for (int t = 0; t < 4; ++t) {
+      firstRound[t] = orderedKey(firstRound_gatherRuns[t]);
+    }
+
+    // topk.ts:143  const expected = div(4 * strata * dsa.topK, length);
+    const int expected = (4 * strata * 2048) / length;
+
+    // topk.ts:144  const spread = Math.sqrt(expected) * 4.5 + 4;
+    const float spread = sqrtf((float)expected) * 4.5f + 4.0f;
+
+    // topk.ts:145  const rank = Math.min(expected + spread, 4 * strata) | 0;
+    const int rank = __float2int_rz(fminf((float)expected + spread, (float)(4 * strata)));
+
+    // topk.ts:147  const digits = histogram(BINS);
+    for (int i = 0; i < 2; ++i) {
+      const int bin_11 = i * 1024 + thread;
+      digits[bin_11] = 0u;
+    }
+
+    // topk.ts:149  digits.add(
+    __syncthreads();
+    #pragma unroll
+    for (int t = 0; t < 4; ++t) {
+      atomicAdd(&digits[(int)(firstRound[t] >> 21)], 1u);
+    }
+
+    // topk.ts:141  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+    for (int round = 0; round < rounds - 1; ++round) {
+      // topk.ts:132  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+      if (((q * (logitsPitch * 4)) & 15) == 0) {
+        const int v = (round + 1) * 1024 + thread;
+        const int sampled_place = from + 4
+            * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+        {
+          const int valid = T - sampled_place;
+          const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place);
+          if (valid >= 4) {
+            const float4 words_2 = *(const float4*)at_2;
+            sampled_gatherRuns[0] = words_2.x; sampled_gatherRuns[1] = words_2.y;
+            sampled_gatherRuns[2] = words_2.z; sampled_gatherRuns[3] = words_2.w;
+          } else {
+            #pragma unroll
+            for (int e = 0; e < 4; ++e) {
+              sampled_gatherRuns[e] = e < valid ? at_2[e] : 0.0f;
+            }
+          }
+        }
+      } else {
+        const int v = (round + 1) * 1024 + thread;
+        const int sampled_place = from + 4
+            * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+        float sampled_gatherRuns_wide[4];
+        {
+          const int valid = T - sampled_place;
+          const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place);
+          #pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            sampled_gatherRuns_wide[e] = e < valid ? at_2[e] : 0.0f;
+          }
+        }
+        #pragma unroll
+        for (int t = 0; t < 4; ++t) {
+          sampled_gatherRuns[t] = sampled_gatherRuns_wide[t];
+        }
+      }
+      #pragma unroll
+      for (int t = 0; t < 4; ++t) {
+        sampled[t] = orderedKey(sampled_gatherRuns[t]);
+      }
+
+      // topk.ts:149  digits.add(
+      #pragma unroll
+      for (int t = 0; t < 4; ++t) {
+        atomicAdd(&digits[(int)(sampled[t] >> 21)], 1u);
+      }
+    }
+
+    // topk.ts:154  const { bin, above, inBin } = digits.find(rank);
+    const u32 want_2 = (u32)rank;
+    const u32 want_3 = (u32)__float2int_rz(fmaxf((float)expected - spread, 1.0f));
+    __syncthreads();
+    const u32 count_2 = digits[2047 - thread * 2];
+    const u32 count_3 = digits[2047 - (thread * 2 + 1)];
+    const u32 counts = count_2 + count_3;
+    u32 upto;
+    upto = counts;
+    warpScanAdd(upto);
+    if (lane == 31) {
+      exchange_u32[thread / 32] = upto;
+    }
+    __syncthreads();
+    const u32 part_2 = lane < 32 ? exchange_u32[lane] : 0u;
+    u32 below;
+    below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_2 : 0u);
+    const u32 before_thread = below + upto - counts;
+    const u32 after = before_thread + counts;
+    if ((before_thread < want_2 && after >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 1023 && after < want_2))) {
+      u32 above_11 = before_thread;
+      u32 in_bin = count_2;
+      u32 down = 0u;
+      if (above_11 + in_bin < want_2) {
+        above_11 = above_11 + in_bin;
+        in_bin = count_3;
+        down = 1u;
+      }
+      exchange_i32[0] = 2047 - thread * 2 - (int)down;
+      exchange_i32[1] = (int)above_11;
+      exchange_i32[2] = (int)in_bin;
+    }
+    if ((before_thread < want_3 && after >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 1023 && after < want_3))) {
+      u32 above_11 = before_thread;
+      u32 in_bin = count_2;
+      u32 down = 0u;
+      if (above_11 + in_bin < want_3) {
+        above_11 = above_11 + in_bin;
+        in_bin = count_3;
+        down = 1u;
+      }
+      exchange_i32[3] = 2047 - thread * 2 - (int)down;
+      exchange_i32[4] = (int)above_11;
+      exchange_i32[5] = (int)in_bin;
+    }
+    __syncthreads();
+    const int bin = exchange_i32[0];
+    const int above = exchange_i32[1];
+    const int inBin = exchange_i32[2];
+    const int top_bin = exchange_i32[3];
+
+    // topk.ts:156  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
+    const u32 ceiling = (u32)(top_bin << 21) + 0x1fffffu;
+
+    // topk.ts:157  const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
+    const int enough = max(rank >> 2, 2);
+
+    // topk.ts:158  let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
+    const u32 found_lo = (u32)(bin << 21);
+    const u32 found_hi = (u32)(bin << 21) + 0x1fffffu;
+    const int found_want = rank - above;
+
+    // topk.ts:159  for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
+    u32 found_lo_2 = found_lo;
+    u32 found_hi_2 = found_hi;
+    int found_want_2 = found_want;
+    int found_count = inBin;
+    for (int unnamed = 0; unnamed < 2; ++unnamed) {
+      // topk.ts:160  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
+      u32 found_lo_3 = 0u;
+      u32 found_hi_4 = 0u;
+      int found_want_4 = 0;
+      int found_count_2 = 0;
+      if (found_count > enough) {
+        // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+        for (int i = 0; i < 2; ++i) {
+          const int bin_11 = i * 1024 + thread;
+          digits[bin_11] = 0u;
+        }
+
+        // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+        const int found_shift = max(21 - __clz((int)(found_hi_2 - found_lo_2)), 0);
+
+        // topk.ts:43  digits.add(
+        __syncthreads();
+        #pragma unroll
+        for (int t = 0; t < 4; ++t) {
+          if (firstRound[t] >= found_lo_2 && firstRound[t] <= found_hi_2) {
+            atomicAdd(&digits[(int)min((firstRound[t] - found_lo_2) >> (found_shift & 31), 2047u)], 1u);
+          }
+        }
+
+        // topk.ts:141  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+        for (int round_2 = 0; round_2 < rounds - 1; ++round_2) {
+          // topk.ts:132  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+          if (((q * (logitsPitch * 4)) & 15) == 0) {
+            const int v = (round_2 + 1) * 1024 + thread;
+            const int sampled_place_2 = from + 4
+                * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+            {
+              const int valid = T - sampled_place_2;
+              const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place_2);
+              if (valid >= 4) {
+                const float4 words_2 = *(const float4*)at_2;
+                sampled_gatherRuns_2[0] = words_2.x; sampled_gatherRuns_2[1] = words_2.y;
+                sampled_gatherRuns_2[2] = words_2.z; sampled_gatherRuns_2[3] = words_2.w;
+              } else {
+                #pragma unroll
+                for (int e = 0; e < 4; ++e) {
+                  sampled_gatherRuns_2[e] = e < valid ? at_2[e] : 0.0f;
+                }
+              }
+            }
+          } else {
+            const int v = (round_2 + 1) * 1024 + thread;
+            const int sampled_place_2 = from + 4
+                * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+            float sampled_gatherRuns_2_wide[4];
+            {
+              const int valid = T - sampled_place_2;
+              const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place_2);
+              #pragma unroll
+              for (int e = 0; e < 4; ++e) {
+                sampled_gatherRuns_2_wide[e] = e < valid ? at_2[e] : 0.0f;
+              }
+            }
+            #pragma unroll
+            for (int t = 0; t < 4; ++t) {
+              sampled_gatherRuns_2[t] = sampled_gatherRuns_2_wide[t];
+            }
+          }
+          #pragma unroll
+          for (int t = 0; t < 4; ++t) {
+            sampled_2[t] = orderedKey(sampled_gatherRuns_2[t]);
+          }
+
+          // topk.ts:43  digits.add(
+          #pragma unroll
+          for (int t = 0; t < 4; ++t) {
+            if (sampled_2[t] >= found_lo_2 && sampled_2[t] <= found_hi_2) {
+              atomicAdd(&digits[(int)min((sampled_2[t] - found_lo_2) >> (found_shift & 31), 2047u)], 1u);
+            }
+          }
+        }
+
+        // topk.ts:48  const { bin, above, inBin } = digits.find(want);
+        const u32 want_4 = (u32)found_want_2;
+        __syncthreads();
+        const u32 count_4 = digits[2047 - thread * 2];
+        const u32 count_5 = digits[2047 - (thread * 2 + 1)];
+        const u32 counts_2 = count_4 + count_5;
+        u32 upto_2;
+        upto_2 = counts_2;
+        warpScanAdd(upto_2);
+        if (lane == 31) {
+          exchange_u32[thread / 32] = upto_2;
+        }
+        __syncthreads();
+        const u32 part_3 = lane < 32 ? exchange_u32[lane] : 0u;
+        u32 below_2;
+        below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
+        const u32 before_thread_2 = below_2 + upto_2 - counts_2;
+        const u32 after_2 = before_thread_2 + counts_2;
+        if ((before_thread_2 < want_4 && after_2 >= want_4) || ((thread == 0 && want_4 == 0u) || (thread == 1023 && after_2 < want_4))) {
+          u32 above_11 = before_thread_2;
+          u32 in_bin = count_4;
+          u32 down = 0u;
+          if (above_11 + in_bin < want_4) {
+            above_11 = above_11 + in_bin;
+            in_bin = count_5;
+            down = 1u;
+          }
+          exchange_i32[0] = 2047 - thread * 2 - (int)down;
+          exchange_i32[1] = (int)above_11;
+          exchange_i32[2] = (int)in_bin;
+        }
+        __syncthreads();
+        const int bin_2 = exchange_i32[0];
+        const int above_2 = exchange_i32[1];
+        const int inBin_2 = exchange_i32[2];
+
+        // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+        const u32 found_start = found_lo_2 + (u32)(bin_2 << (found_shift & 31));
+
+        // topk.ts:160  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
+        const u32 found_hi_3 = bin_2 == 2047 ? found_hi_2 : found_start + (1u << (found_shift & 31)) - 1u;
+        const int found_want_3 = found_want_2 - above_2;
+        found_lo_3 = found_start;
+        found_hi_4 = found_hi_3;
+        found_want_4 = found_want_3;
+        found_count_2 = inBin_2;
+      } else {
+        found_lo_3 = found_lo_2;
+        found_hi_4 = found_hi_2;
+        found_want_4 = found_want_2;
+        found_count_2 = found_count;
+      }
+      found_lo_2 = found_lo_3;
+      found_hi_2 = found_hi_4;
+      found_want_2 = found_want_4;
+      found_count = found_count_2;
+    }
+    const u32 found_lo_4 = found_lo_2;
+    const int found_count_3 = found_count;
+
+    // topk.ts:162  isPlateau = found.count > enough || found.lo === 0;
+    const bool isPlateau = found_count_3 > enough || found_lo_4 == 0u;
+
+    // topk.ts:163  bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
+    const u32 bound = isPlateau ? found_lo_4 : found_lo_4 - 1u;
+    ceiling_3 = ceiling;
+    isPlateau_3 = isPlateau;
+    bound_3 = bound;
+  } else {
+    // topk.ts:124  if (!isDone && vectors > 0) {
+    const u32 ceiling_2 = 0xffffffffu;
+    const bool isPlateau_2 = true;
+    const u32 bound_2 = 0u;
+    ceiling_3 = ceiling_2;
+    isPlateau_3 = isPlateau_2;
+    bound_3 = bound_2;
+  }
+
+  // topk.ts:166  if (ROOM > dsa.topK && !isDone) {
   bool isDone_6 = false;
   if (!isDone) {
-    // topk.ts:76  const from = (lo + 3) & -4; // the first whole vector
-    const int from = (lo + 3) & -4;
-
-    // topk.ts:124  const scores = load(row(tb));
+    // topk.ts:172  const scores = load(row(tb));
     if (((q * (logitsPitch * 4) + from * 4) & 15) == 0 && from <= T - 16384) {
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
@@ -152,383 +513,30 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
       }
     }
 
-    // topk.ts:77  const vectors = (hi - from) >> 2;
-    const int vectors = (hi - from) >> 2;
-
-    // topk.ts:81  if (vectors > 0) {
-    u32 ceiling_3 = 0u;
-    bool isPlateau_3 = false;
-    u32 bound_3 = 0u;
-    if (vectors > 0) {
-      // topk.ts:83  const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
-      const int rounds = max(__float2int_rz(sqrtf((float)length) * 0.0029296875f), 1);
-
-      // topk.ts:84  const strata = rounds * (SAMPLE / 4);
-      const int strata = rounds * 1024;
-
-      // topk.ts:85  const width = vectors / Math.sqrt(strata * strata); // in f32
-      const float width = (float)vectors / sqrtf((float)(strata * strata));
-
-      // topk.ts:89  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
-      if (((q * (logitsPitch * 4)) & 15) == 0) {
-        const int firstRound_place = from + 4
-            * max(min(__float2int_rz(((float)thread + (float)((thread * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
-        {
-          const int valid = T - firstRound_place;
-          const float* const at_2 = logits + ((i64)q * logitsPitch + firstRound_place);
-          if (valid >= 4) {
-            const float4 words_2 = *(const float4*)at_2;
-            firstRound_gatherRuns[0] = words_2.x; firstRound_gatherRuns[1] = words_2.y;
-            firstRound_gatherRuns[2] = words_2.z; firstRound_gatherRuns[3] = words_2.w;
-          } else {
-            #pragma unroll
-            for (int e = 0; e < 4; ++e) {
-              firstRound_gatherRuns[e] = e < valid ? at_2[e] : 0.0f;
-            }
-          }
-        }
-      } else {
-        const int firstRound_place = from + 4
-            * max(min(__float2int_rz(((float)thread + (float)((thread * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
-        float firstRound_gatherRuns_wide[4];
-        {
-          const int valid = T - firstRound_place;
-          const float* const at_2 = logits + ((i64)q * logitsPitch + firstRound_place);
-          #pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            firstRound_gatherRuns_wide[e] = e < valid ? at_2[e] : 0.0f;
-          }
-        }
-        #pragma unroll
-        for (int t = 0; t < 4; ++t) {
-          firstRound_gatherRuns[t] = firstRound_gatherRuns_wide[t];
-        }
-      }
-      #pragma unroll
-      for (int t = 0; t < 4; ++t) {
-        firstRound[t] = orderedKey(firstRound_gatherRuns[t]);
-      }
-
-      // topk.ts:96  const expected = div(4 * strata * dsa.topK, length);
-      const int expected = (4 * strata * 2048) / length;
-
-      // topk.ts:97  const spread = Math.sqrt(expected) * 4.5 + 4;
-      const float spread = sqrtf((float)expected) * 4.5f + 4.0f;
-
-      // topk.ts:98  const rank = Math.min(expected + spread, 4 * strata) | 0;
-      const int rank = __float2int_rz(fminf((float)expected + spread, (float)(4 * strata)));
-
-      // topk.ts:100  const digits = histogram(BINS);
-      for (int i = 0; i < 2; ++i) {
-        const int bin_8 = i * 1024 + thread;
-        digits[bin_8] = 0u;
-      }
-
-      // topk.ts:102  digits.add(
-      __syncthreads();
-      #pragma unroll
-      for (int t = 0; t < 4; ++t) {
-        atomicAdd(&digits[(int)(firstRound[t] >> 21)], 1u);
-      }
-
-      // topk.ts:94  for (const round of each(rounds - 1)) count(sampled(round + 1));
-      for (int round = 0; round < rounds - 1; ++round) {
-        // topk.ts:89  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
-        if (((q * (logitsPitch * 4)) & 15) == 0) {
-          const int v = (round + 1) * 1024 + thread;
-          const int sampled_place = from + 4
-              * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
-          {
-            const int valid = T - sampled_place;
-            const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place);
-            if (valid >= 4) {
-              const float4 words_2 = *(const float4*)at_2;
-              sampled_gatherRuns[0] = words_2.x; sampled_gatherRuns[1] = words_2.y;
-              sampled_gatherRuns[2] = words_2.z; sampled_gatherRuns[3] = words_2.w;
-            } else {
-              #pragma unroll
-              for (int e = 0; e < 4; ++e) {
-                sampled_gatherRuns[e] = e < valid ? at_2[e] : 0.0f;
-              }
-            }
-          }
-        } else {
-          const int v = (round + 1) * 1024 + thread;
-          const int sampled_place = from + 4
-              * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
-          float sampled_gatherRuns_wide[4];
-          {
-            const int valid = T - sampled_place;
-            const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place);
-            #pragma unroll
-            for (int e = 0; e < 4; ++e) {
-              sampled_gatherRuns_wide[e] = e < valid ? at_2[e] : 0.0f;
-            }
-          }
-          #pragma unroll
-          for (int t = 0; t < 4; ++t) {
-            sampled_gatherRuns[t] = sampled_gatherRuns_wide[t];
-          }
-        }
-        #pragma unroll
-        for (int t = 0; t < 4; ++t) {
-          sampled[t] = orderedKey(sampled_gatherRuns[t]);
-        }
-
-        // topk.ts:102  digits.add(
-        #pragma unroll
-        for (int t = 0; t < 4; ++t) {
-          atomicAdd(&digits[(int)(sampled[t] >> 21)], 1u);
-        }
-      }
-
-      // topk.ts:107  const { bin, above, inBin } = digits.find(rank);
-      const u32 want_5 = (u32)rank;
-      const u32 want_6 = (u32)__float2int_rz(fmaxf((float)expected - spread, 1.0f));
-      __syncthreads();
-      const u32 count_2 = digits[2047 - thread * 2];
-      const u32 count_3 = digits[2047 - (thread * 2 + 1)];
-      const u32 counts = count_2 + count_3;
-      u32 upto;
-      upto = counts;
-      warpScanAdd(upto);
-      if (lane == 31) {
-        exchange_u32[thread / 32] = upto;
-      }
-      __syncthreads();
-      const u32 part_2 = lane < 32 ? exchange_u32[lane] : 0u;
-      u32 below;
-      below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_2 : 0u);
-      const u32 before_thread = below + upto - counts;
-      const u32 after = before_thread + counts;
-      if ((before_thread < want_5 && after >= want_5) || ((thread == 0 && want_5 == 0u) || (thread == 1023 && after < want_5))) {
-        u32 above_8 = before_thread;
-        u32 in_bin = count_2;
-        u32 down = 0u;
-        if (above_8 + in_bin < want_5) {
-          above_8 = above_8 + in_bin;
-          in_bin = count_3;
-          down = 1u;
-        }
-        exchange_i32[0] = 2047 - thread * 2 - (int)down;
-        exchange_i32[1] = (int)above_8;
-        exchange_i32[2] = (int)in_bin;
-      }
-      if ((before_thread < want_6 && after >= want_6) || ((thread == 0 && want_6 == 0u) || (thread == 1023 && after < want_6))) {
-        u32 above_8 = before_thread;
-        u32 in_bin = count_2;
-        u32 down = 0u;
-        if (above_8 + in_bin < want_6) {
-          above_8 = above_8 + in_bin;
-          in_bin = count_3;
-          down = 1u;
-        }
-        exchange_i32[3] = 2047 - thread * 2 - (int)down;
-        exchange_i32[4] = (int)above_8;
-        exchange_i32[5] = (int)in_bin;
-      }
-      __syncthreads();
-      const int bin = exchange_i32[0];
-      const int above = exchange_i32[1];
-      const int inBin = exchange_i32[2];
-      const int top_bin = exchange_i32[3];
-
-      // topk.ts:109  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
-      const u32 ceiling = (u32)(top_bin << 21) + 0x1fffffu;
-
-      // topk.ts:110  const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
-      const int enough = max(rank >> 2, 2);
-
-      // topk.ts:111  let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
-      const u32 found_lo = (u32)(bin << 21);
-      const u32 found_hi = (u32)(bin << 21) + 0x1fffffu;
-      const int found_want = rank - above;
-
-      // topk.ts:112  for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
-      u32 found_lo_2 = found_lo;
-      u32 found_hi_2 = found_hi;
-      int found_want_2 = found_want;
-      int found_count = inBin;
-      for (int unnamed = 0; unnamed < 2; ++unnamed) {
-        // topk.ts:113  if (found.count > enough) found = narrow(inRounds, found, found.hi, BINS);
-        u32 found_lo_3 = 0u;
-        u32 found_hi_4 = 0u;
-        int found_want_4 = 0;
-        int found_count_2 = 0;
-        if (found_count > enough) {
-          // topk.ts:31  function narrow<A extends string>(all: (count: (keys: Tile<"u32", A>) => void) => void, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-          for (int i = 0; i < 2; ++i) {
-            const int bin_8 = i * 1024 + thread;
-            digits[bin_8] = 0u;
-          }
-
-          // topk.ts:32  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-          const int found_shift = max(21 - __clz((int)(found_hi_2 - found_lo_2)), 0);
-
-          // topk.ts:34  digits.add(
-          __syncthreads();
-          #pragma unroll
-          for (int t = 0; t < 4; ++t) {
-            if (firstRound[t] >= found_lo_2 && firstRound[t] <= found_hi_2) {
-              atomicAdd(&digits[(int)min((firstRound[t] - found_lo_2) >> (found_shift & 31), 2047u)], 1u);
-            }
-          }
-
-          // topk.ts:94  for (const round of each(rounds - 1)) count(sampled(round + 1));
-          for (int round_2 = 0; round_2 < rounds - 1; ++round_2) {
-            // topk.ts:89  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
-            if (((q * (logitsPitch * 4)) & 15) == 0) {
-              const int v = (round_2 + 1) * 1024 + thread;
-              const int sampled_place_2 = from + 4
-                  * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
-              {
-                const int valid = T - sampled_place_2;
-                const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place_2);
-                if (valid >= 4) {
-                  const float4 words_2 = *(const float4*)at_2;
-                  sampled_gatherRuns_2[0] = words_2.x; sampled_gatherRuns_2[1] = words_2.y;
-                  sampled_gatherRuns_2[2] = words_2.z; sampled_gatherRuns_2[3] = words_2.w;
-                } else {
-                  #pragma unroll
-                  for (int e = 0; e < 4; ++e) {
-                    sampled_gatherRuns_2[e] = e < valid ? at_2[e] : 0.0f;
-                  }
-                }
-              }
-            } else {
-              const int v = (round_2 + 1) * 1024 + thread;
-              const int sampled_place_2 = from + 4
-                  * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
-              float sampled_gatherRuns_2_wide[4];
-              {
-                const int valid = T - sampled_place_2;
-                const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place_2);
-                #pragma unroll
-                for (int e = 0; e < 4; ++e) {
-                  sampled_gatherRuns_2_wide[e] = e < valid ? at_2[e] : 0.0f;
-                }
-              }
-              #pragma unroll
-              for (int t = 0; t < 4; ++t) {
-                sampled_gatherRuns_2[t] = sampled_gatherRuns_2_wide[t];
-              }
-            }
-            #pragma unroll
-            for (int t = 0; t < 4; ++t) {
-              sampled_2[t] = orderedKey(sampled_gatherRuns_2[t]);
-            }
-
-            // topk.ts:34  digits.add(
-            #pragma unroll
-            for (int t = 0; t < 4; ++t) {
-              if (sampled_2[t] >= found_lo_2 && sampled_2[t] <= found_hi_2) {
-                atomicAdd(&digits[(int)min((sampled_2[t] - found_lo_2) >> (found_shift & 31), 2047u)], 1u);
-              }
-            }
-          }
-
-          // topk.ts:39  const { bin, above, inBin } = digits.find(want);
-          const u32 want_7 = (u32)found_want_2;
-          __syncthreads();
-          const u32 count_4 = digits[2047 - thread * 2];
-          const u32 count_5 = digits[2047 - (thread * 2 + 1)];
-          const u32 counts_2 = count_4 + count_5;
-          u32 upto_2;
-          upto_2 = counts_2;
-          warpScanAdd(upto_2);
-          if (lane == 31) {
-            exchange_u32[thread / 32] = upto_2;
-          }
-          __syncthreads();
-          const u32 part_3 = lane < 32 ? exchange_u32[lane] : 0u;
-          u32 below_2;
-          below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
-          const u32 before_thread_2 = below_2 + upto_2 - counts_2;
-          const u32 after_2 = before_thread_2 + counts_2;
-          if ((before_thread_2 < want_7 && after_2 >= want_7) || ((thread == 0 && want_7 == 0u) || (thread == 1023 && after_2 < want_7))) {
-            u32 above_8 = before_thread_2;
-            u32 in_bin = count_4;
-            u32 down = 0u;
-            if (above_8 + in_bin < want_7) {
-              above_8 = above_8 + in_bin;
-              in_bin = count_5;
-              down = 1u;
-            }
-            exchange_i32[0] = 2047 - thread * 2 - (int)down;
-            exchange_i32[1] = (int)above_8;
-            exchange_i32[2] = (int)in_bin;
-          }
-          __syncthreads();
-          const int bin_2 = exchange_i32[0];
-          const int above_2 = exchange_i32[1];
-          const int inBin_2 = exchange_i32[2];
-
-          // topk.ts:40  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-          const u32 found_start = found_lo_2 + (u32)(bin_2 << (found_shift & 31));
-
-          // topk.ts:113  if (found.count > enough) found = narrow(inRounds, found, found.hi, BINS);
-          const u32 found_hi_3 = bin_2 == 2047 ? found_hi_2 : found_start + (1u << (found_shift & 31)) - 1u;
-          const int found_want_3 = found_want_2 - above_2;
-          found_lo_3 = found_start;
-          found_hi_4 = found_hi_3;
-          found_want_4 = found_want_3;
-          found_count_2 = inBin_2;
-        } else {
-          found_lo_3 = found_lo_2;
-          found_hi_4 = found_hi_2;
-          found_want_4 = found_want_2;
-          found_count_2 = found_count;
-        }
-        found_lo_2 = found_lo_3;
-        found_hi_2 = found_hi_4;
-        found_want_2 = found_want_4;
-        found_count = found_count_2;
-      }
-      const u32 found_lo_4 = found_lo_2;
-      const int found_count_3 = found_count;
-
-      // topk.ts:115  isPlateau = found.count > enough || found.lo === 0;
-      const bool isPlateau = found_count_3 > enough || found_lo_4 == 0u;
-
-      // topk.ts:116  bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
-      const u32 bound = isPlateau ? found_lo_4 : found_lo_4 - 1u;
-      ceiling_3 = ceiling;
-      isPlateau_3 = isPlateau;
-      bound_3 = bound;
-    } else {
-      // topk.ts:81  if (vectors > 0) {
-      const u32 ceiling_2 = 0xffffffffu;
-      const bool isPlateau_2 = true;
-      const u32 bound_2 = 0u;
-      ceiling_3 = ceiling_2;
-      isPlateau_3 = isPlateau_2;
-      bound_3 = bound_2;
-    }
-
-    // topk.ts:120  const kept = bag(ROOM, { x: "f32", t: "i32" });
+    // topk.ts:168  const kept = bag(ROOM, { x: "f32", t: "i32" });
     if (thread == 0) {
       kept_added[0] = 0u;
     }
 
-    // topk.ts:121  const digitsOfKept = histogram(BINS); // cleared while scores are on their way
+    // topk.ts:169  const digitsOfKept = histogram(BINS); // cleared while scores are on their way
     for (int i = 0; i < 2; ++i) {
-      const int bin_8 = i * 1024 + thread;
-      digits[bin_8] = 0u;
+      const int bin_11 = i * 1024 + thread;
+      digits[bin_11] = 0u;
     }
 
-    // topk.ts:122  const whole = from + div(Math.max(hi - from, 0), BT) * BT;
+    // topk.ts:170  const whole = from + div(Math.max(hi - from, 0), BT) * BT;
     const int whole = from + (max(hi - from, 0) / 16384) * 16384;
     #pragma unroll
     for (int r = 0; r < 16; ++r) {
       scores[r] = scores_first[r];
     }
 
-    // topk.ts:123  for (const tb of blocks("t", from, whole, BT)) {
+    // topk.ts:171  for (const tb of blocks("t", from, whole, BT)) {
     const float least = bound_3 < 0xff800000u ? orderedValue(max(bound_3 + 1u, 0x7fffffu)) : __uint_as_float(0x7fc00000u);
     __syncthreads();
     for (int tb = from; tb < whole; tb += 16384) {
       if (tb + 16384 < whole) {
-        // topk.ts:124  const scores = load(row(tb));
+        // topk.ts:172  const scores = load(row(tb));
         if (((q * (logitsPitch * 4) + (tb + 16384) * 4) & 15) == 0 && tb + 16384 <= T - 16384) {
           #pragma unroll
           for (int t = 0; t < 4; ++t) {
@@ -561,7 +569,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
         }
       }
 
-      // topk.ts:125  kept.add(
+      // topk.ts:173  kept.add(
       u32 kept_2;
       kept_2 = 0u;
       #pragma unroll
@@ -581,13 +589,13 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
         const u32 before = atomicAdd(&kept_added[0], upto);
         first_2 = before + upto;
       }
-      u32 end_3;
-      end_3 = __shfl_sync(0xffffffffu, first_2, 31);
+      u32 end_4;
+      end_4 = __shfl_sync(0xffffffffu, first_2, 31);
       u32 all;
       all = __shfl_sync(0xffffffffu, upto, 31);
-      const u32 mine = end_3 - all + upto - added;
+      const u32 mine = end_4 - all + upto - added;
       int place = (int)mine;
-      if (end_3 <= 8192u) {
+      if (end_4 <= 8192u) {
         #pragma unroll
         for (int t = 0; t < 4; ++t) {
           #pragma unroll
@@ -606,18 +614,18 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
       }
     }
 
-    // topk.ts:130  for (const part of each(2)) {
+    // topk.ts:178  for (const part of each(2)) {
     const float least_2 = bound_3 < 0xff800000u ? orderedValue(max(bound_3 + 1u, 0x7fffffu)) : __uint_as_float(0x7fc00000u);
     for (int part = 0; part < 2; ++part) {
-      // topk.ts:131  const start = part === 0 ? whole : lo;
+      // topk.ts:179  const start = part === 0 ? whole : lo;
       const int start = part == 0 ? whole : lo;
 
-      // topk.ts:132  const end = part === 0 ? hi : Math.min(from, hi);
+      // topk.ts:180  const end = part === 0 ? hi : Math.min(from, hi);
       const int end = part == 0 ? hi : min(from, hi);
 
-      // topk.ts:133  for (const tb of blocks("t", start, end, BT)) {
+      // topk.ts:181  for (const tb of blocks("t", start, end, BT)) {
       for (int tb_2 = start; tb_2 < end; tb_2 += 16384) {
-        // topk.ts:134  const x = load(row(tb));
+        // topk.ts:182  const x = load(row(tb));
         if (((q * (logitsPitch * 4) + tb_2 * 4) & 15) == 0 && tb_2 <= T - 16384) {
           #pragma unroll
           for (int t = 0; t < 4; ++t) {
@@ -643,7 +651,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
           }
         }
 
-        // topk.ts:136  kept.add(
+        // topk.ts:184  kept.add(
         u32 kept_2;
         kept_2 = 0u;
         #pragma unroll
@@ -663,13 +671,13 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
           const u32 before = atomicAdd(&kept_added[0], upto);
           first_2 = before + upto;
         }
-        u32 end_3;
-        end_3 = __shfl_sync(0xffffffffu, first_2, 31);
+        u32 end_4;
+        end_4 = __shfl_sync(0xffffffffu, first_2, 31);
         u32 all;
         all = __shfl_sync(0xffffffffu, upto, 31);
-        const u32 mine = end_3 - all + upto - added;
+        const u32 mine = end_4 - all + upto - added;
         int place = (int)mine;
-        if (end_3 <= 8192u) {
+        if (end_4 <= 8192u) {
           #pragma unroll
           for (int t = 0; t < 4; ++t) {
             #pragma unroll
@@ -687,29 +695,29 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
     __syncthreads();
     const int count = (int)kept_added[0];
 
-    // topk.ts:145  if (count >= dsa.topK && count <= ROOM) {
+    // topk.ts:193  if (count >= dsa.topK && count <= ROOM) {
     bool isDone_5 = false;
     if (count >= 2048 && count <= 8192) {
       const int kept_added_value = (int)kept_added[0];
 
-      // topk.ts:146  const { x, t } = kept.items("c");
+      // topk.ts:194  const { x, t } = kept.items("c");
       const int kept_held = kept_added_value <= 8192 ? kept_added_value : 0;
 
-      // topk.ts:32  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-      const int found_shift_2 = max(21 - __clz((int)(max(ceiling_3, bound_3 + 1u) - (bound_3 + 1u))), 0);
+      // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+      const int first_shift = max(21 - __clz((int)(max(ceiling_3, bound_3 + 1u) - (bound_3 + 1u))), 0);
 
-      // topk.ts:34  digits.add(
+      // topk.ts:43  digits.add(
       const int items_each = (kept_held + 1023) / 1024;
       const int run = items_each | 1;
       const int first_item = thread * run;
       for (int item = first_item; item < min(first_item + run, kept_held); ++item) {
         const u32 k = orderedKey(__uint_as_float(kept[item]));
         if (k >= bound_3 + 1u && k <= 0xffffffffu) {
-          atomicAdd(&digits[(int)min((orderedKey(__uint_as_float(kept[item])) - (bound_3 + 1u)) >> (found_shift_2 & 31), 2047u)], 1u);
+          atomicAdd(&digits[(int)min((orderedKey(__uint_as_float(kept[item])) - (bound_3 + 1u)) >> (first_shift & 31), 2047u)], 1u);
         }
       }
 
-      // topk.ts:39  const { bin, above, inBin } = digits.find(want);
+      // topk.ts:48  const { bin, above, inBin } = digits.find(want);
       __syncthreads();
       const u32 count_2 = digits[2047 - thread * 2];
       const u32 count_3 = digits[2047 - (thread * 2 + 1)];
@@ -727,16 +735,16 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
       const u32 before_thread = below + upto - counts;
       const u32 after = before_thread + counts;
       if ((before_thread < 2048u && after >= 2048u) || ((thread == 0 && 2048 == 0) || (thread == 1023 && after < 2048u))) {
-        u32 above_8 = before_thread;
+        u32 above_11 = before_thread;
         u32 in_bin = count_2;
         u32 down = 0u;
-        if (above_8 + in_bin < 2048u) {
-          above_8 = above_8 + in_bin;
+        if (above_11 + in_bin < 2048u) {
+          above_11 = above_11 + in_bin;
           in_bin = count_3;
           down = 1u;
         }
         exchange_i32[0] = 2047 - thread * 2 - (int)down;
-        exchange_i32[1] = (int)above_8;
+        exchange_i32[1] = (int)above_11;
         exchange_i32[2] = (int)in_bin;
       }
       __syncthreads();
@@ -744,48 +752,48 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
       const int above_3 = exchange_i32[1];
       const int inBin_3 = exchange_i32[2];
 
-      // topk.ts:40  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-      const u32 found_start_2 = bound_3 + 1u + (u32)(bin_3 << (found_shift_2 & 31));
+      // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+      const u32 first_start = bound_3 + 1u + (u32)(bin_3 << (first_shift & 31));
 
-      // topk.ts:148  let found: Digits = { lo: (bound + 1) >>> 0, hi: LAST_KEY, want: dsa.topK, count };
-      const u32 found_hi_6 = bin_3 == 2047 ? 0xffffffffu : found_start_2 + (1u << (found_shift_2 & 31)) - 1u;
-      const int found_want_6 = 2048 - above_3;
+      // topk.ts:61  let found = start;
+      const u32 cut_found_hi = bin_3 == 2047 ? 0xffffffffu : first_start + (1u << (first_shift & 31)) - 1u;
+      const int cut_found_want = 2048 - above_3;
 
-      // topk.ts:151  for (const _ of each(Math.ceil(32 / Math.log2(BINS)))) {
-      u32 found_lo_5 = found_start_2;
-      u32 found_hi_7 = found_hi_6;
-      int found_want_7 = found_want_6;
-      int found_count_4 = inBin_3;
+      // topk.ts:62  for (const _ of each(Math.ceil(32 / Math.log2(bins)))) {
+      u32 cut_found_lo = first_start;
+      u32 cut_found_hi_2 = cut_found_hi;
+      int cut_found_want_2 = cut_found_want;
+      int cut_found_count = inBin_3;
       for (int _2 = 0; _2 < 3; ++_2) {
-        // topk.ts:152  if (!isSettled(found)) found = narrow(keys, found, found.hi, BINS);
-        u32 found_lo_6 = 0u;
-        u32 found_hi_9 = 0u;
-        int found_want_9 = 0;
-        int found_count_5 = 0;
-        if (!(found_lo_5 == found_hi_7 || found_want_7 == found_count_4)) {
-          // topk.ts:31  function narrow<A extends string>(all: (count: (keys: Tile<"u32", A>) => void) => void, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+        // topk.ts:63  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
+        u32 cut_found_lo_2 = 0u;
+        u32 cut_found_hi_4 = 0u;
+        int cut_found_want_4 = 0;
+        int cut_found_count_2 = 0;
+        if (!(cut_found_lo == cut_found_hi_2 || cut_found_want_2 == cut_found_count)) {
+          // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
           for (int i = 0; i < 2; ++i) {
-            const int bin_8 = i * 1024 + thread;
-            digits[bin_8] = 0u;
+            const int bin_11 = i * 1024 + thread;
+            digits[bin_11] = 0u;
           }
 
-          // topk.ts:32  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-          const int found_shift_3 = max(21 - __clz((int)(found_hi_7 - found_lo_5)), 0);
+          // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+          const int cut_found_shift = max(21 - __clz((int)(cut_found_hi_2 - cut_found_lo)), 0);
 
-          // topk.ts:34  digits.add(
+          // topk.ts:43  digits.add(
           const int items_each_2 = (kept_held + 1023) / 1024;
           const int run_2 = items_each_2 | 1;
           const int first_item_2 = thread * run_2;
           __syncthreads();
           for (int item = first_item_2; item < min(first_item_2 + run_2, kept_held); ++item) {
             const u32 k = orderedKey(__uint_as_float(kept[item]));
-            if (k >= found_lo_5 && k <= found_hi_7) {
-              atomicAdd(&digits[(int)min((orderedKey(__uint_as_float(kept[item])) - found_lo_5) >> (found_shift_3 & 31), 2047u)], 1u);
+            if (k >= cut_found_lo && k <= cut_found_hi_2) {
+              atomicAdd(&digits[(int)min((orderedKey(__uint_as_float(kept[item])) - cut_found_lo) >> (cut_found_shift & 31), 2047u)], 1u);
             }
           }
 
-          // topk.ts:39  const { bin, above, inBin } = digits.find(want);
-          const u32 want_5 = (u32)found_want_7;
+          // topk.ts:48  const { bin, above, inBin } = digits.find(want);
+          const u32 want_2 = (u32)cut_found_want_2;
           __syncthreads();
           const u32 count_4 = digits[2047 - thread * 2];
           const u32 count_5 = digits[2047 - (thread * 2 + 1)];
@@ -802,17 +810,17 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
           below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
           const u32 before_thread_2 = below_2 + upto_2 - counts_2;
           const u32 after_2 = before_thread_2 + counts_2;
-          if ((before_thread_2 < want_5 && after_2 >= want_5) || ((thread == 0 && want_5 == 0u) || (thread == 1023 && after_2 < want_5))) {
-            u32 above_8 = before_thread_2;
+          if ((before_thread_2 < want_2 && after_2 >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 1023 && after_2 < want_2))) {
+            u32 above_11 = before_thread_2;
             u32 in_bin = count_4;
             u32 down = 0u;
-            if (above_8 + in_bin < want_5) {
-              above_8 = above_8 + in_bin;
+            if (above_11 + in_bin < want_2) {
+              above_11 = above_11 + in_bin;
               in_bin = count_5;
               down = 1u;
             }
             exchange_i32[0] = 2047 - thread * 2 - (int)down;
-            exchange_i32[1] = (int)above_8;
+            exchange_i32[1] = (int)above_11;
             exchange_i32[2] = (int)in_bin;
           }
           __syncthreads();
@@ -820,61 +828,62 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
           const int above_4 = exchange_i32[1];
           const int inBin_4 = exchange_i32[2];
 
-          // topk.ts:40  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-          const u32 found_start_3 = found_lo_5 + (u32)(bin_4 << (found_shift_3 & 31));
+          // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+          const u32 cut_found_start = cut_found_lo + (u32)(bin_4 << (cut_found_shift & 31));
 
-          // topk.ts:152  if (!isSettled(found)) found = narrow(keys, found, found.hi, BINS);
-          const u32 found_hi_8 = bin_4 == 2047 ? found_hi_7 : found_start_3 + (1u << (found_shift_3 & 31)) - 1u;
-          const int found_want_8 = found_want_7 - above_4;
-          found_lo_6 = found_start_3;
-          found_hi_9 = found_hi_8;
-          found_want_9 = found_want_8;
-          found_count_5 = inBin_4;
+          // topk.ts:63  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
+          const u32 cut_found_hi_3 = bin_4 == 2047 ? cut_found_hi_2 : cut_found_start + (1u << (cut_found_shift & 31)) - 1u;
+          const int cut_found_want_3 = cut_found_want_2 - above_4;
+          cut_found_lo_2 = cut_found_start;
+          cut_found_hi_4 = cut_found_hi_3;
+          cut_found_want_4 = cut_found_want_3;
+          cut_found_count_2 = inBin_4;
         } else {
-          found_lo_6 = found_lo_5;
-          found_hi_9 = found_hi_7;
-          found_want_9 = found_want_7;
-          found_count_5 = found_count_4;
+          cut_found_lo_2 = cut_found_lo;
+          cut_found_hi_4 = cut_found_hi_2;
+          cut_found_want_4 = cut_found_want_2;
+          cut_found_count_2 = cut_found_count;
         }
-        found_lo_5 = found_lo_6;
-        found_hi_7 = found_hi_9;
-        found_want_7 = found_want_9;
-        found_count_4 = found_count_5;
+        cut_found_lo = cut_found_lo_2;
+        cut_found_hi_2 = cut_found_hi_4;
+        cut_found_want_2 = cut_found_want_4;
+        cut_found_count = cut_found_count_2;
       }
-      const u32 found_lo_7 = found_lo_5;
-      const int found_want_10 = found_want_7;
-      const int found_count_6 = found_count_4;
+      const u32 cut_found_lo_3 = cut_found_lo;
+      const int cut_found_want_5 = cut_found_want_2;
+      const int cut_found_count_3 = cut_found_count;
 
-      // topk.ts:156  if (found.count > found.want) {
-      int lastTie_2 = 0;
-      if (found_count_6 > found_want_10) {
-        // topk.ts:159  const last = length >>> 0;
-        const u32 last_value = (u32)length;
+      // topk.ts:68  if (found.count > found.want) {
+      int cut_lastTie_2 = 0;
+      if (cut_found_count_3 > cut_found_want_5) {
+        // topk.ts:70  const last = length >>> 0;
+        const u32 cut_last = (u32)length;
 
-        // topk.ts:31  function narrow<A extends string>(all: (count: (keys: Tile<"u32", A>) => void) => void, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+        // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
         for (int i = 0; i < 2; ++i) {
-          const int bin_8 = i * 1024 + thread;
-          digits[bin_8] = 0u;
+          const int bin_11 = i * 1024 + thread;
+          digits[bin_11] = 0u;
         }
 
-        // topk.ts:32  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-        const int ties_shift = max(21 - __clz((int)(last_value - 1u)), 0);
+        // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+        const int cut_ties_shift = max(21 - __clz((int)(cut_last - 1u)), 0);
 
-        // topk.ts:34  digits.add(
+        // topk.ts:43  digits.add(
         const int items_each_2 = (kept_held + 1023) / 1024;
         const int run_2 = items_each_2 | 1;
         const int first_item_2 = thread * run_2;
         __syncthreads();
         for (int item = first_item_2; item < min(first_item_2 + run_2, kept_held); ++item) {
-          const u32 k = orderedKey(__uint_as_float(kept[item])) == found_lo_7 ? (u32)hi - kept[item + 8192] : 0u;
-          if (k >= 1u && k <= last_value) {
-            atomicAdd(&digits[(int)min(((orderedKey(__uint_as_float(kept[item])) == found_lo_7 ? (u32)hi - kept[item + 8192] : 0u)
-                - 1u) >> (ties_shift & 31), 2047u)], 1u);
+          const u32 k = orderedKey(__uint_as_float(kept[item]));
+          const int t = (int)kept[item + 8192];
+          if ((u32)(k == cut_found_lo_3 ? hi - t : 0) >= 1u && (u32)(k == cut_found_lo_3 ? hi - t : 0) <= cut_last) {
+            atomicAdd(&digits[(int)min(((orderedKey(__uint_as_float(kept[item])) == cut_found_lo_3 ? (u32)hi - kept[item + 8192] : 0u)
+                - 1u) >> (cut_ties_shift & 31), 2047u)], 1u);
           }
         }
 
-        // topk.ts:39  const { bin, above, inBin } = digits.find(want);
-        const u32 want_5 = (u32)found_want_10;
+        // topk.ts:48  const { bin, above, inBin } = digits.find(want);
+        const u32 want_2 = (u32)cut_found_want_5;
         __syncthreads();
         const u32 count_4 = digits[2047 - thread * 2];
         const u32 count_5 = digits[2047 - (thread * 2 + 1)];
@@ -891,17 +900,17 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
         below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
         const u32 before_thread_2 = below_2 + upto_2 - counts_2;
         const u32 after_2 = before_thread_2 + counts_2;
-        if ((before_thread_2 < want_5 && after_2 >= want_5) || ((thread == 0 && want_5 == 0u) || (thread == 1023 && after_2 < want_5))) {
-          u32 above_8 = before_thread_2;
+        if ((before_thread_2 < want_2 && after_2 >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 1023 && after_2 < want_2))) {
+          u32 above_11 = before_thread_2;
           u32 in_bin = count_4;
           u32 down = 0u;
-          if (above_8 + in_bin < want_5) {
-            above_8 = above_8 + in_bin;
+          if (above_11 + in_bin < want_2) {
+            above_11 = above_11 + in_bin;
             in_bin = count_5;
             down = 1u;
           }
           exchange_i32[0] = 2047 - thread * 2 - (int)down;
-          exchange_i32[1] = (int)above_8;
+          exchange_i32[1] = (int)above_11;
           exchange_i32[2] = (int)in_bin;
         }
         __syncthreads();
@@ -909,49 +918,50 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
         const int above_5 = exchange_i32[1];
         const int inBin_5 = exchange_i32[2];
 
-        // topk.ts:40  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-        const u32 ties_start = 1u + (u32)(bin_5 << (ties_shift & 31));
+        // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+        const u32 cut_ties_start = 1u + (u32)(bin_5 << (cut_ties_shift & 31));
 
-        // topk.ts:160  let ties = narrow(tied, { lo: 1, hi: last, want: found.want, count: found.count }, last, BINS);
-        const u32 ties_hi = bin_5 == 2047 ? last_value : ties_start + (1u << (ties_shift & 31)) - 1u;
-        const int ties_want = found_want_10 - above_5;
+        // topk.ts:71  let ties = narrow(scores, fromEnd, { lo: 1, hi: last, want: found.want, count: found.count }, last, bins);
+        const u32 cut_ties_hi = bin_5 == 2047 ? cut_last : cut_ties_start + (1u << (cut_ties_shift & 31)) - 1u;
+        const int cut_ties_want = cut_found_want_5 - above_5;
 
-        // topk.ts:161  for (const _ of each(Math.ceil(31 / Math.log2(BINS)) - 1)) {
-        u32 ties_lo = ties_start;
-        u32 ties_hi_2 = ties_hi;
-        int ties_want_2 = ties_want;
-        int ties_count = inBin_5;
+        // topk.ts:72  for (const _ of each(Math.ceil(31 / Math.log2(bins)) - 1)) {
+        u32 cut_ties_lo = cut_ties_start;
+        u32 cut_ties_hi_2 = cut_ties_hi;
+        int cut_ties_want_2 = cut_ties_want;
+        int cut_ties_count = inBin_5;
         for (int _3 = 0; _3 < 2; ++_3) {
-          // topk.ts:162  if (!isSettled(ties)) ties = narrow(tied, ties, ties.hi, BINS);
-          u32 ties_lo_2 = 0u;
-          u32 ties_hi_4 = 0u;
-          int ties_want_4 = 0;
-          int ties_count_2 = 0;
-          if (!(ties_lo == ties_hi_2 || ties_want_2 == ties_count)) {
-            // topk.ts:31  function narrow<A extends string>(all: (count: (keys: Tile<"u32", A>) => void) => void, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+          // topk.ts:73  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
+          u32 cut_ties_lo_2 = 0u;
+          u32 cut_ties_hi_4 = 0u;
+          int cut_ties_want_4 = 0;
+          int cut_ties_count_2 = 0;
+          if (!(cut_ties_lo == cut_ties_hi_2 || cut_ties_want_2 == cut_ties_count)) {
+            // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
             for (int i = 0; i < 2; ++i) {
-              const int bin_8 = i * 1024 + thread;
-              digits[bin_8] = 0u;
+              const int bin_11 = i * 1024 + thread;
+              digits[bin_11] = 0u;
             }
 
-            // topk.ts:32  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-            const int ties_shift_2 = max(21 - __clz((int)(ties_hi_2 - ties_lo)), 0);
+            // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+            const int cut_ties_shift_2 = max(21 - __clz((int)(cut_ties_hi_2 - cut_ties_lo)), 0);
 
-            // topk.ts:34  digits.add(
+            // topk.ts:43  digits.add(
             const int items_each_3 = (kept_held + 1023) / 1024;
             const int run_3 = items_each_3 | 1;
             const int first_item_3 = thread * run_3;
             __syncthreads();
             for (int item = first_item_3; item < min(first_item_3 + run_3, kept_held); ++item) {
-              const u32 k = orderedKey(__uint_as_float(kept[item])) == found_lo_7 ? (u32)hi - kept[item + 8192] : 0u;
-              if (k >= ties_lo && k <= ties_hi_2) {
-                atomicAdd(&digits[(int)min(((orderedKey(__uint_as_float(kept[item])) == found_lo_7 ? (u32)hi - kept[item + 8192] : 0u)
-                    - ties_lo) >> (ties_shift_2 & 31), 2047u)], 1u);
+              const u32 k = orderedKey(__uint_as_float(kept[item]));
+              const int t = (int)kept[item + 8192];
+              if ((u32)(k == cut_found_lo_3 ? hi - t : 0) >= cut_ties_lo && (u32)(k == cut_found_lo_3 ? hi - t : 0) <= cut_ties_hi_2) {
+                atomicAdd(&digits[(int)min(((orderedKey(__uint_as_float(kept[item])) == cut_found_lo_3 ? (u32)hi - kept[item + 8192] : 0u)
+                    - cut_ties_lo) >> (cut_ties_shift_2 & 31), 2047u)], 1u);
               }
             }
 
-            // topk.ts:39  const { bin, above, inBin } = digits.find(want);
-            const u32 want_6 = (u32)ties_want_2;
+            // topk.ts:48  const { bin, above, inBin } = digits.find(want);
+            const u32 want_3 = (u32)cut_ties_want_2;
             __syncthreads();
             const u32 count_6 = digits[2047 - thread * 2];
             const u32 count_7 = digits[2047 - (thread * 2 + 1)];
@@ -968,18 +978,18 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
             below_3 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_4 : 0u);
             const u32 before_thread_3 = below_3 + upto_3 - counts_3;
             const u32 after_3 = before_thread_3 + counts_3;
-            if ((before_thread_3 < want_6 && after_3 >= want_6)
-                || ((thread == 0 && want_6 == 0u) || (thread == 1023 && after_3 < want_6))) {
-              u32 above_8 = before_thread_3;
+            if ((before_thread_3 < want_3 && after_3 >= want_3)
+                || ((thread == 0 && want_3 == 0u) || (thread == 1023 && after_3 < want_3))) {
+              u32 above_11 = before_thread_3;
               u32 in_bin = count_6;
               u32 down = 0u;
-              if (above_8 + in_bin < want_6) {
-                above_8 = above_8 + in_bin;
+              if (above_11 + in_bin < want_3) {
+                above_11 = above_11 + in_bin;
                 in_bin = count_7;
                 down = 1u;
               }
               exchange_i32[0] = 2047 - thread * 2 - (int)down;
-              exchange_i32[1] = (int)above_8;
+              exchange_i32[1] = (int)above_11;
               exchange_i32[2] = (int)in_bin;
             }
             __syncthreads();
@@ -987,43 +997,43 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
             const int above_6 = exchange_i32[1];
             const int inBin_6 = exchange_i32[2];
 
-            // topk.ts:40  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-            const u32 ties_start_2 = ties_lo + (u32)(bin_6 << (ties_shift_2 & 31));
+            // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+            const u32 cut_ties_start_2 = cut_ties_lo + (u32)(bin_6 << (cut_ties_shift_2 & 31));
 
-            // topk.ts:162  if (!isSettled(ties)) ties = narrow(tied, ties, ties.hi, BINS);
-            const u32 ties_hi_3 = bin_6 == 2047 ? ties_hi_2 : ties_start_2 + (1u << (ties_shift_2 & 31)) - 1u;
-            const int ties_want_3 = ties_want_2 - above_6;
-            ties_lo_2 = ties_start_2;
-            ties_hi_4 = ties_hi_3;
-            ties_want_4 = ties_want_3;
-            ties_count_2 = inBin_6;
+            // topk.ts:73  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
+            const u32 cut_ties_hi_3 = bin_6 == 2047 ? cut_ties_hi_2 : cut_ties_start_2 + (1u << (cut_ties_shift_2 & 31)) - 1u;
+            const int cut_ties_want_3 = cut_ties_want_2 - above_6;
+            cut_ties_lo_2 = cut_ties_start_2;
+            cut_ties_hi_4 = cut_ties_hi_3;
+            cut_ties_want_4 = cut_ties_want_3;
+            cut_ties_count_2 = inBin_6;
           } else {
-            ties_lo_2 = ties_lo;
-            ties_hi_4 = ties_hi_2;
-            ties_want_4 = ties_want_2;
-            ties_count_2 = ties_count;
+            cut_ties_lo_2 = cut_ties_lo;
+            cut_ties_hi_4 = cut_ties_hi_2;
+            cut_ties_want_4 = cut_ties_want_2;
+            cut_ties_count_2 = cut_ties_count;
           }
-          ties_lo = ties_lo_2;
-          ties_hi_2 = ties_hi_4;
-          ties_want_2 = ties_want_4;
-          ties_count = ties_count_2;
+          cut_ties_lo = cut_ties_lo_2;
+          cut_ties_hi_2 = cut_ties_hi_4;
+          cut_ties_want_2 = cut_ties_want_4;
+          cut_ties_count = cut_ties_count_2;
         }
-        const u32 ties_lo_3 = ties_lo;
+        const u32 cut_ties_lo_3 = cut_ties_lo;
 
-        // topk.ts:164  lastTie = hi - (ties.lo | 0);
-        const int lastTie = hi - (int)ties_lo_3;
-        lastTie_2 = lastTie;
+        // topk.ts:75  lastTie = end - (ties.lo | 0);
+        const int cut_lastTie = hi - (int)cut_ties_lo_3;
+        cut_lastTie_2 = cut_lastTie;
       } else {
-        lastTie_2 = hi;
+        cut_lastTie_2 = hi;
       }
       int out_count = 0;
 
-      // topk.ts:168  for (const span of blocks("t", lo, hi, SPAN)) {
+      // topk.ts:203  for (const span of blocks("t", lo, hi, SPAN)) {
       for (int span = lo; span < hi; span += 131072) {
-        // topk.ts:169  const marks = bitmap(SPAN);
+        // topk.ts:204  const marks = bitmap(SPAN);
         *(uint4*)(marks + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-        // topk.ts:170  marks.add(
+        // topk.ts:83  marks.add(
         const int items_each_2 = (kept_held + 1023) / 1024;
         const int run_2 = items_each_2 | 1;
         const int first_item_2 = thread * run_2;
@@ -1031,13 +1041,13 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
         for (int item = first_item_2; item < min(first_item_2 + run_2, kept_held); ++item) {
           const u32 k = orderedKey(__uint_as_float(kept[item]));
           const int t = (int)kept[item + 8192];
-          if (t >= span && t < span + 131072 && k >= found_lo_7 && (k > found_lo_7 || t <= lastTie_2)) {
+          if (t >= span && t < span + 131072 && k >= cut_found_lo_3 && (k > cut_found_lo_3 || t <= cut_lastTie_2)) {
             const u32 marked = kept[item + 8192] - (u32)span;
             atomicOr(&marks[(int)(marked >> 5)], 1u << (marked & 31u & 31));
           }
         }
 
-        // topk.ts:174  out.pushMarked(marks, iota(span), Math.min(hi - span.start, SPAN));
+        // topk.ts:206  out.pushMarked(marks, iota(span), Math.min(hi - span.start, SPAN));
         const int words = min((min(hi - span, 131072) + 31) / 32, 4096);
         const int words_each = (words + 1023) / 1024;
         const int from_2 = thread * words_each;
@@ -1064,8 +1074,8 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
         for (int w = from_2; w < to; ++w) {
           u32 bits = marks[w];
           const int base = w * 32;
-          const int marks_3 = (int)(u32)__popc(bits);
-          for (int mark = 0; mark < marks_3; ++mark) {
+          const int marks_4 = (int)(u32)__popc(bits);
+          for (int mark = 0; mark < marks_4; ++mark) {
             const u32 others = bits & (bits - 1u);
             if (at < 2048) {
               digits[at] = (u32)base + (u32)__popc((bits ^ others) - 1u);
@@ -1084,34 +1094,34 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
         out_count = out_count + total;
       }
 
-      // topk.ts:176  out.fill(-1);
+      // topk.ts:208  out.fill(-1);
       for (int slot = out_count + thread; slot < 2048; slot += 1024) {
         idx[(i64)q * 2048 + slot] = -1;
       }
 
-      // topk.ts:145  if (count >= dsa.topK && count <= ROOM) {
+      // topk.ts:193  if (count >= dsa.topK && count <= ROOM) {
       const bool isDone_4 = true;
       isDone_5 = isDone_4;
     } else {
-      // topk.ts:178  } else if (isPlateau && count < dsa.topK) {
+      // topk.ts:210  } else if (isPlateau && count < dsa.topK) {
       bool isDone_3 = false;
       if (isPlateau_3 && count < 2048) {
         const int kept_added_2 = (int)kept_added[0];
 
-        // topk.ts:179  const { t } = kept.items("c");
+        // topk.ts:211  const { t } = kept.items("c");
         const int kept_held_2 = kept_added_2 <= 8192 ? kept_added_2 : 0;
         int out_2_count = 0;
 
-        // topk.ts:181  let ties = dsa.topK - count;
+        // topk.ts:213  let ties = dsa.topK - count;
         const int ties = 2048 - count;
 
-        // topk.ts:182  for (const span of blocks("t", lo, hi, SPAN)) {
+        // topk.ts:214  for (const span of blocks("t", lo, hi, SPAN)) {
         int ties_2 = ties;
         for (int span_2 = lo; span_2 < hi; span_2 += 131072) {
-          // topk.ts:183  const marks = bitmap(SPAN);
+          // topk.ts:215  const marks = bitmap(SPAN);
           *(uint4*)(marks + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-          // topk.ts:184  marks.add(
+          // topk.ts:216  marks.add(
           const int items_each = (kept_held_2 + 1023) / 1024;
           const int run = items_each | 1;
           const int first_item = thread * run;
@@ -1124,16 +1134,16 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
             }
           }
 
-          // topk.ts:188  const end = Math.min(span.start + SPAN, hi);
+          // topk.ts:220  const end = Math.min(span.start + SPAN, hi);
           const int end_2 = min(span_2 + 131072, hi);
 
-          // topk.ts:189  for (const tb of blocks("t", span.start, end, WIDE)) {
+          // topk.ts:221  for (const tb of blocks("t", span.start, end, WIDE)) {
           int ties_3 = ties_2;
           for (int tb_3 = span_2; tb_3 < end_2; tb_3 += 4096) {
-            // topk.ts:190  if (ties > 0) {
+            // topk.ts:222  if (ties > 0) {
             int ties_5 = 0;
             if (ties_3 > 0) {
-              // topk.ts:192  const isTie = mask([load(row(tb)), token], (x, t) => t < end && orderedKey(x) === bound);
+              // topk.ts:224  const isTie = mask([load(row(tb)), token], (x, t) => t < end && orderedKey(x) === bound);
               float isTie_load_wide[4];
               {
                 const int valid = T - (tb_3 + t_of_thread);
@@ -1148,7 +1158,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
                 isTie[t] = tb_3 + t_of_thread + t < end_2 && orderedKey(isTie_load_wide[t]) == bound_3;
               }
 
-              // topk.ts:193  const rank = scan(isTie, "t");
+              // topk.ts:225  const rank = scan(isTie, "t");
               int rank_2_base = 0;
               const int item = isTie[0];
               const int item_2 = isTie[1];
@@ -1180,7 +1190,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
               rank_2[3] = sofar_5;
               rank_2_base = rank_2_base + total;
 
-              // topk.ts:194  marks.add(
+              // topk.ts:226  marks.add(
               #pragma unroll
               for (int t = 0; t < 4; ++t) {
                 if (isTie[t] && rank_2[t] <= ties_3) {
@@ -1189,7 +1199,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
                 }
               }
 
-              // topk.ts:198  ties -= scalar(sum(isTie, "t"));
+              // topk.ts:230  ties -= scalar(sum(isTie, "t"));
               int ties_sum_sum = 0;
               #pragma unroll
               for (int t = 0; t < 4; ++t) {
@@ -1229,7 +1239,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
           }
           const int ties_6 = ties_3;
 
-          // topk.ts:201  out.pushMarked(marks, iota(span), end - span.start);
+          // topk.ts:233  out.pushMarked(marks, iota(span), end - span.start);
           const int words = min((end_2 - span_2 + 31) / 32, 4096);
           const int words_each = (words + 1023) / 1024;
           const int from_2 = thread * words_each;
@@ -1256,8 +1266,8 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
           for (int w = from_2; w < to; ++w) {
             u32 bits = marks[w];
             const int base = w * 32;
-            const int marks_3 = (int)(u32)__popc(bits);
-            for (int mark = 0; mark < marks_3; ++mark) {
+            const int marks_4 = (int)(u32)__popc(bits);
+            for (int mark = 0; mark < marks_4; ++mark) {
               const u32 others = bits & (bits - 1u);
               if (at < 2048) {
                 digits[at] = (u32)base + (u32)__popc((bits ^ others) - 1u);
@@ -1278,12 +1288,12 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
         }
         const int ties_7 = ties_2;
 
-        // topk.ts:203  out.fill(-1);
+        // topk.ts:235  out.fill(-1);
         for (int slot = out_2_count + thread; slot < 2048; slot += 1024) {
           idx[(i64)q * 2048 + slot] = -1;
         }
 
-        // topk.ts:204  isDone = ties <= 0; // else the bound was no plateau after all, and all is written once more
+        // topk.ts:236  isDone = ties <= 0; // else the bound was no plateau after all, and all is written once more
         const bool isDone_2 = ties_7 <= 0;
         isDone_3 = isDone_2;
       } else {
@@ -1296,233 +1306,540 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
     isDone_6 = isDone;
   }
 
-  // topk.ts:209  if (!isDone) {
+  // topk.ts:241  if (!isDone) {
   if (!isDone_6) {
-    // topk.ts:210  let want = dsa.topK;
-    const int want = 2048;
+    // topk.ts:251  const floor = isPlateau ? bound : (bound + 1) >>> 0;
+    const u32 floor = isPlateau_3 ? bound_3 : bound_3 + 1u;
 
-    // topk.ts:211  let prefix = 0;
-    const u32 prefix = 0u;
+    // topk.ts:252  const shift = Math.max(32 - Math.log2(BINS) - clz32((Math.max(ceiling, floor) - floor) | 0), 0);
+    const int shift = max(21 - __clz((int)(max(ceiling_3, floor) - floor)), 0);
 
-    // topk.ts:212  let settled = 0; // bits of the key that prefix fixes
-    const u32 settled = 0u;
+    // topk.ts:253  const digits = histogram(BINS);
+    __syncthreads();
+    for (int i = 0; i < 2; ++i) {
+      const int bin_11 = i * 1024 + thread;
+      digits[bin_11] = 0u;
+    }
 
-    // topk.ts:213  for (const pass of each(4)) {
-    int want_2 = want;
-    u32 prefix_2 = prefix;
-    u32 settled_2 = settled;
-    for (int pass = 0; pass < 4; ++pass) {
-      // topk.ts:214  const shift = 24 - 8 * pass;
-      const int shift = 24 - 8 * pass;
+    // topk.ts:254  let over = full({ t: WIDE }, 0);
+    #pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      over[r] = 0.0f;
+    }
 
-      // topk.ts:215  const bins = histogram(256);
-      __syncthreads();
-      if (thread < 256) {
-        digits[thread] = 0u;
+    // topk.ts:255  for (const tb of blocks("t", lo, hi, WIDE)) {
+    __syncthreads();
+    for (int tb_4 = lo; tb_4 < hi; tb_4 += 4096) {
+      // topk.ts:243  const key = map([load(row(tb))], orderedKey, "u32");
+      float partOf_key_load_wide[4];
+      {
+        const int valid = T - (tb_4 + t_of_thread);
+        const float* const at_2 = logits + ((i64)q * logitsPitch + (tb_4 + t_of_thread));
+        #pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          partOf_key_load_wide[e] = e < valid ? at_2[e] : 0.0f;
+        }
+      }
+      #pragma unroll
+      for (int t = 0; t < 4; ++t) {
+        partOf_key[t] = orderedKey(partOf_key_load_wide[t]);
       }
 
-      // topk.ts:216  for (const tb of blocks("t", lo, hi, WIDE)) {
+      // topk.ts:258  over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
+      #pragma unroll
+      for (int t = 0; t < 4; ++t) {
+        over[t] = tb_4 + t_of_thread + t < hi && partOf_key[t] > ceiling_3 ? over[t] + 1.0f : over[t];
+      }
+
+      // topk.ts:259  digits.add(
+      #pragma unroll
+      for (int t = 0; t < 4; ++t) {
+        if (tb_4 + t_of_thread + t < hi && (partOf_key[t] >= floor && partOf_key[t] <= ceiling_3)) {
+          atomicAdd(&digits[(int)((partOf_key[t] - floor) >> (shift & 31))], 1u);
+        }
+      }
+    }
+
+    // topk.ts:264  const want = dsa.topK - (scalar(sum(over, "t")) | 0);
+    float want_sum_sum = 0.0f;
+    #pragma unroll
+    for (int t = 0; t < 4; ++t) {
+      want_sum_sum = want_sum_sum + over[t];
+    }
+    float other;
+    other = __shfl_xor_sync(0xffffffffu, want_sum_sum, 1);
+    want_sum_sum = want_sum_sum + other;
+    float other_2;
+    other_2 = __shfl_xor_sync(0xffffffffu, want_sum_sum, 2);
+    want_sum_sum = want_sum_sum + other_2;
+    float other_3;
+    other_3 = __shfl_xor_sync(0xffffffffu, want_sum_sum, 4);
+    want_sum_sum = want_sum_sum + other_3;
+    float other_4;
+    other_4 = __shfl_xor_sync(0xffffffffu, want_sum_sum, 8);
+    want_sum_sum = want_sum_sum + other_4;
+    float other_5;
+    other_5 = __shfl_xor_sync(0xffffffffu, want_sum_sum, 16);
+    want_sum_sum = want_sum_sum + other_5;
+    want_sum = want_sum_sum;
+    exchange_f32[thread] = want_sum;
+    float joined = 0.0f;
+    __syncthreads();
+    for (int part_2 = 0; part_2 < 32; ++part_2) {
+      joined = joined + exchange_f32[group + part_2 * 32];
+    }
+    want_sum = joined;
+    const float want_scalar = want_sum;
+    const int want = 2048 - __float2int_rz(want_scalar);
+
+    // topk.ts:265  const { bin, above, inBin } = digits.find(Math.max(want, 1));
+    const u32 want_2 = (u32)max(want, 1);
+    const u32 count_2 = digits[2047 - thread * 2];
+    const u32 count_3 = digits[2047 - (thread * 2 + 1)];
+    const u32 counts = count_2 + count_3;
+    u32 upto;
+    upto = counts;
+    warpScanAdd(upto);
+    if (lane == 31) {
+      exchange_u32[thread / 32] = upto;
+    }
+    __syncthreads();
+    const u32 part_2 = lane < 32 ? exchange_u32[lane] : 0u;
+    u32 below;
+    below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_2 : 0u);
+    const u32 before_thread = below + upto - counts;
+    const u32 after = before_thread + counts;
+    if ((before_thread < want_2 && after >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 1023 && after < want_2))) {
+      u32 above_11 = before_thread;
+      u32 in_bin = count_2;
+      u32 down = 0u;
+      if (above_11 + in_bin < want_2) {
+        above_11 = above_11 + in_bin;
+        in_bin = count_3;
+        down = 1u;
+      }
+      exchange_i32[0] = 2047 - thread * 2 - (int)down;
+      exchange_i32[1] = (int)above_11;
+      exchange_i32[2] = (int)in_bin;
+    }
+    __syncthreads();
+    const int bin_7 = exchange_i32[0];
+    const int above_7 = exchange_i32[1];
+    const int inBin_7 = exchange_i32[2];
+
+    // topk.ts:266  const start = (floor + ((bin << shift) >>> 0)) >>> 0;
+    const u32 start_2 = floor + (u32)(bin_7 << (shift & 31));
+
+    // topk.ts:61  let found = start;
+    const u32 cut_found_lo_4 = want > 0 && above_7 + inBin_7 >= want ? start_2 : 0u;
+    const u32 cut_found_hi_6 = want > 0 && above_7 + inBin_7 >= want ? start_2 + (1u << (shift & 31)) - 1u : 0xffffffffu;
+    const int cut_found_want_6 = want > 0 && above_7 + inBin_7 >= want ? want - above_7 : 2048;
+    const int cut_found_count_4 = want > 0 && above_7 + inBin_7 >= want ? inBin_7 : length;
+
+    // topk.ts:62  for (const _ of each(Math.ceil(32 / Math.log2(bins)))) {
+    u32 cut_found_lo_5 = cut_found_lo_4;
+    u32 cut_found_hi_7 = cut_found_hi_6;
+    int cut_found_want_7 = cut_found_want_6;
+    int cut_found_count_5 = cut_found_count_4;
+    for (int _4 = 0; _4 < 3; ++_4) {
+      // topk.ts:63  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
+      u32 cut_found_lo_6 = 0u;
+      u32 cut_found_hi_9 = 0u;
+      int cut_found_want_9 = 0;
+      int cut_found_count_6 = 0;
+      if (!(cut_found_lo_5 == cut_found_hi_7 || cut_found_want_7 == cut_found_count_5)) {
+        // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+        for (int i = 0; i < 2; ++i) {
+          const int bin_11 = i * 1024 + thread;
+          digits[bin_11] = 0u;
+        }
+
+        // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+        const int cut_found_shift_2 = max(21 - __clz((int)(cut_found_hi_7 - cut_found_lo_5)), 0);
+
+        // topk.ts:248  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+        __syncthreads();
+        for (int tb_5 = lo; tb_5 < hi; tb_5 += 4096) {
+          // topk.ts:243  const key = map([load(row(tb))], orderedKey, "u32");
+          float partOf_key_load_2_wide[4];
+          {
+            const int valid = T - (tb_5 + t_of_thread);
+            const float* const at_2 = logits + ((i64)q * logitsPitch + (tb_5 + t_of_thread));
+            #pragma unroll
+            for (int e = 0; e < 4; ++e) {
+              partOf_key_load_2_wide[e] = e < valid ? at_2[e] : 0.0f;
+            }
+          }
+          #pragma unroll
+          for (int t = 0; t < 4; ++t) {
+            partOf_key_2[t] = orderedKey(partOf_key_load_2_wide[t]);
+          }
+
+          // topk.ts:43  digits.add(
+          #pragma unroll
+          for (int t = 0; t < 4; ++t) {
+            if (tb_5 + t_of_thread + t < hi && (partOf_key_2[t] >= cut_found_lo_5 && partOf_key_2[t] <= cut_found_hi_7)) {
+              atomicAdd(&digits[(int)min((partOf_key_2[t] - cut_found_lo_5) >> (cut_found_shift_2 & 31), 2047u)], 1u);
+            }
+          }
+        }
+
+        // topk.ts:48  const { bin, above, inBin } = digits.find(want);
+        const u32 want_3 = (u32)cut_found_want_7;
+        __syncthreads();
+        const u32 count_4 = digits[2047 - thread * 2];
+        const u32 count_5 = digits[2047 - (thread * 2 + 1)];
+        const u32 counts_2 = count_4 + count_5;
+        u32 upto_2;
+        upto_2 = counts_2;
+        warpScanAdd(upto_2);
+        if (lane == 31) {
+          exchange_u32[thread / 32] = upto_2;
+        }
+        __syncthreads();
+        const u32 part_3 = lane < 32 ? exchange_u32[lane] : 0u;
+        u32 below_2;
+        below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
+        const u32 before_thread_2 = below_2 + upto_2 - counts_2;
+        const u32 after_2 = before_thread_2 + counts_2;
+        if ((before_thread_2 < want_3 && after_2 >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 1023 && after_2 < want_3))) {
+          u32 above_11 = before_thread_2;
+          u32 in_bin = count_4;
+          u32 down = 0u;
+          if (above_11 + in_bin < want_3) {
+            above_11 = above_11 + in_bin;
+            in_bin = count_5;
+            down = 1u;
+          }
+          exchange_i32[0] = 2047 - thread * 2 - (int)down;
+          exchange_i32[1] = (int)above_11;
+          exchange_i32[2] = (int)in_bin;
+        }
+        __syncthreads();
+        const int bin_8 = exchange_i32[0];
+        const int above_8 = exchange_i32[1];
+        const int inBin_8 = exchange_i32[2];
+
+        // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+        const u32 cut_found_start_2 = cut_found_lo_5 + (u32)(bin_8 << (cut_found_shift_2 & 31));
+
+        // topk.ts:63  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
+        const u32 cut_found_hi_8 = bin_8 == 2047 ? cut_found_hi_7 : cut_found_start_2 + (1u << (cut_found_shift_2 & 31)) - 1u;
+        const int cut_found_want_8 = cut_found_want_7 - above_8;
+        cut_found_lo_6 = cut_found_start_2;
+        cut_found_hi_9 = cut_found_hi_8;
+        cut_found_want_9 = cut_found_want_8;
+        cut_found_count_6 = inBin_8;
+      } else {
+        cut_found_lo_6 = cut_found_lo_5;
+        cut_found_hi_9 = cut_found_hi_7;
+        cut_found_want_9 = cut_found_want_7;
+        cut_found_count_6 = cut_found_count_5;
+      }
+      cut_found_lo_5 = cut_found_lo_6;
+      cut_found_hi_7 = cut_found_hi_9;
+      cut_found_want_7 = cut_found_want_9;
+      cut_found_count_5 = cut_found_count_6;
+    }
+    const u32 cut_found_lo_7 = cut_found_lo_5;
+    const int cut_found_want_10 = cut_found_want_7;
+    const int cut_found_count_7 = cut_found_count_5;
+
+    // topk.ts:68  if (found.count > found.want) {
+    int cut_lastTie_4 = 0;
+    if (cut_found_count_7 > cut_found_want_10) {
+      // topk.ts:70  const last = length >>> 0;
+      const u32 cut_last_2 = (u32)length;
+
+      // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+      for (int i = 0; i < 2; ++i) {
+        const int bin_11 = i * 1024 + thread;
+        digits[bin_11] = 0u;
+      }
+
+      // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+      const int cut_ties_shift_3 = max(21 - __clz((int)(cut_last_2 - 1u)), 0);
+
+      // topk.ts:248  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
       __syncthreads();
-      for (int tb_4 = lo; tb_4 < hi; tb_4 += 4096) {
-        // topk.ts:217  const key = map([load(row(tb))], orderedKey, "u32");
-        float key_load_wide[4];
+      for (int tb_6 = lo; tb_6 < hi; tb_6 += 4096) {
+        // topk.ts:243  const key = map([load(row(tb))], orderedKey, "u32");
+        float partOf_key_load_3_wide[4];
         {
-          const int valid = T - (tb_4 + t_of_thread);
-          const float* const at_2 = logits + ((i64)q * logitsPitch + (tb_4 + t_of_thread));
+          const int valid = T - (tb_6 + t_of_thread);
+          const float* const at_2 = logits + ((i64)q * logitsPitch + (tb_6 + t_of_thread));
           #pragma unroll
           for (int e = 0; e < 4; ++e) {
-            key_load_wide[e] = e < valid ? at_2[e] : 0.0f;
+            partOf_key_load_3_wide[e] = e < valid ? at_2[e] : 0.0f;
           }
         }
         #pragma unroll
         for (int t = 0; t < 4; ++t) {
-          key[t] = orderedKey(key_load_wide[t]);
+          partOf_key_3[t] = orderedKey(partOf_key_load_3_wide[t]);
         }
 
-        // topk.ts:219  bins.add(
+        // topk.ts:43  digits.add(
         #pragma unroll
         for (int t = 0; t < 4; ++t) {
-          if (tb_4 + t_of_thread + t < hi && ((key[t] ^ prefix_2) & settled_2) == 0u) {
-            atomicAdd(&digits[(int)((key[t] >> (shift & 31)) & 255u)], 1u);
+          const int t_2 = tb_6 + t_of_thread + t;
+          if (t_2 < hi
+              && ((u32)(partOf_key_3[t] == cut_found_lo_7 ? hi - t_2 : 0) >= 1u
+              && (u32)(partOf_key_3[t] == cut_found_lo_7 ? hi - t_2 : 0) <= cut_last_2)) {
+            atomicAdd(&digits[(int)min(((u32)(partOf_key_3[t] == cut_found_lo_7 ? hi - (tb_6 + t_of_thread + t) : 0)
+                - 1u) >> (cut_ties_shift_3 & 31), 2047u)], 1u);
           }
         }
       }
 
-      // topk.ts:224  const { bin, above } = bins.find(want);
-      const u32 want_5 = (u32)want_2;
+      // topk.ts:48  const { bin, above, inBin } = digits.find(want);
+      const u32 want_3 = (u32)cut_found_want_10;
       __syncthreads();
-      const u32 count_2 = 255 - thread >= 0 ? digits[max(255 - thread, 0)] : 0u;
-      u32 upto;
-      upto = count_2;
-      warpScanAdd(upto);
+      const u32 count_4 = digits[2047 - thread * 2];
+      const u32 count_5 = digits[2047 - (thread * 2 + 1)];
+      const u32 counts_2 = count_4 + count_5;
+      u32 upto_2;
+      upto_2 = counts_2;
+      warpScanAdd(upto_2);
       if (lane == 31) {
-        exchange_u32[thread / 32] = upto;
+        exchange_u32[thread / 32] = upto_2;
       }
       __syncthreads();
-      const u32 part_2 = lane < 32 ? exchange_u32[lane] : 0u;
-      u32 below;
-      below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_2 : 0u);
-      const u32 before_thread = below + upto - count_2;
-      const u32 after = before_thread + count_2;
-      if ((before_thread < want_5 && after >= want_5) || ((thread == 0 && want_5 == 0u) || (thread == 255 && after < want_5))) {
-        u32 above_8 = before_thread;
-        u32 in_bin = count_2;
+      const u32 part_3 = lane < 32 ? exchange_u32[lane] : 0u;
+      u32 below_2;
+      below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
+      const u32 before_thread_2 = below_2 + upto_2 - counts_2;
+      const u32 after_2 = before_thread_2 + counts_2;
+      if ((before_thread_2 < want_3 && after_2 >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 1023 && after_2 < want_3))) {
+        u32 above_11 = before_thread_2;
+        u32 in_bin = count_4;
         u32 down = 0u;
-        exchange_i32[0] = 255 - thread - (int)down;
-        exchange_i32[1] = (int)above_8;
+        if (above_11 + in_bin < want_3) {
+          above_11 = above_11 + in_bin;
+          in_bin = count_5;
+          down = 1u;
+        }
+        exchange_i32[0] = 2047 - thread * 2 - (int)down;
+        exchange_i32[1] = (int)above_11;
         exchange_i32[2] = (int)in_bin;
       }
       __syncthreads();
-      const int bin_7 = exchange_i32[0];
-      const int above_7 = exchange_i32[1];
+      const int bin_9 = exchange_i32[0];
+      const int above_9 = exchange_i32[1];
+      const int inBin_9 = exchange_i32[2];
 
-      // topk.ts:225  want -= above;
-      const int want_3 = want_2 - above_7;
+      // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+      const u32 cut_ties_start_3 = 1u + (u32)(bin_9 << (cut_ties_shift_3 & 31));
 
-      // topk.ts:226  prefix = (prefix | (bin << shift)) >>> 0;
-      const u32 prefix_3 = prefix_2 | ((u32)bin_7 << (shift & 31));
+      // topk.ts:71  let ties = narrow(scores, fromEnd, { lo: 1, hi: last, want: found.want, count: found.count }, last, bins);
+      const u32 cut_ties_hi_6 = bin_9 == 2047 ? cut_last_2 : cut_ties_start_3 + (1u << (cut_ties_shift_3 & 31)) - 1u;
+      const int cut_ties_want_6 = cut_found_want_10 - above_9;
 
-      // topk.ts:227  settled = (settled | (255 << shift)) >>> 0;
-      const u32 settled_3 = settled_2 | (255u << (shift & 31));
-      want_2 = want_3;
-      prefix_2 = prefix_3;
-      settled_2 = settled_3;
+      // topk.ts:72  for (const _ of each(Math.ceil(31 / Math.log2(bins)) - 1)) {
+      u32 cut_ties_lo_4 = cut_ties_start_3;
+      u32 cut_ties_hi_7 = cut_ties_hi_6;
+      int cut_ties_want_7 = cut_ties_want_6;
+      int cut_ties_count_4 = inBin_9;
+      for (int _5 = 0; _5 < 2; ++_5) {
+        // topk.ts:73  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
+        u32 cut_ties_lo_5 = 0u;
+        u32 cut_ties_hi_9 = 0u;
+        int cut_ties_want_9 = 0;
+        int cut_ties_count_5 = 0;
+        if (!(cut_ties_lo_4 == cut_ties_hi_7 || cut_ties_want_7 == cut_ties_count_4)) {
+          // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+          for (int i = 0; i < 2; ++i) {
+            const int bin_11 = i * 1024 + thread;
+            digits[bin_11] = 0u;
+          }
+
+          // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+          const int cut_ties_shift_4 = max(21 - __clz((int)(cut_ties_hi_7 - cut_ties_lo_4)), 0);
+
+          // topk.ts:248  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+          __syncthreads();
+          for (int tb_7 = lo; tb_7 < hi; tb_7 += 4096) {
+            // topk.ts:243  const key = map([load(row(tb))], orderedKey, "u32");
+            float partOf_key_load_4_wide[4];
+            {
+              const int valid = T - (tb_7 + t_of_thread);
+              const float* const at_2 = logits + ((i64)q * logitsPitch + (tb_7 + t_of_thread));
+              #pragma unroll
+              for (int e = 0; e < 4; ++e) {
+                partOf_key_load_4_wide[e] = e < valid ? at_2[e] : 0.0f;
+              }
+            }
+            #pragma unroll
+            for (int t = 0; t < 4; ++t) {
+              partOf_key_4[t] = orderedKey(partOf_key_load_4_wide[t]);
+            }
+
+            // topk.ts:43  digits.add(
+            #pragma unroll
+            for (int t = 0; t < 4; ++t) {
+              const int t_2 = tb_7 + t_of_thread + t;
+              if (t_2 < hi
+                  && ((u32)(partOf_key_4[t] == cut_found_lo_7 ? hi - t_2 : 0) >= cut_ties_lo_4
+                  && (u32)(partOf_key_4[t] == cut_found_lo_7 ? hi - t_2 : 0) <= cut_ties_hi_7)) {
+                atomicAdd(&digits[(int)min(((u32)(partOf_key_4[t] == cut_found_lo_7 ? hi - (tb_7 + t_of_thread + t) : 0)
+                    - cut_ties_lo_4) >> (cut_ties_shift_4 & 31), 2047u)], 1u);
+              }
+            }
+          }
+
+          // topk.ts:48  const { bin, above, inBin } = digits.find(want);
+          const u32 want_4 = (u32)cut_ties_want_7;
+          __syncthreads();
+          const u32 count_6 = digits[2047 - thread * 2];
+          const u32 count_7 = digits[2047 - (thread * 2 + 1)];
+          const u32 counts_3 = count_6 + count_7;
+          u32 upto_3;
+          upto_3 = counts_3;
+          warpScanAdd(upto_3);
+          if (lane == 31) {
+            exchange_u32[thread / 32] = upto_3;
+          }
+          __syncthreads();
+          const u32 part_4 = lane < 32 ? exchange_u32[lane] : 0u;
+          u32 below_3;
+          below_3 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_4 : 0u);
+          const u32 before_thread_3 = below_3 + upto_3 - counts_3;
+          const u32 after_3 = before_thread_3 + counts_3;
+          if ((before_thread_3 < want_4 && after_3 >= want_4) || ((thread == 0 && want_4 == 0u) || (thread == 1023 && after_3 < want_4))) {
+            u32 above_11 = before_thread_3;
+            u32 in_bin = count_6;
+            u32 down = 0u;
+            if (above_11 + in_bin < want_4) {
+              above_11 = above_11 + in_bin;
+              in_bin = count_7;
+              down = 1u;
+            }
+            exchange_i32[0] = 2047 - thread * 2 - (int)down;
+            exchange_i32[1] = (int)above_11;
+            exchange_i32[2] = (int)in_bin;
+          }
+          __syncthreads();
+          const int bin_10 = exchange_i32[0];
+          const int above_10 = exchange_i32[1];
+          const int inBin_10 = exchange_i32[2];
+
+          // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+          const u32 cut_ties_start_4 = cut_ties_lo_4 + (u32)(bin_10 << (cut_ties_shift_4 & 31));
+
+          // topk.ts:73  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
+          const u32 cut_ties_hi_8 = bin_10 == 2047 ? cut_ties_hi_7 : cut_ties_start_4 + (1u << (cut_ties_shift_4 & 31)) - 1u;
+          const int cut_ties_want_8 = cut_ties_want_7 - above_10;
+          cut_ties_lo_5 = cut_ties_start_4;
+          cut_ties_hi_9 = cut_ties_hi_8;
+          cut_ties_want_9 = cut_ties_want_8;
+          cut_ties_count_5 = inBin_10;
+        } else {
+          cut_ties_lo_5 = cut_ties_lo_4;
+          cut_ties_hi_9 = cut_ties_hi_7;
+          cut_ties_want_9 = cut_ties_want_7;
+          cut_ties_count_5 = cut_ties_count_4;
+        }
+        cut_ties_lo_4 = cut_ties_lo_5;
+        cut_ties_hi_7 = cut_ties_hi_9;
+        cut_ties_want_7 = cut_ties_want_9;
+        cut_ties_count_4 = cut_ties_count_5;
+      }
+      const u32 cut_ties_lo_6 = cut_ties_lo_4;
+
+      // topk.ts:75  lastTie = end - (ties.lo | 0);
+      const int cut_lastTie_3 = hi - (int)cut_ties_lo_6;
+      cut_lastTie_4 = cut_lastTie_3;
+    } else {
+      cut_lastTie_4 = hi;
     }
-    const int want_4 = want_2;
-    const u32 prefix_4 = prefix_2;
     int out_3_count = 0;
 
-    // topk.ts:231  for (const tb of blocks("t", lo, hi, WIDE)) {
-    int ties_8 = want_4;
-    for (int tb_5 = lo; tb_5 < hi; tb_5 += 4096) {
-      // topk.ts:233  const key = map([load(row(tb))], orderedKey, "u32");
-      float key_load_2_wide[4];
-      {
-        const int valid = T - (tb_5 + t_of_thread);
-        const float* const at_2 = logits + ((i64)q * logitsPitch + (tb_5 + t_of_thread));
+    // topk.ts:271  for (const span of blocks("t", lo, hi, SPAN)) {
+    for (int span_3 = lo; span_3 < hi; span_3 += 131072) {
+      // topk.ts:272  const end = Math.min(span.start + SPAN, hi);
+      const int end_3 = min(span_3 + 131072, hi);
+
+      // topk.ts:273  const marks = bitmap(SPAN);
+      *(uint4*)(marks + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
+
+      // topk.ts:248  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+      __syncthreads();
+      for (int tb_8 = span_3; tb_8 < end_3; tb_8 += 4096) {
+        // topk.ts:243  const key = map([load(row(tb))], orderedKey, "u32");
+        float partOf_key_load_5_wide[4];
+        {
+          const int valid = T - (tb_8 + t_of_thread);
+          const float* const at_2 = logits + ((i64)q * logitsPitch + (tb_8 + t_of_thread));
+          #pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            partOf_key_load_5_wide[e] = e < valid ? at_2[e] : 0.0f;
+          }
+        }
         #pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          key_load_2_wide[e] = e < valid ? at_2[e] : 0.0f;
+        for (int t = 0; t < 4; ++t) {
+          partOf_key_5[t] = orderedKey(partOf_key_load_5_wide[t]);
+        }
+
+        // topk.ts:83  marks.add(
+        #pragma unroll
+        for (int t = 0; t < 4; ++t) {
+          const int t_2 = tb_8 + t_of_thread + t;
+          if (t_2 < end_3
+              && (t_2 >= span_3 && t_2 < end_3 && partOf_key_5[t] >= cut_found_lo_7
+              && (partOf_key_5[t] > cut_found_lo_7 || t_2 <= cut_lastTie_4))) {
+            const u32 marked = (u32)(tb_8 + t_of_thread + t - span_3);
+            atomicOr(&marks[(int)(marked >> 5)], 1u << (marked & 31u & 31));
+          }
         }
       }
-      #pragma unroll
-      for (int t = 0; t < 4; ++t) {
-        key_2[t] = orderedKey(key_load_2_wide[t]);
-      }
 
-      // topk.ts:234  const isTie = mask([key, token], (k, t) => t < hi && k === prefix);
-      #pragma unroll
-      for (int t = 0; t < 4; ++t) {
-        isTie_2[t] = tb_5 + t_of_thread + t < hi && key_2[t] == prefix_4;
-      }
-
-      // topk.ts:235  const rank = scan(isTie, "t");
-      int rank_3_base = 0;
-      const int item = isTie_2[0];
-      const int item_2 = isTie_2[1];
-      const int item_3 = isTie_2[2];
-      const int item_4 = isTie_2[3];
-      const int own = item + item_2 + item_3 + item_4;
-      int upto;
-      upto = own;
-      warpScanAdd(upto);
+      // topk.ts:275  out.pushMarked(marks, iota(span), end - span.start);
+      const int words = min((end_3 - span_3 + 31) / 32, 4096);
+      const int words_each = (words + 1023) / 1024;
+      const int from_2 = thread * words_each;
+      const int to = min(from_2 + words_each, words);
+      int own = 0;
       __syncthreads();
-      if (lane == 31) {
-        exchange_i32[thread / 32] = upto;
+      for (int w = from_2; w < to; ++w) {
+        own = own + (int)(u32)__popc(marks[w]);
       }
-      __syncthreads();
-      const int part_2 = lane < 32 ? exchange_i32[lane] : 0;
-      int total;
-      total = __reduce_add_sync(0xffffffffu, part_2);
-      int below;
-      below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_2 : 0);
-      const int before_thread = below + upto - own;
-      const int sofar = rank_3_base + before_thread;
-      const int sofar_2 = sofar + item;
-      rank_3[0] = sofar_2;
-      const int sofar_3 = sofar_2 + item_2;
-      rank_3[1] = sofar_3;
-      const int sofar_4 = sofar_3 + item_3;
-      rank_3[2] = sofar_4;
-      const int sofar_5 = sofar_4 + item_4;
-      rank_3[3] = sofar_5;
-      rank_3_base = rank_3_base + total;
-
-      // topk.ts:236  out.push(
-      const bool keep = tb_5 + t_of_thread < hi && (key_2[0] > prefix_4 || (isTie_2[0] && rank_3[0] <= ties_8));
-      const bool keep_2 = tb_5 + t_of_thread + 1 < hi && (key_2[1] > prefix_4 || (isTie_2[1] && rank_3[1] <= ties_8));
-      const bool keep_3 = tb_5 + t_of_thread + 2 < hi && (key_2[2] > prefix_4 || (isTie_2[2] && rank_3[2] <= ties_8));
-      const bool keep_4 = tb_5 + t_of_thread + 3 < hi && (key_2[3] > prefix_4 || (isTie_2[3] && rank_3[3] <= ties_8));
-      const int own_2 = (int)keep + (int)keep_2 + (int)keep_3 + (int)keep_4;
       int upto_2;
-      upto_2 = own_2;
+      upto_2 = own;
       warpScanAdd(upto_2);
-      __syncthreads();
       if (lane == 31) {
         exchange_i32[thread / 32] = upto_2;
       }
       __syncthreads();
       const int part_3 = lane < 32 ? exchange_i32[lane] : 0;
-      int total_2;
-      total_2 = __reduce_add_sync(0xffffffffu, part_3);
+      int total;
+      total = __reduce_add_sync(0xffffffffu, part_3);
       int below_2;
       below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0);
-      const int before_thread_2 = below_2 + upto_2 - own_2;
-      int at = out_3_count + before_thread_2;
-      if (keep) {
-        if (at < 2048 && at < 2048) idx[(i64)q * 2048 + at] = tb_5 + t_of_thread;
-        at = at + 1;
+      const int before_thread_2 = below_2 + upto_2 - own;
+      int at = before_thread_2;
+      for (int w = from_2; w < to; ++w) {
+        u32 bits = marks[w];
+        const int base = w * 32;
+        const int marks_4 = (int)(u32)__popc(bits);
+        for (int mark = 0; mark < marks_4; ++mark) {
+          const u32 others = bits & (bits - 1u);
+          if (at < 2048) {
+            digits[at] = (u32)base + (u32)__popc((bits ^ others) - 1u);
+          }
+          bits = others;
+          at = at + 1;
+        }
       }
-      if (keep_2) {
-        if (at < 2048 && at < 2048) idx[(i64)q * 2048 + at] = tb_5 + t_of_thread + 1;
-        at = at + 1;
-      }
-      if (keep_3) {
-        if (at < 2048 && at < 2048) idx[(i64)q * 2048 + at] = tb_5 + t_of_thread + 2;
-        at = at + 1;
-      }
-      if (keep_4) {
-        if (at < 2048 && at < 2048) idx[(i64)q * 2048 + at] = tb_5 + t_of_thread + 3;
-        at = at + 1;
-      }
-      out_3_count = out_3_count + total_2;
-
-      // topk.ts:240  ties -= scalar(sum(isTie, "t"));
-      int ties_sum_2_sum = 0;
-      #pragma unroll
-      for (int t = 0; t < 4; ++t) {
-        ties_sum_2_sum = ties_sum_2_sum + isTie_2[t];
-      }
-      int other;
-      other = __shfl_xor_sync(0xffffffffu, ties_sum_2_sum, 1);
-      ties_sum_2_sum = ties_sum_2_sum + other;
-      int other_2;
-      other_2 = __shfl_xor_sync(0xffffffffu, ties_sum_2_sum, 2);
-      ties_sum_2_sum = ties_sum_2_sum + other_2;
-      int other_3;
-      other_3 = __shfl_xor_sync(0xffffffffu, ties_sum_2_sum, 4);
-      ties_sum_2_sum = ties_sum_2_sum + other_3;
-      int other_4;
-      other_4 = __shfl_xor_sync(0xffffffffu, ties_sum_2_sum, 8);
-      ties_sum_2_sum = ties_sum_2_sum + other_4;
-      int other_5;
-      other_5 = __shfl_xor_sync(0xffffffffu, ties_sum_2_sum, 16);
-      ties_sum_2_sum = ties_sum_2_sum + other_5;
-      ties_sum_2 = ties_sum_2_sum;
+      const int listed = min(total, 2048);
       __syncthreads();
-      exchange_i32[thread] = ties_sum_2;
-      int joined = 0;
-      __syncthreads();
-      for (int part_4 = 0; part_4 < 32; ++part_4) {
-        joined = joined + exchange_i32[group + part_4 * 32];
+      for (int i = thread; i < listed; i += 1024) {
+        const int slot = out_3_count + i;
+        const int position = (int)digits[i];
+        if (slot >= 0 && slot < 2048 && slot < 2048) idx[(i64)q * 2048 + slot] = span_3 + position;
       }
-      ties_sum_2 = joined;
-      const int ties_scalar_2 = ties_sum_2;
-      const int ties_9 = ties_8 - ties_scalar_2;
-      ties_8 = ties_9;
+      out_3_count = out_3_count + total;
     }
 
-    // topk.ts:242  out.fill(-1);
+    // topk.ts:277  out.fill(-1);
     for (int slot = out_3_count + thread; slot < 2048; slot += 1024) {
       idx[(i64)q * 2048 + slot] = -1;
     }
