@@ -96,19 +96,16 @@ function halves(value: TileValue, { over }: Op<"Reduce">, { head, dot, gemm, row
   const cube = define("cube", [...point, piece, ...row.filter((a) => a.name === depth)], { kind: "Full", value: constant("f32", 0) });
   const digits = define("digits", cube.axes, mapOf({ u: vector, unit, p: index, cube }, digitOf(binary("*", u, inverse(variable("f32", "unit"))), variable("i32", "p"))));
   const pieces = define("pieces", cube.axes, { kind: "Cast", of: digits }, "e4m3");
-  const square = define("square", [...point, piece], { kind: "Full", value: constant("f32", 0) });
-  const units = define("units", square.axes, mapOf({ unit, p: index, square }, binary("*", variable("f32", "unit"), sixteenthTo(variable("i32", "p")))));
-
   // <k, u>
   const operands = gemm.b === rows ? { a: gemm.a, b: pieces } : { a: pieces, b: gemm.b };
   const others = dot.axes.filter((a) => !axisNames(rows).includes(a.name));
   const linear = define("linear", [...others, ...point, piece], { kind: "Gemm", ...operands, over: gemm.over });
-  const terms = define("terms", linear.axes, mapOf({ x: linear, w: units }, binary("*", x, w)));
-  const straight = define("straight", value.axes, { kind: "Reduce", fn: "sum", of: terms, over: [piece.name] });
-
   out.push({ kind: "Define", value: head, op: mapOf({ x: dot, w: half }, binary("*", call("abs", x), w)) });
   const folded = define("folded", value.axes, { kind: "Reduce", fn: "sum", of: head, over });
-  out.push({ kind: "Define", value, op: mapOf({ x: folded, p: straight }, binary("+", x, p)) });
+  // read behind what is folded: a machine may multiply on meanwhile
+  const terms = define("terms", linear.axes, mapOf({ x: linear, p: index }, binary("*", x, sixteenthTo(variable("i32", "p")))));
+  const straight = define("straight", value.axes, { kind: "Reduce", fn: "sum", of: terms, over: [piece.name] });
+  out.push({ kind: "Define", value, op: mapOf({ x: folded, p: straight, unit }, binary("+", x, binary("*", p, variable("f32", "unit")))) });
   return out;
 }
 
