@@ -47,6 +47,8 @@ export interface Compiled {
   readonly loop: LoopKernel;
   readonly text: string;
   readonly manifest: Manifest;
+  /** What the schedule does not give, and why. */
+  readonly note?: string;
 }
 
 /** Rewrites that a schedule asks for. */
@@ -121,7 +123,7 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
   // products fix layouts, the rest follows the data; disagreements go through shared memory
   const layouts = inferLayouts(tile, placement, machine, bound);
   // bytes and strides of what goes through shared memory
-  const stages = planStages(tile, placement, layouts, machine, bound.rings);
+  const stages = planStages(tile, placement, layouts, machine, bound);
   // shared memory is finite: what can be read from device memory instead is
   const fitted = fitShared(tile, stages, machine);
   const built = buildPlan(tile, placement, layouts, fitted, bound);
@@ -154,9 +156,9 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
   verifyRings(plan, loop, "insertBarriers");
   trace?.write("insertBarriers", printLoop(loop));
 
-  const text = target.emit(loop, { header: headerOf(tile, plan, loop, target.name, specName, launches), sourceLine });
+  const text = target.emit(loop, { header: headerOf(tile, plan, loop, target.name, specName, launches, schedule.note), sourceLine });
   const manifest = manifestOf(tile, loop, target, changed, launches, text);
-  return { tile, plan, loop, text, manifest };
+  return { tile, plan, loop, text, manifest, ...(schedule.note !== undefined && { note: schedule.note }) };
 }
 
 function sourceLine(loc: Loc): string {

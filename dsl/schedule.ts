@@ -12,6 +12,8 @@ export interface Schedule {
   readonly ahead?: readonly string[];
   /** Replaces tune numbers of the kernel's text. */
   readonly tune?: Readonly<Record<string, number>>;
+  /** What the spec asks for and this schedule does not give, and why: for whoever compiles or reads the text. */
+  readonly note?: string;
   /** Rewrites that keep the real-number result but round elsewhere. They run in the order of the pipeline. */
   readonly algebra?: readonly AlgebraPass[];
   /** Warps with programs of their own, the computing role first. */
@@ -25,9 +27,10 @@ export interface Schedule {
   readonly evictFirst?: readonly string[];
   /**
    * Products by wgmma; `parts`: accumulators in flight, so that one is folded while the next is multiplied; `late`: in a loop, a turn multiplies
-   * what the turn before made for it, beside its own work.
+   * what the turn before made for it, beside its own work. `behind` names a product with the same first operand: its last instructions take the
+   * columns of this one along. The second operand of this one, which is computed, lies behind the other's.
    */
-  readonly mma?: Readonly<Record<string, { readonly parts?: number; readonly late?: boolean }>>;
+  readonly mma?: Readonly<Record<string, { readonly parts?: number; readonly late?: boolean; readonly behind?: string }>>;
   /** Blocks stay: a multiprocessor each. `even` cuts the iterations of that loop evenly over the blocks. */
   readonly persistent?: { readonly even: string; readonly padding?: number; readonly least?: number } | "strided";
   /**

@@ -105,6 +105,19 @@ export function assemble(digits: readonly PlacedDigit[], threads: number): Layou
   return { threads: clean([...pick("thread"), { axis: null, size: rest, stride: 0 }]), registers: clean(pick("register")) };
 }
 
+/** Further axes, innermost last: a few positions to each thread, then one of each place to the threads that hold copies, the rest to registers. */
+export function spread(l: Layout, axes: readonly Axis[]): Layout {
+  const copies = l.threads.map((d, i) => ({ name: `copies ${i}`, on: "thread" as const, size: d.axis === null ? d.size : 1, order: i }));
+  const each = axes.reduce((n, a) => n * a.extent, 1) / copies.reduce((n, c) => n * c.size, 1);
+  const vector = vectorWidth(axes.at(-1)?.extent ?? 1, each);
+  const digits = distribute(axes, [{ name: "vector", on: "register", size: vector, order: 0 }, ...copies]);
+  const inSlot = (slot: string): readonly Digit[] => digits.filter((d) => d.slot === slot);
+  return { threads: clean(l.threads.flatMap((d, i) => (d.axis === null ? inSlot(`copies ${i}`) : [d]))), registers: clean([...inSlot("vector"), ...l.registers, ...inSlot(REST)]) };
+}
+
+/** Whether a thread's first registers are so many consecutive positions of an axis, or a multiple of them. */
+export const startsWith = ({ registers: [first] }: Layout, axis: string, count: number): boolean => first?.axis === axis && first.stride === 1 && first.size % count === 0;
+
 /** Largest of 4, 2, 1 that divides n. */
 export const vectorWidth = (n: number, most = 4): number => (most >= 4 && n % 4 === 0 ? 4 : most >= 2 && n % 2 === 0 ? 2 : 1);
 

@@ -18,6 +18,8 @@ export interface Stage {
   /** Of one slot. */
   readonly elements: number;
   readonly tiling?: Tiling;
+  /** In the slot of another tile, so many elements from its start: right behind that tile. */
+  readonly behind?: { readonly value: TileValue; readonly at: number };
 }
 
 /** A dense box as TMA writes it: digits of the axes, fastest first, then the swizzle over lines of that many bytes. */
@@ -45,6 +47,12 @@ export interface GemmPlan {
   /** Digits of the result's rows (free axes of a) and columns (free axes of b), tagged by slot. */
   readonly rows: readonly PlacedDigit[];
   readonly columns: readonly PlacedDigit[];
+}
+
+export interface Product {
+  readonly value: TileValue;
+  readonly op: Extract<TileOp, { kind: "Gemm" }>;
+  readonly plan: GemmPlan;
 }
 
 /** How a cross-thread reduction joins partial results: lane shuffles first, then shared memory. */
@@ -75,15 +83,18 @@ export type PlanStmt =
   | { readonly kind: "Copy"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Load" }>; readonly stage: Stage; readonly evictFirst: boolean }
   /** A value's slot into registers. */
   | { readonly kind: "Fetch"; readonly value: TileValue; readonly layout: Layout; readonly stage: Stage }
-  /** `isPacked`: a statement before it has packed its first operand. */
-  | { readonly kind: "Gemm"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Gemm" }>; readonly plan: GemmPlan; readonly isPacked?: boolean }
+  /**
+   * `isPacked`: a statement before it has packed its first operand. `follower`: a product with the same first operand, whose columns the last
+   * instruction of the last part takes along.
+   */
+  | (Product & { readonly kind: "Gemm"; readonly isPacked?: boolean; readonly follower?: Product })
   /** The first operand of a product that takes it from registers, into these registers. */
   | { readonly kind: "Pack"; readonly of: Extract<PlanStmt, { kind: "Gemm" }> }
   /**
-   * A wgmma product, or one part of it, is complete; `pending` groups issued later may still be under way. `last`: what stands before is to be
-   * computed before the wait, also where the assembler would choose otherwise.
+   * A wgmma product, or one part of it, is complete, the last part with the `follower`; `pending` groups issued later may still be under way. `last`: what
+   * stands before is to be computed before the wait, also where the assembler would choose otherwise.
    */
-  | { readonly kind: "Await"; readonly value: TileValue; readonly part: number; readonly parts: number; readonly pending: number; readonly last?: boolean }
+  | { readonly kind: "Await"; readonly value: TileValue; readonly part: number; readonly parts: number; readonly pending: number; readonly last?: boolean; readonly follower?: TileValue }
   /** `part`: only the elements in that part of the slowest register digit; the last part joins what all found. */
   | {
       readonly kind: "Reduce";
@@ -214,6 +225,9 @@ export interface Machine {
   /** Bytes of the smallest store to memory: 4 where narrower stores are not atomic. */
   readonly storeGranule: number;
 }
+
+/** The products of a statement: its own, and the one that follows it. */
+export const productsOf = (s: Extract<PlanStmt, { kind: "Gemm" }>): readonly Product[] => (s.follower ? [s, s.follower] : [s]);
 
 /** Compute type of a tile's elements. */
 export const computeType = (dtype: TileValue["dtype"]): ScalarType => (dtype === "i32" || dtype === "u32" || dtype === "bool" ? dtype : "f32");

@@ -1,7 +1,7 @@
 /** Traversals of a plan: its statements, and what evaluating them reads, through what is inline. */
 import { childrenOf, type Expr } from "./expr.ts";
 import { project, renameAxes, sameLayout, type Layout } from "./layout.ts";
-import type { Plan, PlanStmt } from "./plan.ts";
+import { productsOf, type Plan, type PlanStmt } from "./plan.ts";
 import type { Loc, TileOp, TileValue, TileView } from "./tile.ts";
 import { axisNames, inputsOf } from "./walk.ts";
 
@@ -21,7 +21,7 @@ export function readsOfPlan(plan: Plan, s: PlanStmt): readonly Read[] {
     case "Stage":
       return s.op ? readsOfOp(plan, s.op, s.layout) : [{ value: s.value, from: "registers" }];
     case "Gemm":
-      return [...(s.isPacked ? [] : read(s.op.a, s.plan.fragment)), ...read(s.op.b), ...(s.op.acc ? read(s.op.acc, s.plan.layout) : [])];
+      return productsOf(s).flatMap(({ op, plan: { fragment, layout } }) => [...(s.isPacked ? [] : read(op.a, fragment)), ...read(op.b), ...(op.acc ? read(op.acc, layout) : [])]);
     case "Pack":
       return read(s.of.op.a, s.of.plan.fragment);
     case "Reduce":
@@ -118,9 +118,10 @@ export function namesOfStmt(plan: Plan, s: PlanStmt): string[] {
       return ofView(s.view);
     case "Fill":
       return s.copies.flatMap((c) => ofOp(c.op));
+    case "Gemm":
+      return productsOf(s).flatMap((p) => ofOp(p.op));
     case "Copy":
     case "Compute":
-    case "Gemm":
     case "Reduce":
     case "Scan":
     case "SerialReduce":
@@ -130,6 +131,20 @@ export function namesOfStmt(plan: Plan, s: PlanStmt): string[] {
     default:
       return [];
   }
+}
+
+/** The tile whose slot holds a tile that lies behind another; a tile by itself otherwise. */
+export function slotTile(plan: Plan, id: number): number {
+  const place = plan.places.get(id);
+  return place?.kind === "Stored" && place.stage?.behind ? place.stage.behind.value.id : id;
+}
+/** Names of the pipes whose slots hold tiles, by value id: those that travel there, and those that are computed behind them. */
+export function pipesOfTiles(plan: Plan): ReadonlyMap<number, string> {
+  const travelling = new Map((plan.pipes ?? []).flatMap((p) => p.values.map((v) => [v.id, p.name] as const)));
+  return new Map([...plan.places.keys()].flatMap((id) => {
+    const pipe = travelling.get(slotTile(plan, id));
+    return pipe === undefined ? [] : [[id, pipe] as const];
+  }));
 }
 
 /** Every statement, outer ones first; those of a loop in one of its turns. */

@@ -1,7 +1,7 @@
 /** Plan IR as text: who holds what, and what happens in which order. The level to read to understand a kernel. */
 import { byteSize } from "../../dsl/dtype.ts";
 import { printLayout } from "./layout.ts";
-import type { Persistence, Plan, PlanStmt, ReducePlan, Stage } from "./plan.ts";
+import { productsOf, type Persistence, type Plan, type PlanStmt, type ReducePlan, type Stage } from "./plan.ts";
 import { margin, printExpr, printTileStmt, printGrid, printInterface, printLoc, printOp, printView, typed } from "./print_tile.ts";
 import type { Loc, TileValue } from "./tile.ts";
 import { definedTiles } from "./walk.ts";
@@ -41,7 +41,7 @@ function printPlace(plan: Plan, v: TileValue): readonly string[] {
 
 const printStage = (s: Stage): string =>
   s.tiling
-    ? `ring ${s.buffer}, ${s.dtype}, ${s.tiling.digits.map((d) => `${d.axis} ${d.size} by ${d.stride}`).join(", ")}${s.tiling.swizzle > 0 ? `, swizzle ${s.tiling.swizzle}` : ""}, ${s.elements * byteSize(s.dtype)} bytes a slot`
+    ? `${s.behind ? `the slot of ${s.behind.value.label} from ${s.behind.at} on` : s.buffer}, ${s.dtype}, ${s.tiling.digits.map((d) => `${d.axis} ${d.size} by ${d.stride}`).join(", ")}${s.tiling.swizzle > 0 ? `, swizzle ${s.tiling.swizzle}` : ""}, ${s.elements * byteSize(s.dtype)} bytes`
     : `${s.buffer}, ${s.dtype}[${s.axes.map((a) => `${a.name} ${a.extent} by ${a.stride}`).join(", ")}], ${s.elements * byteSize(s.dtype)} bytes`;
 
 const printPersistence = (p: Persistence): string =>
@@ -90,7 +90,10 @@ function printStmt(s: PlanStmt, indent: string, file: string): readonly string[]
     case "Release":
       return [line(`release the slot of ${s.pipe}`)];
     case "Gemm":
-      return [line(`${typed(s.value)} = ${printOp(s.op)}, by ${s.plan.atom}${(s.plan.parts ?? 1) > 1 ? ` in ${s.plan.parts} parts` : ""}`, s.value.loc), line(`  over ${printLayout(s.plan.layout)}`)];
+      return productsOf(s).flatMap(({ value, op, plan }) => [
+        line(`${typed(value)} = ${printOp(op)}, by ${plan.atom}${value === s.value ? "" : ` with the last columns of ${s.value.label}`}${(plan.parts ?? 1) > 1 ? ` in ${plan.parts} parts` : ""}`, value.loc),
+        line(`  over ${printLayout(plan.layout)}`),
+      ]);
     case "Pack":
       return [line(`pack ${s.of.op.a.label} for ${s.of.value.label}`, s.of.value.loc)];
     case "Reduce":

@@ -4,7 +4,16 @@ import { planStatements } from "./plan_walk.ts";
 
 /** Why the roles do not fit the machine, if they do not. */
 export function complaintOfRoles(plan: Plan, roles: readonly Role[], machine: Machine): string | undefined {
-  return complaintOfWarps(plan, roles, machine) ?? complaintOfRegisters(roles, machine);
+  return complaintOfWarps(plan, roles, machine) ?? complaintOfSharing(roles) ?? complaintOfRegisters(roles, machine);
+}
+
+/** Copies of a role run the same program on the same shared memory: what threads store there, for others or to add it up, has no place for each. */
+function complaintOfSharing(roles: readonly Role[]): string | undefined {
+  for (const { name, copies, body } of roles.filter((r) => r.copies > 1)) {
+    const shares = [...planStatements(body)].find((s) => s.kind === "Stage" || (s.kind === "Reduce" && s.plan.joins.length > 0));
+    if (shares?.kind === "Stage" || shares?.kind === "Reduce") return `the ${copies} copies of ${name} would all store ${shares.value.label} in one place`;
+  }
+  return undefined;
 }
 
 const WARPS_OF_GROUP = 4;

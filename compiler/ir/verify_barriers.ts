@@ -9,8 +9,8 @@ import type { Fail } from "./verify_loop.ts";
 
 /** Who may be at it: all threads, before they part, or one role. */
 type Actors = "block" | `role ${string}`;
-/** `copy`: an asynchronous write that its own thread has not waited for. */
-const modes = ["read", "write", "atomic", "copy"] as const;
+/** `copy`: an asynchronous write that its own thread has not waited for. `product`: a read by wgmma that the warpgroup has not waited for. */
+const modes = ["read", "write", "atomic", "copy", "product"] as const;
 type Mode = (typeof modes)[number];
 
 interface Access {
@@ -22,20 +22,20 @@ interface Node {
   readonly statement: LoopStmt;
   readonly accesses: readonly Access[];
   readonly actors: Actors;
-  /** What it orders: "barrier" all its actors, "wait" a thread's own copies. */
-  readonly orders?: "barrier" | "wait";
+  /** What it orders: "barrier" all its actors, "wait" a thread's own copies, "await" all products; or "fence", what threads wrote before products. */
+  readonly orders?: "barrier" | "wait" | "await" | "fence";
   readonly next: Node[];
   /** What may be under way before it, as keys. */
   readonly pending: Set<string>;
 }
 
 /** Two writes are in order: the threads of one stage write different elements, and whoever reads stands between two stages. */
-const harmless = new Set(["read read", "write write", "atomic atomic", "copy copy", "write copy"]);
+const harmless = new Set(["read read", "write write", "atomic atomic", "copy copy", "write copy", "product product", "product read", "read product"]);
 
 export function verifyBarriers(kernel: LoopKernel, instructions: ReadonlyMap<string, Instruction>, fail: Fail): void {
   const nodes: Node[] = [];
   const outputs = new Set(kernel.params.filter((p) => p.access !== "in").map((p) => p.name));
-  // hardware barriers order the slots of rings between roles, and what the copy engine writes; the simulated machine judges them
+  // hardware barriers order the slots of rings between roles, and what copies write there; the simulated machine judges them
   const rings = new Set(kernel.pipes.flatMap((p) => p.buffers.map((b) => b.buffer)));
   const leaves: Node[] = [];
   const exits = [...build(kernel.body, [], "block"), ...leaves];
@@ -43,7 +43,7 @@ export function verifyBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
   /** Appends a list behind `before`; returns what the next statement stands behind. */
   function build(list: readonly LoopStmt[], before: readonly Node[], actors: Actors): readonly Node[] {
     return list.reduce<readonly Node[]>((last, s) => {
-      const accesses = accessesOf(s).filter((a) => actors === "block" || !rings.has(a.memory));
+      const accesses = accessesOf(s).filter((a) => a.mode !== "copy" || !rings.has(a.memory));
       const node: Node = { statement: s, actors, accesses, ...ordersOf(s), next: [], pending: new Set() };
       nodes.push(node);
       for (const n of last) n.next.push(node);
@@ -60,6 +60,8 @@ export function verifyBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
   function ordersOf(s: LoopStmt): Pick<Node, "orders"> {
     if (s.kind === "Barrier") return { orders: "barrier" };
     const record = s.kind === "Call" ? instructions.get(s.instruction) : undefined;
+    if (record?.name === "fenceProxyAsync") return { orders: "fence" };
+    if (record?.name.startsWith("wgmmaWait.0.")) return { orders: "await" };
     return record?.timeline === "cpAsync" && record.writes.length === 0 ? { orders: "wait" } : {};
   }
 
@@ -79,18 +81,30 @@ export function verifyBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
     if (s.kind === "Call") {
       const record = instructions.get(s.instruction)!;
       s.operands.forEach((o, i) => {
-        if (o.kind === "Matrix") found.push({ memory: o.buffer, mode: "read" });
+        if (o.kind === "Matrix") found.push({ memory: o.buffer, mode: "product" });
         if (o.kind === "SharedAddress" && record.timeline !== "tma") found.push({ memory: o.buffer, mode: !record.writes.includes(i) ? "read" : record.timeline === "cpAsync" ? "copy" : "write" });
       });
     }
     return found;
   }
 
-  const keyOf = (mode: Mode, actors: Actors, memory: string): string => `${mode}/${actors}/${memory}`;
+  /** "unfenced": a write that the matrix units need not see yet. */
+  const keyOf = (mode: Mode | "unfenced", actors: Actors, memory: string): string => `${mode}/${actors}/${memory}`;
   const after = ({ actors, orders, pending, accesses }: Node): string[] => {
-    const all = [...pending, ...accesses.map((a) => keyOf(a.mode, actors, a.memory))];
-    if (orders === "barrier") return all.filter((k) => k.startsWith("copy/") || (actors !== "block" && k.split("/")[1] !== actors));
-    return orders === "wait" ? all.map((k) => k.replace(/^copy/, "write")) : all;
+    const own = accesses.flatMap((a) => [keyOf(a.mode, actors, a.memory), ...(a.mode === "write" ? [keyOf("unfenced", actors, a.memory)] : [])]);
+    const all = [...pending, ...own];
+    switch (orders) {
+      case "barrier":
+        return all.filter((k) => /^(copy|product|unfenced)/.test(k) || (actors !== "block" && k.split("/")[1] !== actors));
+      case "wait":
+        return all.map((k) => k.replace(/^copy/, "write"));
+      case "await":
+        return all.map((k) => k.replace(/^product/, "read"));
+      case "fence":
+        return all.filter((k) => !k.startsWith("unfenced"));
+      default:
+        return all;
+    }
   };
   const work = new Set(nodes);
   for (const node of work) {
@@ -107,7 +121,9 @@ export function verifyBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
       const underWay = (mode: Mode): boolean => (["block", node.actors] as const).some((actors) => node.pending.has(keyOf(mode, actors, access.memory)));
       const earlier = modes.filter((mode) => underWay(mode) || node.accesses.some((a) => a !== access && a.memory === access.memory && a.mode === mode));
       const clash = earlier.find((mode) => !harmless.has(`${mode} ${access.mode}`));
-      if (clash) fail(node.statement, `it may ${access.mode} ${access.memory} while another thread's ${clash} of it is under way`);
+      const done = access.mode === "product" ? "read" : access.mode;
+      if (clash) fail(node.statement, `it may ${done} ${access.memory} while another thread's ${clash} of it is under way`);
+      if (access.mode === "product" && node.pending.has(keyOf("unfenced", node.actors, access.memory))) fail(node.statement, `it multiplies what threads wrote to ${access.memory}, and no fenceProxyAsync stands between`);
     }
   for (const node of exits) if (after(node).some((k) => k.startsWith("copy/"))) fail(node.statement, "the program may end before its copies have arrived");
 }

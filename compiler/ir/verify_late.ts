@@ -4,7 +4,7 @@
  * of the next turn that stand before them in the body. They may: late statements are products, their waits and their slots; of what they read, the next
  * turn writes nothing before them; what they write, the loop's other statements do not touch; and they name no scalar of the turn.
  */
-import type { Plan, PlanStmt } from "./plan.ts";
+import { productsOf, type Plan, type PlanStmt } from "./plan.ts";
 import { describeStmt, namesOfStmt, planStatements, readsOfPlan } from "./plan_walk.ts";
 import type { TileValue } from "./tile.ts";
 
@@ -25,7 +25,7 @@ export function complaintOfLate(plan: Plan, loop: For): string | undefined {
 
   const pipeOf = (v: TileValue) => plan.pipes?.find((p) => p.values.some((x) => x.id === v.id));
   const isLate = (i: number): boolean => split[i] === "rest";
-  const written = (s: PlanStmt): readonly string[] => [...planStatements([s])].flatMap((t) => arrayWritten(plan, t) ?? []);
+  const written = (s: PlanStmt): readonly string[] => [...planStatements([s])].flatMap((t) => arraysWritten(plan, t));
   const read = (s: PlanStmt): readonly string[] =>
     [...planStatements([s])].flatMap((t) => [...(t.kind === "Gemm" && t.isPacked ? [packedName(t)] : []), ...readsOfPlan(plan, t).flatMap((r) => (r.from === "registers" ? (plan.registers.get(r.value.id) ?? []) : []))]);
   const others = loop.body.filter((_, i) => !isLate(i));
@@ -71,8 +71,10 @@ const isSame = (a: PlanStmt, b: PlanStmt | undefined): boolean => a === b || (a.
 /** Registers of a packed operand. */
 export const packedName = ({ op }: Extract<PlanStmt, { kind: "Gemm" }>): string => `${op.a.label} packed`;
 
-function arrayWritten(plan: Plan, s: PlanStmt): string | undefined {
-  if (s.kind === "Pack") return packedName(s.of);
-  if (s.kind === "Move") return plan.registers.get(s.to.id);
-  return s.kind === "Compute" || s.kind === "Gemm" || s.kind === "Reduce" || s.kind === "Scan" || s.kind === "Fetch" ? plan.registers.get(s.value.id) : undefined;
+function arraysWritten(plan: Plan, s: PlanStmt): readonly string[] {
+  const arrayOf = (v: TileValue): readonly string[] => [plan.registers.get(v.id) ?? []].flat();
+  if (s.kind === "Pack") return [packedName(s.of)];
+  if (s.kind === "Move") return arrayOf(s.to);
+  if (s.kind === "Gemm") return productsOf(s).flatMap((p) => arrayOf(p.value));
+  return s.kind === "Compute" || s.kind === "Reduce" || s.kind === "Scan" || s.kind === "Fetch" ? arrayOf(s.value) : [];
 }

@@ -2,7 +2,7 @@
  * Every tile that a plan reads is where the reader looks, and is still there: tiles that share a register array do not overwrite each
  * other before the last read. Walks the plan with the tile that each array holds; shareRegisters decides by another argument.
  */
-import type { Plan, PlanStmt } from "./plan.ts";
+import { productsOf, type Plan, type PlanStmt } from "./plan.ts";
 import { describeStmt, readsOfPlan } from "./plan_walk.ts";
 import type { TileStmt, TileValue } from "./tile.ts";
 import { VerifyError } from "./verify_error.ts";
@@ -53,8 +53,9 @@ export function verifyLifetimes(plan: Plan, pass: string): void {
       if (holder !== value.id) fail(where, `it reads ${value.label}, whose registers ${arrayOf(value)} hold ${describe(plan, holder!)} by then`);
     }
     switch (s.kind) {
-      case "Compute":
       case "Gemm":
+        return productsOf(s).reduce((state, { value }) => holding(state, value, variables.has(value.id) ? `next ${value.id}` : value.id), before);
+      case "Compute":
       case "Reduce":
       case "Scan":
       case "Fetch":

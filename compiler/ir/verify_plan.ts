@@ -5,7 +5,7 @@
 import { byteSize, type DType } from "../../dsl/dtype.ts";
 import { collectiveBuffers } from "./collectives.ts";
 import { assemble, project, registerCount, sameLayout, threadCount, type Digit, type Layout, type PlacedDigit } from "./layout.ts";
-import { computeType, type GemmPlan, type Machine, type Plan, type PlanStmt, type ReducePlan, type Stage } from "./plan.ts";
+import { computeType, productsOf, type GemmPlan, type Machine, type Plan, type PlanStmt, type Product, type ReducePlan, type Stage } from "./plan.ts";
 import { describeStmt, planStatements, readsOfPlan } from "./plan_walk.ts";
 import type { Axis, TileType, TileValue } from "./tile.ts";
 import { VerifyError } from "./verify_error.ts";
@@ -48,7 +48,7 @@ const rules: { readonly [K in PlanStmt["kind"]]: (s: Extract<PlanStmt, { kind: K
   Fill: none,
   AwaitFull: none,
   Release: none,
-  Gemm: (s, c) => all(livesUnder(s.value, s.plan.layout, c), gemmRule(s, c)),
+  Gemm: (s, c) => all(...productsOf(s).flatMap((p) => [livesUnder(p.value, p.plan.layout, c), gemmRule(p, c)]), s.follower && followerRule(s, s.follower, c)),
   Pack: none,
   Reduce: (s, c) =>
     all(
@@ -90,7 +90,7 @@ const threadsRule = ({ plan: { threads }, machine }: Context): Verdict =>
 function sharedRule({ plan, machine }: Context): Verdict {
   const stages = [...plan.places.values()].flatMap((p) => (p.kind === "Stored" && p.stage ? [p.stage] : []));
   const collections = collectiveBuffers(plan.kernel.body, false).buffers.reduce((n, c) => n + 4 * c.elements, 0);
-  const bytes = stages.reduce((n, s) => n + s.elements * byteSize(s.dtype), collections);
+  const bytes = stages.reduce((n, s) => (s.behind ? n : n + s.elements * byteSize(s.dtype)), collections);
   return all(
     unless(new Set(stages.map((s) => s.buffer)).size === stages.length, "two stages have one name"),
     unless(bytes <= machine.maxSharedBytes, `${bytes} bytes of shared memory of ${machine.maxSharedBytes}`),
@@ -159,7 +159,7 @@ const tilingRule = (v: TileValue, s: Stage): Verdict =>
   all(
     ...v.axes.map((a) => unless(reach(s.tiling!.digits.filter((d) => d.axis === a.name)) >= a.extent, `its box does not hold every position along ${a.name}`)),
     unless(s.tiling!.digits.reduce((n, d) => n * d.size, 1) <= s.elements, "its box is larger than its slot"),
-    unless(v.dtype === s.dtype, `TMA cannot turn ${v.dtype} into ${s.dtype}`),
+    unless(v.dtype === s.dtype, `nobody turns ${v.dtype} into ${s.dtype}`),
   );
 
 const stageOf = (v: TileValue, { plan }: Context): Stage | undefined => {
@@ -235,12 +235,25 @@ function orderRule(l: Layout): Verdict {
 /** Slots of an m16n8 accumulator, in bits: of its rows and of its columns. */
 const fragment = { rows: { row: 8, half: 2 }, columns: { pair: 2, quad: 4 } } as const;
 
-function gemmRule(s: Extract<PlanStmt, { kind: "Gemm" }>, c: Context): Verdict {
+/** The rows of both second operands lie in one slot, one behind the other. */
+function followerRule(s: Product, follower: Product, c: Context): Verdict {
+  const [slot, own] = [stageOf(s.op.b, c), stageOf(follower.op.b, c)];
+  return all(
+    unless(s.plan.atom === "wgmma" && follower.plan.atom === "wgmma", `${follower.value.label} goes along with a product that is not by wgmma`),
+    unless(s.op.a.id === follower.op.a.id && !s.op.acc && !follower.op.acc, `${follower.value.label} goes along with a product of another operand, or one of them adds to a sum`),
+    unless(own?.behind?.value.id === s.op.b.id && own.behind.at === boxOf(slot) && own.tiling?.swizzle === slot?.tiling?.swizzle, `${follower.op.b.label} does not lie right behind ${s.op.b.label}`),
+    unless(slot !== undefined && own !== undefined && boxOf(slot) + boxOf(own) <= slot.elements, `the slot of ${s.op.b.label} has no room for ${follower.op.b.label}`),
+  );
+}
+/** Elements of a stage with a tiling. */
+const boxOf = (s: Stage | undefined): number => s?.tiling?.digits.reduce((n, d) => n * d.size, 1) ?? 0;
+
+function gemmRule(s: Product, c: Context): Verdict {
   const { plan, op } = s;
   const lies = unless(sameLayout(plan.layout, assemble([...plan.columns, ...plan.rows], c.plan.threads)), "its result does not lie as its rows and columns say");
   if (plan.atom === "fma") return lies;
   if (plan.atom === "wgmma")
-    return all(lies, ...[op.a, op.b].filter((v) => v !== op.a || stageOf(v, c)).map((v) => unless(stageOf(v, c)?.tiling?.major !== undefined, `wgmma reads ${v.label}, which lies in no ring as it wants it`)));
+    return all(lies, ...[op.a, op.b].filter((v) => v !== op.a || stageOf(v, c)).map((v) => unless(stageOf(v, c)?.tiling?.major !== undefined, `wgmma reads ${v.label}, which does not lie as it wants it`)));
   const depth = op.a.axes.reduce((n, a) => (op.over.includes(a.name) ? n * a.extent : n), 1);
   const size = (digits: readonly PlacedDigit[], slot: string): number => digits.reduce((n, d) => (d.slot === slot ? n * d.size : n), 1);
   return all(

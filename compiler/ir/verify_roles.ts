@@ -39,7 +39,7 @@ export function verifyRoles(plan: Plan, machine: Machine, pass: string): void {
 function checkMemory(plan: Plan, machine: Machine, refuse: Refuse): void {
   const padded = (bytes: number): number => Math.ceil(bytes / 128) * 128;
   const pipeOf = new Map((plan.pipes ?? []).flatMap((p) => p.values.map((v) => [v.id, p] as const)));
-  const stages = [...plan.places].flatMap(([id, place]) => (place.kind === "Stored" && place.stage ? [(pipeOf.get(id)?.depth ?? 1) * padded(place.stage.elements * byteSize(place.stage.dtype))] : []));
+  const stages = [...plan.places].flatMap(([id, place]) => (place.kind === "Stored" && place.stage && !place.stage.behind ? [(pipeOf.get(id)?.depth ?? 1) * padded(place.stage.elements * byteSize(place.stage.dtype))] : []));
   const words = (p: Pipe): number => (p.header.length > 0 ? 1 + p.header.length : 0);
   const rings = (plan.pipes ?? []).map((p) => padded(4 * p.depth * words(p)) + 2 * 8 * p.depth);
   const bytes = [...stages, ...rings].reduce((a, b) => a + b, 0);

@@ -4,8 +4,8 @@
  * One walk over the role's statements with what is open and under way.
  */
 import { registerCount } from "./layout.ts";
-import type { Plan, PlanStmt, Role } from "./plan.ts";
-import { describeStmt, readsOfPlan } from "./plan_walk.ts";
+import { productsOf, type Plan, type PlanStmt, type Role } from "./plan.ts";
+import { describeStmt, pipesOfTiles, readsOfPlan } from "./plan_walk.ts";
 import type { TileValue } from "./tile.ts";
 import { packedName } from "./verify_late.ts";
 import type { Refuse } from "./verify_roles.ts";
@@ -17,10 +17,11 @@ interface Group {
   readonly value: TileValue;
   readonly part: number;
   readonly parts: number;
-  /** Register array that they change; an operand from registers is packed into others when they are issued. */
-  readonly array: string | undefined;
-  /** Pipes whose slots they read. */
+  /** Register arrays that they change; an operand from registers is packed into others when they are issued. */
+  readonly arrays: readonly (string | undefined)[];
+  /** Pipes whose slots they read, and computed tiles. */
   readonly slots: readonly string[];
+  readonly staged: readonly number[];
 }
 
 interface State {
@@ -30,15 +31,18 @@ interface State {
   readonly flying: readonly Group[];
   /** Register arrays that something was written to. */
   readonly written: ReadonlySet<string>;
+  /** Tiles that the role has stored in shared memory; those behind others in a slot go with it. */
+  readonly stored: ReadonlySet<number>;
 }
 
 /** What one thread can do for copies. */
 const ofCopies = new Set<PlanStmt["kind"]>(["Fill", "For", "If", "Let", "ToScalar", "SerialReduce"]);
 
 export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
-  const pipeOf = new Map((plan.pipes ?? []).flatMap((p) => p.values.map((v) => [v.id, p.name] as const)));
+  const pipeOf = pipesOfTiles(plan);
+  const travelling = new Set((plan.pipes ?? []).flatMap((p) => p.values.map((v) => v.id)));
   const arrayOf = (v: TileValue): string | undefined => plan.registers.get(v.id);
-  const end = run(role.body, { open: new Set(), flying: [], written: new Set() });
+  const end = run(role.body, { open: new Set(), flying: [], written: new Set(), stored: new Set() });
   if (end.flying.length > 0) refuse(role.name, `it ends while ${name(end.flying[0]!)} is under way`);
 
   function run(list: readonly PlanStmt[], entry: State): State {
@@ -75,7 +79,7 @@ export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
       case "Release": {
         const reader = before.flying.find((g) => g.slots.includes(s.pipe));
         if (reader) refuse(where, `${name(reader)}, which reads the slot, is under way`);
-        return { ...before, open: new Set([...before.open].filter((p) => p !== s.pipe)) };
+        return { ...before, open: new Set([...before.open].filter((p) => p !== s.pipe)), stored: new Set([...before.stored].filter((id) => pipeOf.get(id) !== s.pipe)) };
       }
       case "Await": {
         const [first, ...later] = before.flying;
@@ -93,12 +97,12 @@ export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
       case "If": {
         const [then, otherwise] = [run(s.then, before), run(s.otherwise, before)];
         sameAs(then, otherwise, where, "one branch");
-        return { ...then, written: new Set([...then.written].filter((a) => otherwise.written.has(a))) };
+        return { ...then, written: both(then.written, otherwise.written), stored: both(then.stored, otherwise.stored) };
       }
       case "Gemm": {
         const packed = s.plan.fragment && !s.isPacked ? packing(s, before, where) : before;
         if (s.isPacked && !packed.written.has(packedName(s))) refuse(where, `its operand ${s.op.a.label} is not packed`);
-        const state = writing(s, s.value, packed, where);
+        const state = productsOf(s).reduce((state, { value }) => writing(s, value, state, where), packed);
         return s.plan.atom === "wgmma" ? { ...state, flying: [...state.flying, ...groupsOf(s)] } : state;
       }
       case "Pack":
@@ -110,22 +114,30 @@ export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
         return writing(s, s.value, before, where);
       case "Move":
         return writing(s, s.to, before, where);
+      case "Stage": {
+        const pipe = pipeOf.get(s.value.id);
+        if (pipe !== undefined && !before.open.has(pipe)) refuse(where, `it writes to a slot of ${pipe} and holds none`);
+        const reader = before.flying.find((g) => g.staged.includes(s.value.id));
+        if (reader) refuse(where, `it overwrites what ${name(reader)} reads, which is under way`);
+        return { ...before, stored: new Set([...before.stored, s.value.id]) };
+      }
       default:
         return before;
     }
   }
 
   /** What the statement reads is there. */
-  function checkReads(s: PlanStmt, { open, flying, written }: State, where: string): void {
+  function checkReads(s: PlanStmt, { open, flying, written, stored }: State, where: string): void {
     const reads = s.kind === "Fetch" ? [{ value: s.value, from: "shared" as const }] : readsOfPlan(plan, s);
     for (const { value, from } of reads) {
       const pipe = pipeOf.get(value.id);
       if (role.duty === "copy") refuse(where, `one thread cannot read ${value.label}, which is stored`);
       if (from === "shared" && pipe !== undefined && !open.has(pipe)) refuse(where, `it reads ${value.label} while it holds no slot of ${pipe}`);
+      if (from === "shared" && !travelling.has(value.id) && !stored.has(value.id)) refuse(where, `it reads ${value.label}, which ${role.name} has not stored yet`);
       if (from !== "registers") continue;
       const array = arrayOf(value);
       if (array === undefined || !written.has(array)) refuse(where, `it reads ${value.label}, of which ${role.name} has no registers yet`);
-      const changing = flying.find((g) => g.array === array && !(isOwnSum(s, array) || (s.kind === "Reduce" && foldsBefore(s, value, g))));
+      const changing = flying.find((g) => g.arrays.includes(array) && !(isOwnSum(s, array) || (s.kind === "Reduce" && foldsBefore(s, value, g))));
       if (changing) refuse(where, `it reads ${value.label} while ${name(changing)} is under way`);
     }
   }
@@ -144,7 +156,7 @@ export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
   /** Registers of a tile change: no product may be using them. */
   function writing(s: PlanStmt, v: TileValue, state: State, where: string): State {
     const array = arrayOf(v);
-    const user = state.flying.find((g) => g.array === array && !isOwnSum(s, array));
+    const user = state.flying.find((g) => g.arrays.includes(array) && !isOwnSum(s, array));
     if (user) refuse(where, `it changes registers that ${name(user)} uses, which is under way`);
     return array === undefined ? state : { ...state, written: new Set([...state.written, array]) };
   }
@@ -158,9 +170,12 @@ export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
 
   function groupsOf(s: Extract<PlanStmt, { kind: "Gemm" }>): Group[] {
     const reads = readsOfPlan(plan, s);
-    const slots = reads.flatMap((r) => (r.from === "shared" ? (pipeOf.get(r.value.id) ?? []) : []));
+    const shared = reads.flatMap((r) => (r.from === "shared" ? [r.value.id] : []));
+    const slots = shared.flatMap((id) => pipeOf.get(id) ?? []);
     const parts = s.plan.parts ?? 1;
-    return Array.from({ length: parts }, (_, part) => ({ value: s.value, part, parts, array: arrayOf(s.value), slots }));
+    // the columns of a product that follows are those of the last instruction
+    const arraysOf = (part: number) => [s, ...(s.follower && part === parts - 1 ? [s.follower] : [])].map((p) => arrayOf(p.value));
+    return Array.from({ length: parts }, (_, part) => ({ value: s.value, part, parts, arrays: arraysOf(part), slots, staged: shared }));
   }
 
   function sameAs(a: State, b: State, where: string, what: string): void {
@@ -169,4 +184,5 @@ export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
   }
 }
 
+const both = <T>(a: ReadonlySet<T>, b: ReadonlySet<T>): ReadonlySet<T> => new Set([...a].filter((x) => b.has(x)));
 const name = (g: Group): string => (g.parts > 1 ? `part ${g.part} of ${g.value.label}` : g.value.label);

@@ -10,6 +10,8 @@ interface Group {
   readonly value: TileValue;
   readonly part: number;
   readonly parts: number;
+  /** The product whose columns its last instruction computes too. */
+  readonly follower?: TileValue;
 }
 
 export function awaitProducts(plan: Plan): Plan {
@@ -32,7 +34,7 @@ export function awaitProducts(plan: Plan): Plan {
       if (s.kind === "For") out.push({ ...s, body: walk(s.body) });
       else if (s.kind === "If") out.push({ ...s, then: walk(s.then), otherwise: walk(s.otherwise) });
       else {
-        const read = inFlight.filter((g) => readsOfPlan(plan, s).some((r) => r.value.id === g.value.id && r.from === "registers" && !accumulates(s, g.value)));
+        const read = inFlight.filter((g) => readsOfPlan(plan, s).some((r) => (r.value.id === g.value.id || r.value.id === g.follower?.id) && r.from === "registers" && !accumulates(s, g.value)));
         if (s.kind === "Reduce" && read.length > 1 && new Set(read.map((g) => g.value.id)).size === 1 && divides(s, read.length))
           read.forEach((g, index) => {
             wait(g);
@@ -44,7 +46,7 @@ export function awaitProducts(plan: Plan): Plan {
         }
         if (s.kind === "Gemm" && s.plan.atom === "wgmma") {
           const count = s.plan.parts ?? 1;
-          for (let part = 0; part < count; part++) inFlight.push({ value: s.value, part, parts: count });
+          for (let part = 0; part < count; part++) inFlight.push({ value: s.value, part, parts: count, ...(s.follower && part === count - 1 && { follower: s.follower.value }) });
         }
       }
     }

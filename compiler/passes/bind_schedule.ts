@@ -3,8 +3,8 @@ import { didYouMean } from "../../dsl/names.ts";
 import { diagnostic } from "../diagnostics.ts";
 import { CLUSTER_SIZES } from "../ir/cluster.ts";
 import type { Machine } from "../ir/plan.ts";
-import type { TileKernel, TileValue } from "../ir/tile.ts";
-import { definedTiles, statements } from "../ir/walk.ts";
+import type { TileKernel, TileStmt, TileValue } from "../ir/tile.ts";
+import { bodiesOf, definedTiles, readsOf, statements } from "../ir/walk.ts";
 import { DEFAULT_THREADS, type RoleSchedule, type Schedule } from "../target.ts";
 
 export interface Bound {
@@ -22,6 +22,8 @@ export interface Bound {
   readonly products: ReadonlyMap<number, number>;
   /** Products that a turn of their loop issues for the turn before. */
   readonly late: ReadonlySet<number>;
+  /** Products whose columns go along with those of another, by value id: the other's. */
+  readonly leaders: ReadonlyMap<number, TileValue>;
   readonly roles: readonly (RoleSchedule & { readonly name: string })[];
   readonly persistent?: Schedule["persistent"];
   readonly cluster?: Schedule["cluster"];
@@ -68,6 +70,17 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Ma
   const readByLoops = new Set([...statements(kernel.body)].flatMap((s) => (s.kind === "For" ? s.body.flatMap((d) => (d.kind === "Define" && d.op.kind === "Load" ? [d.value.id] : [])) : [])));
   for (const label of schedule.ahead ?? [])
     if (!named("ahead", label, "tile").every((t) => readByLoops.has(t.id))) throw refuse(`"${label}" is no tile that a loop loads`, "name one whose load stands in the loop itself");
+  const leaders = new Map(
+    Object.entries(schedule.mma ?? {}).flatMap(([label, { behind, late }]) => {
+      if (behind === undefined) return [];
+      if (late || schedule.mma?.[behind]?.late) throw refuse(`"${label}" goes along with "${behind}", and one of them is late`, "leave `behind` or `late` out");
+      const [[follower, ...others], [leader, ...more]] = [named("mma", label, "product"), named("mma", behind, "product")];
+      if (others.length > 0 || more.length > 0) throw refuse(`"${label}" or "${behind}" is several products`, "leave `behind` out");
+      const complaint = complaintOfPair(kernel, leader!, follower!, (v) => rings.has(v.id));
+      if (complaint !== undefined) throw refuse(`"${label}" cannot go along with "${behind}": ${complaint}`, "leave `behind` out");
+      return [[follower!.id, leader!] as const];
+    }),
+  );
   return {
     threads,
     rings: new Map([...rings].map(([id, { slots }]) => [id, slots])),
@@ -76,11 +89,26 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Ma
     ahead: new Set((schedule.ahead ?? []).flatMap((label) => named("ahead", label, "tile").map((t) => t.id))),
     products: bind("mma", "product", schedule.mma ?? {}, ({ parts = 1 }) => parts),
     late: new Set([...bind("mma", "product", schedule.mma ?? {}, ({ late = false }) => late)].flatMap(([id, late]) => (late ? [id] : []))),
+    leaders,
     roles,
     ...(schedule.persistent && { persistent: schedule.persistent }),
     ...(schedule.cluster && { cluster: schedule.cluster }),
   };
 }
+
+/** Why the columns of one product cannot be computed along with those of another, if they cannot. */
+function complaintOfPair(kernel: TileKernel, leader: TileValue, follower: TileValue, travels: (v: TileValue) => boolean): string | undefined {
+  const place = (v: TileValue) => listsOf(kernel.body).flatMap((list) => list.flatMap((s, i) => (s.kind === "Define" && s.value.id === v.id && s.op.kind === "Gemm" ? [{ list, i, op: s.op }] : [])))[0]!;
+  const [first, second] = [place(leader), place(follower)];
+  const between = first.list.slice(first.i + 1, second.i);
+  if (first.op.a.id !== second.op.a.id || first.op.over.join() !== second.op.over.join()) return "they have different first operands";
+  if (first.op.acc || second.op.acc) return "one of them adds to a sum";
+  if (!travels(first.op.b)) return `${first.op.b.label} travels through no ring`;
+  if (travels(second.op.b)) return `${second.op.b.label} travels through a ring of its own`;
+  if (first.list !== second.list || first.i > second.i || between.some((s) => s.kind !== "Define" || readsOf(s).some((v) => v.id === leader.id))) return "it does not stand right behind it";
+  return undefined;
+}
+const listsOf = (body: readonly TileStmt[]): readonly (readonly TileStmt[])[] => [body, ...body.flatMap((s) => bodiesOf(s).flatMap(listsOf))];
 
 /** The author's name: a variable that is assigned again has a number for each time. */
 const nameOf = (v: TileValue): string => v.label.replace(/_[0-9]+$/, "");

@@ -1,6 +1,6 @@
 /** Turns the Tile program into the Plan: one statement per stored value, stages where other threads read, moves where loops carry. */
 import type { Layout } from "../ir/layout.ts";
-import type { Place, Plan, PlanStmt } from "../ir/plan.ts";
+import type { Place, Plan, PlanStmt, Product } from "../ir/plan.ts";
 import type { Carried, TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
 import { definedTiles, inputsOf } from "../ir/walk.ts";
 import type { Bound } from "./bind_schedule.ts";
@@ -8,9 +8,12 @@ import type { Layouts } from "./infer_layouts.ts";
 import type { Placement } from "./place_values.ts";
 import type { StagedTile } from "./plan_stages.ts";
 
+type Gemm = Extract<TileOp, { kind: "Gemm" }>;
+
 export function buildPlan(kernel: TileKernel, placement: Placement, layouts: Layouts, stages: readonly StagedTile[], bound: Bound): Plan {
   const stageOf = new Map(stages.map((s) => [s.value.id, s.stage]));
   const places = new Map<number, Place>();
+  const led = new Set([...bound.leaders.values()].map((v) => v.id));
   let nextId = Math.max(-1, ...[...definedTiles(kernel.body)].map((v) => v.id)) + 1;
   for (const [id, op] of placement.inline) places.set(id, { kind: "Inline", op });
 
@@ -28,17 +31,20 @@ export function buildPlan(kernel: TileKernel, placement: Placement, layouts: Lay
     const { layout, stage } = settle(value, op);
     const out: PlanStmt[] = [];
     if (op.kind === "Load" && stage && bound.rings.has(value.id)) return [{ kind: "Copy", value, op, stage, evictFirst: bound.evictFirst.has(value.id) }, ...(layout ? [{ kind: "Fetch", value, layout, stage } as const] : [])];
-    if (op.kind === "Gemm") out.push({ kind: "Gemm", value, op, plan: layouts.gemms.get(value.id)! });
-    else if (op.kind === "Reduce") out.push({ kind: "Reduce", value, op, plan: layouts.reduces.get(value.id)!, layout: layout! });
+    const leader = bound.leaders.get(value.id);
+    if (op.kind === "Gemm") {
+      if (led.has(value.id)) return []; // it is computed with the product that follows it
+      out.push({ kind: "Gemm", ...(leader ? { ...product(leader), follower: product(value) } : product(value)) });
+    } else if (op.kind === "Reduce") out.push({ kind: "Reduce", value, op, plan: layouts.reduces.get(value.id)!, layout: layout! });
     else if (op.kind === "Scan") out.push({ kind: "Scan", value, op, layout: layout! });
     else if (layout && stage && placement.onlyStaged.has(value.id)) {
       places.set(value.id, { kind: "Stored", stage });
       return [{ kind: "Stage", value, op, layout, stage }];
     } else if (layout) out.push({ kind: "Compute", value, op, layout });
     else if (stage) return [{ kind: "Stage", value, op, stage }];
-    if (stage) out.push({ kind: "Stage", value, stage });
-    return out;
+    return [...out, ...[value, ...(leader ? [leader] : [])].flatMap(publish)];
   }
+  const product = (value: TileValue): Product => ({ value, op: placement.definitions.get(value.id) as Gemm, plan: layouts.gemms.get(value.id)! });
   /** A loop variable or branch result takes over the value of another tile. */
   function take(to: TileValue, from: TileValue, layout = layouts.layouts.get(to.id)!): PlanStmt[] {
     const inline = placement.inline.get(from.id);

@@ -6,7 +6,7 @@ import type { Machine } from "../ir/plan.ts";
 import type { TileKernel } from "../ir/tile.ts";
 import type { StagedTile } from "./plan_stages.ts";
 
-export const stageBytes = (s: StagedTile): number => s.depth * Math.ceil((s.stage.elements * byteSize(s.stage.dtype)) / 128) * 128;
+export const stageBytes = (s: StagedTile): number => (s.stage.behind ? 0 : s.depth) * Math.ceil((s.stage.elements * byteSize(s.stage.dtype)) / 128) * 128;
 
 /** Throws E-FIT-01 if what cannot give way is too large. */
 export function fitShared(kernel: TileKernel, stages: readonly StagedTile[], machine: Machine): StagedTile[] {

@@ -3,13 +3,13 @@
  * layout of an operand, a reduction keeps what is left. Where layouts disagree the operand is staged through shared memory.
  */
 import { byteSize } from "../../dsl/dtype.ts";
-import { linearLayout, project, renameAxes, sameLayout, type Layout } from "../ir/layout.ts";
+import { linearLayout, project, renameAxes, sameLayout, spread, startsWith, type Layout } from "../ir/layout.ts";
 import type { GemmPlan, Machine, ReducePlan } from "../ir/plan.ts";
 import type { Axis, TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
 import { axisNames, inputsOf, statements } from "../ir/walk.ts";
 import type { Bound } from "./bind_schedule.ts";
 import type { Placement } from "./place_values.ts";
-import { selectAtom, warpgroupPlan } from "./select_atoms.ts";
+import { selectAtom, warpgroupPlan, type WarpgroupRequest } from "./select_atoms.ts";
 
 export interface Layouts {
   readonly layouts: ReadonlyMap<number, Layout>;
@@ -32,8 +32,11 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
   const staged = new Set(placement.staged);
   /** What the previous round found staged: consumers stand after their operands. */
   let demanded = new Set<number>();
-  /** Layouts in which tiles that come from rings are read: they have none of their own. */
-  const wishes = new Map<number, Layout>();
+  /** Layouts in which tiles that come from rings are read, innermost loops first: they have none of their own. */
+  const wishes = new Map<number, { readonly layout: Layout; readonly depth: number }>();
+  let depth = 0;
+  /** What wgmma reads from shared memory: tiles in rings, of which other readers take single elements there, and tiles that threads store as they are multiplied. */
+  const operands = new Set([...statements(kernel.body)].flatMap((s) => (s.kind === "Define" && s.op.kind === "Gemm" && bound.products.has(s.value.id) ? [s.op.b.id, ...(rings.has(s.op.a.id) ? [s.op.a.id] : [])] : [])));
   const fromRing = (v: TileValue): boolean => {
     const op = inline.get(v.id);
     return rings.has(v.id) || wishes.has(v.id) || (op !== undefined && op.kind !== "Load" && op.kind !== "Gather" && inputsOf(op).every(fromRing));
@@ -59,9 +62,18 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
     const candidates = [...reads].sort((a, b) => b.axes.length - a.axes.length).flatMap(offered);
     const full = candidates.find((l) => axes.every((axis) => covers(l, axis, v)));
     // whole words of shared memory are written by one thread
-    const least = placement.onlyStaged.has(v.id) && v.dtype !== "bool" && byteSize(v.dtype) < 4 ? 2 : 1;
+    const least = placement.onlyStaged.has(v.id) && v.dtype !== "bool" && byteSize(v.dtype) < 4 ? (operands.has(v.id) ? 4 / byteSize(v.dtype) : 2) : 1;
     const natural = full && project(full, axes);
-    return natural && (least === 1 || !isPacked(v) || fillsWords(natural, v)) ? natural : linearLayout(v.axes, threads, least);
+    const isWhole = (l: Layout): boolean => (operands.has(v.id) ? startsWith(l, axes.at(-1)!, least) : !isPacked(v) || fillsWords(l, v));
+    return natural && (least === 1 || isWhole(natural)) ? natural : linearLayout(v.axes, threads, least);
+  }
+  /** The layout in which to fold `of`: where an operand has all of the folded axes in registers, other axes spread over the threads that hold copies. */
+  function folding(of: TileValue, over: readonly string[]): Layout {
+    const candidates = offered(of);
+    const isWhole = (l: Layout): boolean => of.axes.every((a) => covers(l, a.name, of));
+    const inRegisters = (l: Layout): boolean => over.every((axis) => covers(l, axis, of) && !l.threads.some((d) => d.axis === axis));
+    const part = candidates.some(isWhole) ? undefined : candidates.find(inRegisters);
+    return part ? spread(part, of.axes.filter((a) => !covers(part, a.name, of))) : chosen(of, [of]);
   }
   /** Tensor cores read narrow operands as they are; what else reads them takes wider storage. */
   const isPacked = (v: TileValue): boolean => (products.get(v.id) ?? []).some((product) => (gemms.get(product)?.atom ?? "fma") !== "fma");
@@ -71,7 +83,8 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
   function meet(v: TileValue, layout: Layout): void {
     const op = inline.get(v.id);
     if (!op) {
-      if (rings.has(v.id) || free.has(v.id)) wishes.set(v.id, wishes.get(v.id) ?? project(layout, axisNames(v)));
+      const wish = wishes.get(v.id);
+      if (((rings.has(v.id) && !operands.has(v.id)) || free.has(v.id)) && (!wish || wish.depth < depth)) wishes.set(v.id, { layout: project(layout, axisNames(v)), depth });
       const own = layouts.get(v.id);
       if (own && !sameLayout(own, project(layout, axisNames(v)))) staged.add(v.id);
     } else if (op.kind === "Map") op.inputs.forEach((x) => meet(x, layout));
@@ -87,12 +100,22 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
     else if (op.kind === "Cast" || op.kind === "Rename" || op.kind === "Slice") source(op.of);
   }
 
+  const isComputed = (v: TileValue): boolean => {
+    const op = placement.definitions.get(v.id);
+    return placement.staged.has(v.id) && op !== undefined && op.kind !== "Load" && op.kind !== "Gather";
+  };
+  const leaderOf = (v: TileValue): Pick<WarpgroupRequest, "leader"> => {
+    const leader = bound.leaders.get(v.id);
+    const op = leader && placement.definitions.get(leader.id);
+    return op?.kind === "Gemm" ? { leader: { op, parts: bound.products.get(leader!.id)! } } : {};
+  };
+
   function define(value: TileValue, op: TileOp): void {
     if (inline.has(value.id)) return;
     switch (op.kind) {
       case "Gemm": {
         const parts = bound.products.get(value.id);
-        const plan = parts === undefined ? selectAtom(op, machine, threads, inline) : warpgroupPlan(value, op, threads, parts, folded.get(value.id) ?? new Set(), rings, kernel, machine);
+        const plan = parts === undefined ? selectAtom(op, machine, threads, inline) : warpgroupPlan(value, op, { threads, parts, folded: folded.get(value.id) ?? new Set(), rings, isComputed, ...leaderOf(value) }, kernel, machine);
         gemms.set(value.id, plan);
         layouts.set(value.id, project(plan.layout, axisNames(value)));
         if (plan.fragment) meet(op.a, plan.fragment);
@@ -102,7 +125,7 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
         return;
       }
       case "Reduce": {
-        const layout = chosen(op.of, [op.of]);
+        const layout = folding(op.of, op.over);
         meet(op.of, layout);
         reduces.set(value.id, reducePlan(layout, op.over, machine));
         layouts.set(value.id, project(layout, axisNames(value)));
@@ -120,7 +143,7 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
         const reads = op.kind === "Map" ? op.inputs : [op.of];
         if (reads.every(fromRing)) {
           free.add(value.id);
-          layouts.set(value.id, wishes.get(value.id) ?? linearLayout(value.axes, threads));
+          layouts.set(value.id, wishes.get(value.id)?.layout ?? linearLayout(value.axes, threads));
           return;
         }
         const direct = (staged.has(value.id) || demanded.has(value.id)) && reads.flatMap(offered).length === 0;
@@ -134,7 +157,7 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
         // loads go to shared memory directly, or to registers when they may not be repeated
         if (rings.has(value.id)) {
           const wish = wishes.get(value.id);
-          if (wish) layouts.set(value.id, wish);
+          if (wish) layouts.set(value.id, wish.layout);
         } else if (!staged.has(value.id)) layouts.set(value.id, linearLayout(value.axes, threads));
     }
   }
@@ -143,7 +166,9 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
     for (const s of body) {
       if (s.kind === "Define") define(s.value, s.op);
       else if (s.kind === "For") {
+        depth++;
         visit(s.body);
+        depth--;
         for (const c of s.tiles) {
           const own = chosen(c.param, [c.next]);
           layouts.set(c.param.id, own);

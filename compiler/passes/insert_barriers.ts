@@ -1,7 +1,7 @@
 /**
  * Puts a barrier between a write to shared memory, or to an output that the kernel also reads, and any later access of another
- * thread to it, and between a read and a later write. What is loaded asynchronously is waited for first. Loops are walked
- * until what is pending settles.
+ * thread to it, and between a read and a later write. What is loaded asynchronously is waited for first; what threads store for wgmma is made
+ * visible to it before they meet. Loops are walked until what is pending settles.
  */
 import { childrenOf, type Expr } from "../ir/expr.ts";
 import type { Instruction } from "../ir/instruction.ts";
@@ -27,8 +27,9 @@ const same = (a: Access, b: Access): boolean => (["reads", "writes", "asynchrono
 
 export function insertBarriers(kernel: LoopKernel, instructions: ReadonlyMap<string, Instruction>): LoopKernel {
   const outputs = new Set(kernel.params.filter((p) => p.access !== "in").map((p) => p.name));
-  // the barriers of a ring order its slots
+  // the barriers of a ring order what its copies bring to the slots
   const rings = new Set(kernel.pipes.flatMap((p) => p.buffers.map((b) => b.buffer)));
+  const multiplied = matricesIn(kernel.body);
   const accessOf = (s: LoopStmt): Access => accesses(s, instructions, outputs, rings);
 
   function walk(list: readonly LoopStmt[], entry: Access): { body: LoopStmt[]; exit: Access } {
@@ -36,6 +37,7 @@ export function insertBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
     const body: LoopStmt[] = [];
     const barrier = () => {
       if (pending.asynchronous.size > 0) body.push({ kind: "Call", instruction: "cpAsyncWaitAll", operands: [] });
+      if (meets(pending.writes, multiplied)) body.push({ kind: "Call", instruction: "fenceProxyAsync", operands: [] });
       body.push({ kind: "Barrier" });
       pending = none;
     };
@@ -54,6 +56,8 @@ export function insertBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
         continue;
       }
       if ((s.kind === "For" || s.kind === "While") && holdsBarriers(s)) {
+        // what its products read is stored once, not in every turn
+        if (meets(pending.writes, matricesIn([s]))) barrier();
         let start = pending;
         for (;;) {
           const { exit } = walk(s.body, start);
@@ -91,6 +95,10 @@ export function insertBarriers(kernel: LoopKernel, instructions: ReadonlyMap<str
   return { ...kernel, body };
 }
 
+/** Buffers that products read as matrices. */
+const matricesIn = (list: readonly LoopStmt[]): ReadonlySet<string> =>
+  new Set(list.flatMap((s) => (s.kind === "Call" ? s.operands.flatMap((o) => (o.kind === "Matrix" ? [o.buffer] : [])) : bodiesOf(s).flatMap((body) => [...matricesIn(body)]))));
+
 /**
  * Two writes need no order: the threads of one stage write different elements, and whatever reads stands between two stages. But a copy
  * under way may land on a later write.
@@ -111,22 +119,21 @@ function accesses(s: LoopStmt, instructions: ReadonlyMap<string, Instruction>, o
   const atomics = new Set<string>();
   const expr = (e: Expr | undefined): void => {
     if (!e) return;
-    if (e.kind === "Shared" && !rings.has(e.buffer)) reads.add(e.buffer);
+    if (e.kind === "Shared") reads.add(e.buffer);
     if (e.kind === "GlobalElement" && outputs.has(e.param)) reads.add(e.param);
     childrenOf(e).forEach(expr);
   };
   const visit = (s: LoopStmt): void => {
     expressionsOf(s).forEach(expr);
     bodiesOf(s).forEach((b) => b.forEach(visit));
-    if (s.kind === "StoreShared") {
-      if (!rings.has(s.buffer)) writes.add(s.buffer);
-    }
+    if (s.kind === "StoreShared") writes.add(s.buffer);
     else if (s.kind === "StoreGlobal") writes.add(s.param);
     else if (s.kind === "LoadGlobal" && outputs.has(s.param)) reads.add(s.param);
     else if (s.kind === "Atomic") atomics.add(s.buffer);
     else if (s.kind === "Call") {
       const record = instructions.get(s.instruction);
       s.operands.forEach((o, i) => {
+        if (o.kind === "Matrix") reads.add(o.buffer);
         if (o.kind !== "SharedAddress" || rings.has(o.buffer)) return;
         const written = record?.writes.includes(i) ?? false;
         (written ? writes : reads).add(o.buffer);

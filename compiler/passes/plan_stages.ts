@@ -5,7 +5,8 @@ import type { TileKernel, TileValue } from "../ir/tile.ts";
 import { axisNames, statements } from "../ir/walk.ts";
 import { fillsWords, type Layouts } from "./infer_layouts.ts";
 import type { Placement } from "./place_values.ts";
-import { ringStage, type Reader } from "./tile_rings.ts";
+import type { Bound } from "./bind_schedule.ts";
+import { behind, computedStage, ringStage, type Reader } from "./tile_rings.ts";
 
 export interface StagedTile {
   readonly value: TileValue;
@@ -22,7 +23,7 @@ interface Need {
   readonly atom: string;
 }
 
-export function planStages(kernel: TileKernel, placement: Placement, layouts: Layouts, machine: Machine, rings: ReadonlyMap<number, number>): StagedTile[] {
+export function planStages(kernel: TileKernel, placement: Placement, layouts: Layouts, machine: Machine, { rings, leaders }: Pick<Bound, "rings" | "leaders">): StagedTile[] {
   const needs = new Map<number, Need[]>();
   const readers = new Map<number, Reader[]>();
   const values = new Map<number, TileValue>();
@@ -34,6 +35,10 @@ export function planStages(kernel: TileKernel, placement: Placement, layouts: La
     return { value: v, over };
   };
   const note = (v: TileValue) => values.set(v.id, v);
+  const secondOperand = (product: number): number | undefined => {
+    const op = placement.definitions.get(product);
+    return op?.kind === "Gemm" ? op.b.id : undefined;
+  };
   for (const s of statements(kernel.body)) {
     if (s.kind === "Define") {
       note(s.value);
@@ -49,16 +54,24 @@ export function planStages(kernel: TileKernel, placement: Placement, layouts: La
     } else if (s.kind === "For") s.tiles.forEach((c) => [c.param, c.result].forEach(note));
     else if (s.kind === "If") s.tiles.forEach((m) => note(m.result));
   }
-  return [...layouts.staged].map((id) => {
+  const staged = [...layouts.staged].map((id): StagedTile => {
     const value = values.get(id)!;
     const need = needs.get(id) ?? [];
     const op = placement.definitions.get(id);
     const depth = rings.get(id);
     if (depth !== undefined) return { value, optional: false, depth, stage: ringStage(kernel, machine, value, op, readers.get(id) ?? []) };
+    if (need.some((n) => n.atom === "wgmma")) return { value, optional: false, depth: 1, stage: computedStage(kernel, machine, value, readers.get(id)!) };
     const optional = (op?.kind === "Load" || op?.kind === "Gather") && need.every((n) => n.atom === "fma") && !elementReads.has(id);
     const layout = layouts.layouts.get(id); // none of what is written in runs
     return { value, optional, depth: 1, stage: stageOf(value, need, !layout || fillsWords(layout, value)) };
   });
+  for (const [follower, leader] of leaders) {
+    const [first, second] = [leader.id, follower].map((id) => staged.findIndex((s) => s.value.id === secondOperand(id))) as [number, number];
+    const { slot, second: tail } = behind(staged[first]!.value, staged[first]!.stage, staged[second]!.stage);
+    staged[first] = { ...staged[first]!, stage: slot };
+    staged[second] = { ...staged[second]!, stage: tail };
+  }
+  return staged;
 }
 
 function stageOf(value: TileValue, needs: readonly Need[], words: boolean): Stage {

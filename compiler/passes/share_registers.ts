@@ -3,7 +3,7 @@
  * later statement of the iteration still reads the old value: the move at the loop's end then vanishes.
  */
 import { sameLayout } from "../ir/layout.ts";
-import type { Plan, PlanStmt } from "../ir/plan.ts";
+import { productsOf, type Plan, type PlanStmt } from "../ir/plan.ts";
 import type { TileOp, TileValue } from "../ir/tile.ts";
 import { inputsOf } from "../ir/walk.ts";
 
@@ -27,8 +27,9 @@ export function shareRegisters(plan: Plan): Plan {
       case "Compute":
       case "Reduce":
       case "Scan":
-      case "Gemm":
         return readsOfOp(s.op);
+      case "Gemm":
+        return productsOf(s).flatMap((p) => readsOfOp(p.op));
       case "Stage":
         return s.op ? readsOfOp(s.op) : [s.value.id];
       case "Move":
@@ -114,7 +115,8 @@ export function shareRegisters(plan: Plan): Plan {
   };
   const visit = (list: readonly PlanStmt[]): void => {
     for (const s of list) {
-      if (s.kind === "Compute" || s.kind === "Gemm" || s.kind === "Reduce" || s.kind === "Scan" || s.kind === "Fetch") name(s.value);
+      if (s.kind === "Gemm") productsOf(s).forEach((p) => name(p.value));
+      if (s.kind === "Compute" || s.kind === "Reduce" || s.kind === "Scan" || s.kind === "Fetch") name(s.value);
       if (s.kind === "Move") [s.to, s.from].forEach(name);
       if (s.kind === "For") visit(s.body);
       if (s.kind === "If") [s.then, s.otherwise].forEach(visit);

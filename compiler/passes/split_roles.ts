@@ -5,7 +5,7 @@
 import { variable, type Expr } from "../ir/expr.ts";
 import { diagnostic } from "../diagnostics.ts";
 import type { Machine, Persistence, Pipe, Plan, PlanStmt, Role } from "../ir/plan.ts";
-import { namesIn, namesOfStmt, planStatements, readsOfPlan } from "../ir/plan_walk.ts";
+import { namesIn, namesOfStmt, planStatements, readsOfPlan, slotTile } from "../ir/plan_walk.ts";
 import { complaintOfRoles } from "../ir/role_limits.ts";
 import type { ScalarValue, TileValue } from "../ir/tile.ts";
 import type { Bound } from "./bind_schedule.ts";
@@ -115,9 +115,9 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
   }
   /** A statement reads a pipe's slot, or waits for a product that does. */
   function touches(s: PlanStmt, pipe: Pipe): boolean {
-    const inPipe = (v: TileValue) => pipe.values.some((x) => x.id === v.id);
+    const inPipe = (v: TileValue) => pipe.values.some((x) => x.id === slotTile(plan, v.id));
     return [...planStatements([s])].some((t) => {
-      if (t.kind === "Fetch") return inPipe(t.value);
+      if (t.kind === "Fetch" || (t.kind === "Stage" && inPipe(t.value))) return inPipe(t.value);
       const reader = t.kind === "Await" ? products.get(t.value.id) : t;
       return reader !== undefined && readsOfPlan(plan, reader).some((r) => r.from === "shared" && inPipe(r.value));
     });

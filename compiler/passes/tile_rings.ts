@@ -1,9 +1,9 @@
-/** Lays out the slot of a ring: the dense box that TMA writes, in the order in which a product wants its rows. */
+/** Lays out the slot of a ring, the dense box that TMA writes, and what threads compute for wgmma, in the order in which a product wants its rows. */
 import { byteSize, type DType } from "../../dsl/dtype.ts";
 import { diagnostic } from "../diagnostics.ts";
 import { REST, type PlacedDigit } from "../ir/layout.ts";
 import type { GemmPlan, Machine, Stage, Tiling, TilingDigit } from "../ir/plan.ts";
-import type { TileKernel, TileOp, TileValue } from "../ir/tile.ts";
+import type { Axis, TileKernel, TileOp, TileValue } from "../ir/tile.ts";
 
 type Load = Extract<TileOp, { kind: "Load" }>;
 
@@ -25,7 +25,8 @@ export function ringStage(kernel: TileKernel, machine: Machine, value: TileValue
   if (!(op.fill.kind === "Const" && op.fill.value === 0)) throw refuse("TMA fills with zeros alone");
   const other = readers.find((r) => r.plan.atom !== "wgmma");
   if (other) throw refuse(`a product reads it by ${other.plan.atom}: name that product in the schedule's mma`);
-  const tilings = readers.map((r) => operandTiling(value, op, r));
+  const inner = [...op.view.coords].reverse().find((c) => c.kind === "Block");
+  const tilings = readers.map((r) => (inner?.kind === "Block" ? operandTiling(value, inner.axis, op.view.dtype, r) : undefined));
   const tiling = readers.length > 0 ? tilings[0] : plainTiling(value, op);
   if (!tiling) throw refuse("wgmma reads whole lines: 32, 64 or 128 bytes along the contracted axis, or 128 along the other");
   if (tilings.some((t) => JSON.stringify(t) !== JSON.stringify(tiling))) throw refuse("two products want its rows in different orders");
@@ -34,14 +35,33 @@ export function ringStage(kernel: TileKernel, machine: Machine, value: TileValue
   if (tiling.digits.length > 5) throw refuse(`its box has ${tiling.digits.length} dimensions, a tensor map has five at most`);
   const large = tiling.digits.find((d) => d.size > 256);
   if (large) throw refuse(`its box is ${large.size} long along ${large.axis}, at most 256 are possible`);
-  const granule = (tiling.swizzle > 0 ? PATTERN : ALIGNMENT) / size;
-  const elements = tiling.digits.reduce((n, d) => n * d.size, 1);
+  return stageOf(value, op.view.dtype, tiling);
+}
+
+/** The second operand of wgmma that threads compute; its products want its rows in one order, and its last axis is contracted. */
+export function computedStage(kernel: TileKernel, machine: Machine, value: TileValue, readers: readonly Reader[]): Stage {
+  const refuse = (reason: string) => diagnostic("E-MMA-01", { ...value.loc, length: value.label.length }, { product: value.label, kernel: kernel.name, target: machine.name, reason });
+  const other = readers.find((r) => r.plan.atom !== "wgmma" || r.side !== "columns");
+  if (other) throw refuse(`it is computed, and read by ${other.plan.atom} as ${other.side} too`);
+  const tilings = readers.map((r) => operandTiling(value, value.axes.at(-1)!, value.dtype as DType, r));
+  const [tiling] = tilings;
+  if (!tiling || tilings.some((t) => JSON.stringify(t) !== JSON.stringify(tiling))) throw refuse("it is computed, and two products want its rows in different orders");
+  return stageOf(value, value.dtype as DType, tiling);
+}
+
+function stageOf(value: TileValue, dtype: DType, tiling: Tiling): Stage {
+  const granule = (tiling.swizzle > 0 ? PATTERN : ALIGNMENT) / byteSize(dtype);
+  return { buffer: value.label, dtype, axes: value.axes.map((a) => ({ ...a, stride: 0 })), elements: Math.ceil(elementsOf(tiling) / granule) * granule, tiling };
+}
+const elementsOf = (tiling: Tiling): number => tiling.digits.reduce((n, d) => n * d.size, 1);
+
+/** Both in one slot, the second right behind the first: so lie the rows of two products whose columns are computed together. */
+export function behind(first: TileValue, slot: Stage, second: Stage): { readonly slot: Stage; readonly second: Stage } {
+  const at = elementsOf(slot.tiling!);
+  const granule = PATTERN / byteSize(slot.dtype);
   return {
-    buffer: value.label,
-    dtype: op.view.dtype,
-    axes: value.axes.map((a) => ({ ...a, stride: 0 })),
-    elements: Math.ceil(elements / granule) * granule,
-    tiling,
+    slot: { ...slot, elements: Math.ceil((at + elementsOf(second.tiling!)) / granule) * granule },
+    second: { ...second, elements: elementsOf(second.tiling!), behind: { value: first, at } },
   };
 }
 
@@ -53,18 +73,16 @@ function plainTiling(value: TileValue, op: Load): Tiling {
 }
 
 /** Lines of up to 128 bytes along the innermost axis; then the rows of the product (or its contracted positions), then further lines. */
-function operandTiling(value: TileValue, op: Load, { plan, side, over }: Reader): Tiling | undefined {
-  const inner = [...op.view.coords].reverse().find((c) => c.kind === "Block");
-  if (inner?.kind !== "Block") return undefined;
-  const line = lineOf(op.view.dtype, inner.axis.extent);
+function operandTiling(value: TileValue, inner: Axis, dtype: DType, { plan, side, over }: Reader): Tiling | undefined {
+  const line = lineOf(dtype, inner.extent);
   if (!line) return undefined;
-  const first: TilingDigit = { axis: inner.axis.name, size: line.elements, stride: 1 };
-  const further: TilingDigit = { axis: inner.axis.name, size: inner.axis.extent / line.elements, stride: line.elements };
+  const first: TilingDigit = { axis: inner.name, size: line.elements, stride: 1 };
+  const further: TilingDigit = { axis: inner.name, size: inner.extent / line.elements, stride: line.elements };
   const contracted = value.axes.find((a) => a.name === over)!;
   const free = numbered(plan[side]);
   const identity = free.length === 1 && free[0]!.stride === 1;
-  if (inner.axis.name === over) return { digits: whole([first, ...free, further]), swizzle: line.swizzle, major: "k" };
-  if (!identity || free[0]!.axis !== inner.axis.name || line.swizzle !== 128) return undefined;
+  if (inner.name === over) return { digits: whole([first, ...free, further]), swizzle: line.swizzle, major: "k" };
+  if (!identity || free[0]!.axis !== inner.name || line.swizzle !== 128) return undefined;
   return { digits: whole([first, { axis: over, size: contracted.extent, stride: 1 }, further]), swizzle: line.swizzle, major: "mn" };
 }
 

@@ -21,6 +21,16 @@ const dense =
     ),
   });
 
+/** By how much the best of four heads of 64 columns beats their weighted sum, which is a bf16 vector. */
+const pooled: Naive = ({ q, k, w }, { Q, T }) => ({
+  lead: range(Q!).flatMap((i) => {
+    const head = (h: number): readonly number[] => row(q!, 4 * i + h, 64);
+    const mean = range(64).map((d) => roundTo("bf16", total(range(4).map((h) => w![4 * i + h]! * head(h)[d]!))));
+    const dot = (a: readonly number[], t: number): number => total(row(k!, t, 64).map((x, d) => x * a[d]!));
+    return range(T!).map((t) => Math.max(...range(4).map((h) => dot(head(h), t))) - dot(mean, t));
+  }),
+});
+
 /** Causal attention of heads of D columns, with the natural logarithm of the softmax's denominator. */
 const attention =
   (D: number): Naive =>
@@ -70,6 +80,8 @@ export const naive: Readonly<Record<string, Naive>> = {
   }),
   flashAttention: attention(64),
   causalAttention: attention(128),
+  pooledApart: pooled,
+  pooledBehind: pooled,
   matmul: ({ a, b }, { M, N, K }) => ({
     c: range(M!).flatMap((m) => range(N!).map((n) => total(range(K!).map((k) => a![m * K! + k]! * b![n * K! + k]!)))),
   }),

@@ -56,7 +56,7 @@ export class Lowering {
   /** Names of the open scopes, outermost first; a closed scope's names are free again. */
   private readonly scopes: Set<string>[] = [new Set()];
   private depth = 0;
-  private arrays = new Map<string, string>();
+  private arrays = new Map<string, { readonly array: string; readonly first: number }>();
   private threadTerms = new Map<string, Expr>();
   private read: ReadonlySet<string> | undefined;
   private collectives: CollectiveBuffers | undefined;
@@ -223,22 +223,32 @@ export class Lowering {
     if (!place) throw new Error(`lower: "${v.label}" has no place`);
     return place;
   }
-  /** The register array of a stored value. */
-  registers(v: TileValue): string {
+  /** The array that holds the registers of a stored value, from its register `first` on. */
+  registersOf(v: TileValue): { readonly array: string; readonly first: number } {
     const label = this.plan.registers.get(v.id);
-    const name = label === undefined ? undefined : this.arrays.get(label);
-    if (name === undefined) throw new Error(`lower: "${v.label}" has no registers`);
-    return name;
+    const place = label === undefined ? undefined : this.arrays.get(label);
+    if (place === undefined) throw new Error(`lower: "${v.label}" has no registers`);
+    return place;
+  }
+  /** The array of a stored value that shares it with no value before it. */
+  registers(v: TileValue): string {
+    const { array, first } = this.registersOf(v);
+    if (first > 0) throw new Error(`lower: "${v.label}" is not written where it lies behind others`);
+    return array;
   }
   declareRegisters(v: TileValue, type: ScalarType, size: number): string {
     const label = this.plan.registers.get(v.id) ?? v.label;
     const known = this.arrays.get(label);
-    if (known !== undefined) return known;
+    if (known !== undefined) return known.array;
     return this.into({ statements: this.prologue, depth: 0 }, () => {
-      const name = this.array(label.replace(/_[0-9]+$/, ""), type, size); // loop versions of one variable
-      this.arrays.set(label, name);
-      return name;
+      const array = this.array(label.replace(/_[0-9]+$/, ""), type, size); // loop versions of one variable
+      this.arrays.set(label, { array, first: 0 });
+      return array;
     });
+  }
+  /** Registers of a value from `first` on in an array that holds others before them. */
+  placeRegisters(v: TileValue, array: string, first: number): void {
+    this.arrays.set(this.plan.registers.get(v.id)!, { array, first });
   }
 
   sharedBuffer(wish: string, dtype: DType, elements: number, note: string): string {
@@ -272,13 +282,13 @@ export class Lowering {
     this.shared.push({ name, dtype, elements, offset: 0, note });
   }
   /** Swizzled buffers need more than the usual alignment: they come first, and all of them are multiples of it. */
-  ringBuffer(wish: string, dtype: DType, elements: number, note: string, swizzled: boolean): string {
+  tiledBuffer(wish: string, dtype: DType, elements: number, note: string, swizzled: boolean): string {
     const name = this.into({ statements: this.prologue, depth: 0 }, () => this.name(wish));
-    this.shared.splice(swizzled ? this.swizzledBuffers++ : this.ringBuffers, 0, { name, dtype, elements, offset: 0, note });
-    this.ringBuffers++;
+    this.shared.splice(swizzled ? this.swizzledBuffers++ : this.tiledBuffers, 0, { name, dtype, elements, offset: 0, note });
+    this.tiledBuffers++;
     return name;
   }
-  private ringBuffers = 0;
+  private tiledBuffers = 0;
   private swizzledBuffers = 0;
   /** One barrier a slot. */
   barrier(wish: string, slots: number, arrivals: number, note: string): string {

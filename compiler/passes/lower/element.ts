@@ -2,9 +2,9 @@
 import { byteSize, type DType } from "../../../dsl/dtype.ts";
 import { add, and, binary, childrenOf, constant, convert, int, mul, sub, substitute, withChildren, type Expr } from "../../ir/expr.ts";
 import { project, renameAxes, sameLayout, type Layout } from "../../ir/layout.ts";
-import { computeType, type Pipe } from "../../ir/plan.ts";
+import { computeType, type Pipe, type Stage } from "../../ir/plan.ts";
 import type { ScalarValue, TileOp, TileValue, TileView } from "../../ir/tile.ts";
-import { axisNames } from "../../ir/walk.ts";
+import { axisNames, definedTiles } from "../../ir/walk.ts";
 import { itemField } from "./bag_memory.ts";
 import { hostExpr, type Hoist, type Lowering } from "./context.ts";
 import { compareNumbers } from "./ordered.ts";
@@ -75,7 +75,8 @@ export function registerIndex(layout: Layout, digits: readonly Expr[], axes: rea
 }
 
 function register(ctx: Lowering, v: TileValue, at: Cursor): Expr {
-  return { kind: "Reg", type: computeType(v.dtype), array: ctx.registers(v), index: registerIndex(at.layout!, at.digits!, axisNames(v)) };
+  const { array, first } = ctx.registersOf(v);
+  return { kind: "Reg", type: computeType(v.dtype), array, index: add(registerIndex(at.layout!, at.digits!, axisNames(v)), int(first)) };
 }
 
 /** Shared-memory index of a position; positions in the padding of a layout read the last element. */
@@ -88,7 +89,7 @@ export function stageIndex(ctx: Lowering, v: TileValue, coords: ReadonlyMap<stri
       return [name, ctx.facts.of(coord).max < extent ? coord : { kind: "Call", type: "i32", fn: "min", args: [coord, int(extent - 1)] }];
     }),
   );
-  if (place.stage.tiling) return tiledIndex(ctx, place.stage, ringSlot(ctx, v), within);
+  if (place.stage.tiling) return add(slotStart(ctx, v), tiledIndex(place.stage, within));
   return place.stage.axes.reduce<Expr>((index, axis) => add(index, mul(within.get(axis.name)!, int(axis.stride))), int(0));
 }
 
@@ -108,22 +109,33 @@ export function stageBuffer(ctx: Lowering, v: TileValue): string {
     const place = ctx.place(v);
     const stage = place.kind === "Stored" ? place.stage! : undefined;
     if (!stage) throw new Error(`lower: "${v.label}" is not in shared memory`);
-    if (stage.tiling) {
-      const { depth } = pipeOf(ctx, v);
-      name = ctx.ringBuffer(`${v.label}_ring`, stage.dtype, depth * stage.elements, `${depth} x ${v.label}: ${stage.tiling.digits.map((d) => `${d.axis} ${d.size}${d.stride === 1 ? "" : ` by ${d.stride}`}`).join(", ")}${stage.tiling.swizzle > 0 ? `, swizzle ${stage.tiling.swizzle}` : ""}`, stage.tiling.swizzle > 0);
+    if (stage.behind) name = stageBuffer(ctx, stage.behind.value);
+    else if (stage.tiling) {
+      const depth = pipeOf(ctx, v)?.depth;
+      const { digits, swizzle } = stage.tiling;
+      const box = digits.map((d) => `${d.axis} ${d.size}${d.stride === 1 ? "" : ` by ${d.stride}`}`).join(", ");
+      const note = `${depth === undefined ? "" : `${depth} x `}${v.label}: ${box}${swizzle > 0 ? `, swizzle ${swizzle}` : ""}${behind(ctx, v).map((label) => `, then ${label}`).join("")}`;
+      name = ctx.tiledBuffer(`${v.label}_${depth === undefined ? "shared" : "ring"}`, stage.dtype, (depth ?? 1) * stage.elements, note, swizzle > 0);
     } else name = ctx.sharedBuffer(`${v.label}_shared`, stage.dtype, stage.elements, `${v.label}: ${stage.axes.map((a) => `${a.name} ${a.extent} by ${a.stride}`).join(", ")}`);
     known.set(v.id, name);
   }
   return name;
 }
 
-function pipeOf(ctx: Lowering, v: TileValue): Pipe {
-  const pipe = ctx.plan.pipes?.find((p) => p.values.some((x) => x.id === v.id));
-  if (!pipe) throw new Error(`lower: "${v.label}" is in no ring`);
-  return pipe;
+/** Labels of the tiles that lie behind a tile in its slot. */
+const behind = (ctx: Lowering, v: TileValue): readonly string[] => [...definedTiles(ctx.plan.kernel.body)].flatMap((t) => (stageOf(ctx, t)?.behind?.value.id === v.id ? [t.label] : []));
+const stageOf = (ctx: Lowering, v: TileValue): Stage | undefined => {
+  const place = ctx.plan.places.get(v.id);
+  return place?.kind === "Stored" ? place.stage : undefined;
+};
+const pipeOf = (ctx: Lowering, v: TileValue): Pipe | undefined => ctx.plan.pipes?.find((p) => p.values.some((x) => x.id === v.id));
+/** Where a tile with a tiling starts in its buffer: in the slot in which the role that is being written finds it, if it is in a ring. */
+export function slotStart(ctx: Lowering, v: TileValue): Expr {
+  const stage = stageOf(ctx, v)!;
+  if (stage.behind) return add(slotStart(ctx, stage.behind.value), int(stage.behind.at));
+  const pipe = pipeOf(ctx, v);
+  return pipe ? mul(ringAt(ctx, pipe.name).slot, int(stage.elements)) : int(0);
 }
-/** The slot in which the role that is being written finds a value. */
-export const ringSlot = (ctx: Lowering, v: TileValue): Expr => ringAt(ctx, pipeOf(ctx, v).name).slot;
 
 /** The op of a value at a position. */
 export function evaluate(ctx: Lowering, v: TileValue, op: TileOp, at: Cursor): Expr {

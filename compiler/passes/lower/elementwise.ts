@@ -7,8 +7,9 @@ import { computeType, type PlanStmt, type Stage } from "../../ir/plan.ts";
 import type { TileOp, TileValue } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
 import type { Lowering } from "./context.ts";
-import { address, element, evaluate, isAligned, isTrue, limitOf, registerIndex, stageBuffer, staged, unrounded, type Cursor } from "./element.ts";
+import { address, element, evaluate, isAligned, isTrue, limitOf, registerIndex, slotStart, stageBuffer, staged, unrounded, type Cursor } from "./element.ts";
 import { loadTile } from "./load_tile.ts";
+import { tiledIndex } from "./rings.ts";
 import { insideTile, overRegisters, overRegistersWide, overVectors } from "./work.ts";
 
 export function compute(ctx: Lowering, s: Extract<PlanStmt, { kind: "Compute" }>): void {
@@ -69,8 +70,7 @@ function stageUnder(ctx: Lowering, value: TileValue, op: TileOp | undefined, lay
         const group = lanes.slice(lane, lane + width);
         const at = group[0]!;
         const values = group.map((lane) => stored(stage, op ? evaluate(ctx, value, op, lane) : element(ctx, value, lane)));
-        const index = stage.axes.reduce<Expr>((sum, a) => add(sum, mul(at.coords.get(a.name)!, int(a.stride))), int(0));
-        ctx.when(insideTile(ctx, layout, value.axes, at.coords), () => ctx.emit({ kind: "StoreShared", buffer, index, values }));
+        ctx.when(insideTile(ctx, layout, value.axes, at.coords), () => ctx.emit({ kind: "StoreShared", buffer, index: indexAt(ctx, value, stage, at.coords), values }));
       }
     }),
   );
@@ -102,7 +102,7 @@ function stageByOp(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage): v
       const body = ctx.block(() => {
         const lane = (i: number): Cursor => ({ coords: new Map(coords).set(inner.name, add(start, int(i))), vector: { ...shared, lane: int(i) } });
         const values = Array.from({ length: width }, (_, i) => stored(stage, evaluate(ctx, value, op, lane(i))));
-        ctx.emit({ kind: "StoreShared", buffer, index: stageIndexAt(stage, first), values });
+        ctx.emit({ kind: "StoreShared", buffer, index: indexAt(ctx, value, stage, first), values });
       });
       ctx.emit(...shared.before.statements, ...body);
     };
@@ -111,7 +111,8 @@ function stageByOp(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage): v
   }, rounds <= 8);
 }
 
-const stageIndexAt = (stage: Stage, coords: ReadonlyMap<string, Expr>): Expr => stage.axes.reduce<Expr>((sum, a) => add(sum, mul(coords.get(a.name)!, int(a.stride))), int(0));
+const indexAt = (ctx: Lowering, value: TileValue, stage: Stage, coords: ReadonlyMap<string, Expr>): Expr =>
+  stage.tiling ? add(slotStart(ctx, value), tiledIndex(stage, coords)) : stage.axes.reduce<Expr>((sum, a) => add(sum, mul(coords.get(a.name)!, int(a.stride))), int(0));
 
 /** Elements that one thread writes at once: sixteen bytes where every row starts at a multiple of them, else one word. */
 function runWidth(stage: Stage, inner: number): number {
@@ -141,7 +142,7 @@ function copyRun(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage, buff
     kind: "Call",
     instruction: "cpAsync16",
     operands: [
-      { kind: "SharedAddress", buffer, index: stageIndexAt(stage, coords) },
+      { kind: "SharedAddress", buffer, index: indexAt(ctx, value, stage, coords) },
       { kind: "GlobalAddress", param: op.view.param, field: op.view.field, coords: safe },
       { kind: "Value", value: guard === isTrue ? int(1) : convert("i32", guard) },
     ],

@@ -1,6 +1,6 @@
 /** Rings between roles: the copying role fills slots by TMA, the computing one awaits and releases them. */
 import { byteSize } from "../../../dsl/dtype.ts";
-import { add, binary, constant, convert, int, mul, sub, variable, type Expr, type ScalarType } from "../../ir/expr.ts";
+import { add, binary, constant, convert, int, mul, variable, type Expr, type ScalarType } from "../../ir/expr.ts";
 import type { LoopPipe, Operand } from "../../ir/loop.ts";
 import type { HostExpr, TensorMap } from "../../ir/manifest.ts";
 import type { Pipe, PlanStmt, Stage } from "../../ir/plan.ts";
@@ -194,24 +194,24 @@ function boxes(ctx: Lowering, { value: v, op, stage }: Copy): { readonly map: st
 }
 const hostMul = (a: HostExpr, b: number): HostExpr => (typeof a === "number" ? a * b : { op: "mul", args: [a, b] });
 
-/** Element of a slot: the digits of the box, swizzled. */
-export function tiledIndex(ctx: Lowering, stage: Stage, slot: Expr, coords: ReadonlyMap<string, Expr>): Expr {
-  const { digits, swizzle } = stage.tiling!;
-  let index: Expr = int(0);
-  let below = 1;
-  for (const d of digits) {
-    const coord = coords.get(d.axis) ?? int(0);
+/** Element of a slot, or of a tile behind another in it: the digits of the box, swizzled. */
+export function tiledIndex({ dtype, tiling }: Stage, coords: ReadonlyMap<string, Expr>): Expr {
+  const { digits, swizzle } = tiling!;
+  const places = digits.map((d, i) => {
+    const quotient = binary("/", coords.get(d.axis) ?? int(0), int(d.stride));
     const above = digits.some((x) => x.axis === d.axis && x.stride > d.stride);
-    const quotient = binary("/", coord, int(d.stride));
-    index = add(index, mul(above ? binary("%", quotient, int(d.size)) : quotient, int(below)));
-    below *= d.size;
-  }
-  if (swizzle > 0) {
-    const at = ctx.bind("in_slot", index);
-    const chunk = 16 / byteSize(stage.dtype);
-    const line = binary("%", binary("/", at, int(128 / byteSize(stage.dtype))), int(swizzle / 16));
-    const permuted = binary("^", binary("%", binary("/", at, int(chunk)), int(swizzle / 16)), line);
-    index = add(sub(at, mul(binary("%", binary("/", at, int(chunk)), int(swizzle / 16)), int(chunk))), mul(permuted, int(chunk)));
-  }
-  return add(mul(slot, int(stage.elements)), index);
+    return { at: above ? binary("%", quotient, int(d.size)) : quotient, size: d.size, below: digits.slice(0, i).reduce((n, x) => n * x.size, 1) };
+  });
+  const total = (list: typeof places, unit = 1): Expr => list.reduce<Expr>((sum, p) => add(sum, mul(p.at, int(p.below / unit))), int(0));
+  if (swizzle === 0) return total(places);
+  // a line's chunks of 16 bytes are permuted by its number, of which the lowest digits are enough
+  const [inLine, ...lines] = places;
+  const line = inLine!.size;
+  const chunk = 16 / byteSize(dtype);
+  const lowest = lines.filter((p) => p.below < LINES_OF_PATTERN * line);
+  const fits = lowest.every((p) => (p.below * p.size) / line <= LINES_OF_PATTERN);
+  const number = fits ? total(lowest, line) : binary("%", total(lowest, line), int(LINES_OF_PATTERN));
+  const permuted = binary("^", binary("/", inLine!.at, int(chunk)), binary("/", number, int(128 / swizzle)));
+  return add(add(total(lines), mul(permuted, int(chunk))), binary("%", inLine!.at, int(chunk)));
 }
+const LINES_OF_PATTERN = 8;

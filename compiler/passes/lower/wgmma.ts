@@ -8,7 +8,7 @@ import type { TileValue } from "../../ir/tile.ts";
 import { columnPartsOf, gemmAxes, instructionColumns } from "../select_atoms.ts";
 import type { Lowering } from "./context.ts";
 import { axisNames } from "../../ir/walk.ts";
-import { element, registerIndex, ringSlot, stageBuffer, unrounded } from "./element.ts";
+import { element, registerIndex, slotStart, stageBuffer, unrounded } from "./element.ts";
 import { coordsAt, overRegistersWide } from "./work.ts";
 
 type Gemm = Extract<PlanStmt, { kind: "Gemm" }>;
@@ -22,9 +22,10 @@ const product = (axes: readonly { readonly extent: number }[]): number => axes.r
 /** Issues all parts, each as a group of its own. */
 export function wgmma(ctx: Lowering, s: Gemm): void {
   ctx.source(s.value.loc);
-  const { op, plan } = s;
+  const { op, plan, follower } = s;
   const { rows, columns, depth } = gemmAxes(op);
   const array = startAccumulator(ctx, s);
+  const more = follower ? registerCount(follower.plan.layout) : 0;
   const parts = plan.parts ?? 1;
   const rowTiles = (product(rows) * 2) / ctx.threads;
   const columnParts = columnPartsOf(parts, rowTiles);
@@ -41,20 +42,23 @@ export function wgmma(ctx: Lowering, s: Gemm): void {
       const [tile, column] = [Math.floor(i / perTile), (i % perTile) * width];
       const row = add(mul(group, int(64)), int((tile * ctx.threads) / 2));
       const first = (tile * product(columns) + column) / 2;
+      const count = width / 2 + (part === parts - 1 && i === end - 1 ? more : 0);
       for (let k = 0; k < depth; k += step)
         ctx.emit({
           kind: "Call",
-          instruction: `wgmma.m64n${width}k${step}.${op.a.dtype}${plan.fragment ? ".ra" : ""}${k === 0 && !op.acc ? ".first" : ""}`,
-          operands: [{ kind: "Registers", array, index: int(first), count: width / 2 }, a(row, k, tile), b(int(column), k)],
+          instruction: `wgmma.m64n${2 * count}k${step}.${op.a.dtype}${plan.fragment ? ".ra" : ""}${k === 0 && !op.acc ? ".first" : ""}`,
+          operands: [{ kind: "Registers", array, index: int(first), count }, a(row, k, tile), b(int(column), k)],
         });
     }
     ctx.emit({ kind: "Call", instruction: "wgmmaCommit", operands: [] });
   }
 }
 
-/** The accumulator's registers, holding what is added to; a product without one writes them first. */
-function startAccumulator(ctx: Lowering, { op, plan, value }: Gemm): string {
-  const array = ctx.declareRegisters(value, "f32", registerCount(plan.layout));
+/** The accumulator's registers, those of a product that goes along behind them, holding what is added to; a product without one writes them first. */
+function startAccumulator(ctx: Lowering, { op, plan, value, follower }: Gemm): string {
+  const own = registerCount(plan.layout);
+  const array = ctx.declareRegisters(value, "f32", own + (follower ? registerCount(follower.plan.layout) : 0));
+  if (follower) ctx.placeRegisters(follower.value, array, own);
   const { acc } = op;
   const inPlace = acc && ctx.place(acc).kind === "Stored" && ctx.plan.registers.get(acc.id) === ctx.plan.registers.get(value.id);
   const names = axisNames(value);
@@ -107,10 +111,14 @@ function fragment(op: Gemm["op"], array: string): (row: Expr, k: number, tile: n
 /** Registers of a part may be read from here on. */
 export function awaitPart(ctx: Lowering, s: Extract<PlanStmt, { kind: "Await" }>): void {
   const array = ctx.registers(s.value);
-  const place = ctx.place(s.value);
   if (s.last) ctx.emit({ kind: "Call", instruction: "schedulingFence", operands: [] });
-  const count = registerCount(place.kind === "Stored" ? place.layout! : { threads: [], registers: [] }) / s.parts;
-  ctx.emit({ kind: "Call", instruction: `wgmmaWait.${Math.min(s.pending, MOST_PENDING)}.${count}`, operands: [{ kind: "Registers", array, index: int(s.part * count), count }] });
+  const own = registersOf(ctx, s.value) / s.parts;
+  const count = own + (s.follower && s.part === s.parts - 1 ? registersOf(ctx, s.follower) : 0);
+  ctx.emit({ kind: "Call", instruction: `wgmmaWait.${Math.min(s.pending, MOST_PENDING)}.${count}`, operands: [{ kind: "Registers", array, index: int(s.part * own), count }] });
+}
+function registersOf(ctx: Lowering, v: TileValue): number {
+  const place = ctx.place(v);
+  return place.kind === "Stored" && place.layout ? registerCount(place.layout) : 1;
 }
 
 /** How wgmma reads a staged tile from a row (or column) and contracted position on. */
@@ -118,13 +126,13 @@ function operand(ctx: Lowering, v: TileValue, over: string): (row: Expr, k: numb
   const place = ctx.place(v);
   const stage: Stage | undefined = place.kind === "Stored" ? place.stage : undefined;
   const tiling: Tiling | undefined = stage?.tiling;
-  if (!stage || !tiling?.major || tiling.swizzle === 0) throw new Error(`lower: wgmma cannot read "${v.label}": it is in no ring`);
+  if (!stage || !tiling?.major || tiling.swizzle === 0) throw new Error(`lower: wgmma cannot read "${v.label}": it does not lie as it wants it`);
   const { swizzle, major, digits } = tiling;
   const line = digits[0]!.size;
   const lines = digits.reduce((n, d) => n * d.size, 1) / line;
   const depth = v.axes.find((x) => x.name === over)!.extent;
   const buffer = stageBuffer(ctx, v);
-  const base = mul(ringSlot(ctx, v), int(stage.elements));
+  const base = slotStart(ctx, v);
   const free = (lines * line) / depth;
   return (row, k) => {
     // major "k": panels of one line a row; "mn": panels of one line a contracted position

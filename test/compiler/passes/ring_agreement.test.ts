@@ -84,6 +84,37 @@ const windowsCase: fc.Arbitrary<Case> = fc
     }),
   );
 
+/** The same scores in halves: an operand of the second product is computed, by itself or behind the queries in their slot. */
+const halvesCase: fc.Arbitrary<Case> = fc
+  .record({
+    lines: fc.constantFrom(1, 2, 4),
+    columns: fc.constantFrom([2, 8], [2, 16], [4, 4], [4, 8], [6, 8], [8, 8]) as fc.Arbitrary<[number, number]>,
+    parts: fc.constantFrom(1, 2),
+    behind: fc.boolean(),
+    warps,
+    registers,
+    extra: fc.subarray(["w", "scale"]),
+    depths: fc.tuple(depth, depth),
+    persistent: fc.oneof(fc.constant(undefined), fc.constant("strided" as const), fc.record({ even: fc.constant("tb"), padding: fc.nat(3), least: fc.nat(5) })),
+    tokens: fc.integer({ min: 1, max: 150 }),
+    windows: fc.array(fc.tuple(fc.integer({ min: -20, max: 149 }), fc.nat(100)), { minLength: 1, maxLength: 6 }),
+    seed,
+  })
+  .filter(({ columns: [q, h], parts }) => (q * h) % (8 * parts) === 0)
+  .map(({ lines, columns: [BQ, heads], parts, behind, warps, registers, extra, depths, persistent, tokens, windows, seed }) => {
+    const brings = { q: depths[0], k: depths[1], ...(extra.includes("w") && { w: depths[0] }), ...(extra.includes("scale") && { scale: depths[1] }) };
+    const mma = { dot: { parts }, "dot.linear": behind ? { behind: "dot" } : {} };
+    return {
+      kernel: "windows",
+      spec: { dtype: "e4m3", heads, depth: lines * 32 },
+      tune: { BQ, BT: 16 * warps },
+      schedule: { ...ringSchedule({ warps, brings, mma, ...registers, ...(persistent && { persistent }) }), algebra: ["hoistScales", "splitRelu", "hoistInvariants"] },
+      dims: { Q: windows.length, T: tokens, yPitch: tokens + (seed % 2) },
+      windows: windows.map(([first, length]) => [Math.min(first, tokens - 1), Math.min(tokens, first + length)]),
+      seed,
+    };
+  });
+
 const matmulCase: fc.Arbitrary<Case> = fc
   .record({
     dtype: fc.constantFrom("e4m3" as const, "bf16" as const),
@@ -138,6 +169,7 @@ const chainedCase: fc.Arbitrary<Case> = fc
 
 const runs = { seed: 9, endOnFailure: true };
 test("scores over windows", () => fc.assert(fc.asyncProperty(windowsCase, agree), { ...runs, numRuns: 14 }));
+test("scores in halves, with an operand that the role computes", () => fc.assert(fc.asyncProperty(halvesCase, agree), { ...runs, numRuns: 14 }));
 test("products that accumulate", () => fc.assert(fc.asyncProperty(matmulCase, agree), { ...runs, numRuns: 8 }));
 test("products behind each other, the second a turn late", () => fc.assert(fc.asyncProperty(chainedCase, agree), { ...runs, numRuns: 10 }));
 test("element-wise work", () => fc.assert(fc.asyncProperty(rowsCase, agree), { ...runs, numRuns: 8 }));

@@ -5,10 +5,12 @@ import { readKernel } from "../../../compiler/front/index.ts";
 import { MachineFault, runLoop } from "../../../compiler/interp/loop.ts";
 import { binary, constant } from "../../../compiler/ir/expr.ts";
 import { bodiesOf, type LoopKernel, type LoopStmt, type Operand } from "../../../compiler/ir/loop.ts";
+import type { TileKernel } from "../../../compiler/ir/tile.ts";
+import { verifyLoop } from "../../../compiler/ir/verify_loop.ts";
 import { compileTile } from "../../../compiler/pipeline.ts";
 import type { Schedule } from "../../../compiler/target.ts";
 import { randomBuffers } from "../kernel_cases.ts";
-import { hopper, ringSchedule } from "./small_kernels.ts";
+import { hopper, ringPasses, ringSchedule } from "./small_kernels.ts";
 
 type Call = Extract<LoopStmt, { kind: "Call" }>;
 /** What orders threads, copies and products; syncWarp is left out, which the text has for the assembler's sake. */
@@ -26,7 +28,7 @@ function rewrite(list: readonly LoopStmt[], replace: (s: LoopStmt) => readonly L
   };
   return list.flatMap((s) => replace(s).map(within));
 }
-const without = (kernel: LoopKernel, call: Call): LoopKernel => ({ ...kernel, body: rewrite(kernel.body, (s) => (s === call ? [] : [s])) });
+const without = (kernel: LoopKernel, call: LoopStmt): LoopKernel => ({ ...kernel, body: rewrite(kernel.body, (s) => (s === call ? [] : [s])) });
 const flipped = (o: Operand): Operand => (o.kind === "Value" ? { ...o, value: binary("^", o.value, constant(o.value.type, 1)) } : o);
 const otherParity = (kernel: LoopKernel, call: Call): LoopKernel => ({ ...kernel, body: rewrite(kernel.body, (s) => [s === call ? { ...call, operands: call.operands.map(flipped) } : s]) });
 
@@ -37,9 +39,14 @@ const schedule = (more: Partial<Parameters<typeof ringSchedule>[0]>): Schedule =
 async function compiled(more: Partial<Parameters<typeof ringSchedule>[0]>): Promise<{ readonly loop: LoopKernel; readonly run: (loop: LoopKernel, seed: number) => string }> {
   const read = await readKernel({ file: join(import.meta.dirname, "kernels/rings.ts"), exportName: "windows", spec: { dtype: "e4m3", heads: 8, depth: 32 }, tune: { BQ: 2, BT: 64 }, skipTypes: true });
   const { tile, loop } = compileTile(read, hopper, schedule(more), "");
+  return { loop, run: runOf(tile, dims) };
+}
+
+/** The code of the fault that the machine finds in a program. */
+function runOf(tile: TileKernel, dims: Readonly<Record<string, number>>): (loop: LoopKernel, seed: number) => string {
   const inputs = randomBuffers(tile, dims, 1);
-  windows.forEach((ends, q) => (["first", "last"] as const).forEach((name, i) => new DataView(inputs[name]!.buffer).setInt32(4 * q, ends[i]!, true)));
-  const run = (changed: LoopKernel, seed: number): string => {
+  if (inputs.first) windows.forEach((ends, q) => (["first", "last"] as const).forEach((name, i) => new DataView(inputs[name]!.buffer).setInt32(4 * q, ends[i]!, true)));
+  return (changed, seed) => {
     try {
       runLoop(changed, [...hopper.instructions.values()], structuredClone(inputs), dims, { seed, multiprocessors: 1 });
     } catch (e) {
@@ -48,7 +55,6 @@ async function compiled(more: Partial<Parameters<typeof ringSchedule>[0]>): Prom
     }
     return "no fault";
   };
-  return { loop, run };
 }
 
 test.each<[string, Partial<Parameters<typeof ringSchedule>[0]>]>([
@@ -66,4 +72,30 @@ test.each<[string, Partial<Parameters<typeof ringSchedule>[0]>]>([
       if (call.instruction === "mbarrierWait") expect(run(otherParity(loop, call), seed), `the other parity at ${name}`).not.toBe("no fault");
     }
   }
+});
+
+/** What the computing role puts between what it stores and what reads that, in front of the loop with the products. */
+const isOrder = (s: LoopStmt): boolean => s.kind === "Barrier" || (s.kind === "Call" && s.instruction === "fenceProxyAsync");
+const ordersOf = (list: readonly LoopStmt[]): readonly LoopStmt[] => list.flatMap((s) => [...(isOrder(s) ? [s] : []), ...(s.kind === "For" ? [] : bodiesOf(s).flatMap(ordersOf))]);
+
+test.each(["pooledApart", "pooledBehind"] as const)("an operand that the role computes, %s: every fence and barrier is needed, and the verifier sees it", { timeout: 120_000 }, async (name) => {
+  const { tile, loop } = await ringPasses[name]();
+  const run = runOf(tile, { Q: 20, T: 150 });
+  verifyLoop(loop, hopper, "insertBarriers");
+  expect([1, 2].map((seed) => run(loop, seed))).toEqual(["no fault", "no fault"]);
+  const math = loop.body.flatMap((s) => (s.kind === "Roles" ? s.roles[0]!.body : []));
+  const orders = ordersOf(math);
+  expect(orders.filter((s) => s.kind === "Call")).toHaveLength(1);
+  for (const order of orders) {
+    const fault = order.kind === "Call" ? /and no fenceProxyAsync stands between/ : /while another thread's \w+ of it is under way/;
+    expect(() => verifyLoop(without(loop, order), hopper, "insertBarriers")).toThrow(fault);
+    expect([1, 2, 3].map((seed) => run(without(loop, order), seed)).join()).toMatch(order.kind === "Call" ? /proxy/ : /race|uninitialised/);
+  }
+});
+
+test("an operand that is stored while a product may still read it is refused: no barrier stands for the wait", async () => {
+  const { loop } = await ringPasses.pooledApart();
+  const waits = callsOf(loop.body).filter((c) => c.instruction.startsWith("wgmmaWait.0"));
+  const early = waits.reduce<LoopKernel>(without, loop);
+  expect(() => verifyLoop(early, hopper, "insertBarriers")).toThrow(/it may write mean_shared while another thread's product of it is under way/);
 });

@@ -21,6 +21,8 @@ const products = ringSchedule({ warps: 4, brings: { x: 2, y: 2 }, mma: { acc: {}
 const matmul = (name: string, schedule: Partial<Schedule>, more: Partial<Case> = {}): Case => ({ name, kernel: "matmul", spec: { dtype: "bf16" }, schedule: { ...products, ...schedule }, ...more });
 const other = (name: string, kernel: Case["kernel"], schedule: Schedule, spec?: unknown): Case => ({ name, kernel, schedule, spec });
 const shared = (name: string, deal = "cb", more: Partial<Case> = {}): Case => ({ name, kernel: "sharedRows", spec: { wrong: name }, schedule: { threads: 32, cluster: { blocks: 4, deal } }, ...more });
+/** The same scores in halves: the second product's operand is computed. */
+const halves = (name: string, mma: Schedule["mma"], schedule: Partial<Schedule> = {}, more: Partial<Case> = {}): Case => windows(name, { algebra: ["hoistScales", "splitRelu", "hoistInvariants"], mma: mma!, ...schedule }, more);
 const roles = (math: object, producer: object = {}): NonNullable<Schedule["roles"]> => ({ math: { warps: 4, ...math }, producer: { warps: 1, brings: ["q", "k", "w", "scale"], ...producer } });
 /** Two products of a loop, the second one late. */
 const chained = (name: string, stage: NonNullable<Schedule["stage"]>, late: "up" | "down" = "down"): Case =>
@@ -69,6 +71,10 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     windows("too many registers", { roles: roles({ warps: 8, registers: 248 }, { registers: 40 }) }, { tune: { BT: 128 } }),
     windows("registers in sevens", { roles: roles({ registers: 100 }) }),
     windows("registers of half a warpgroup", { roles: roles({ warps: 2, registers: 96 }, { registers: 40 }), mma: {}, stage: { w: 2, scale: 2 } }, { schedule: { roles: { math: { warps: 2, registers: 96 }, producer: { warps: 1, registers: 40, brings: ["w", "scale"] } }, stage: { w: 2, scale: 2 } } }),
+    halves("copies that compute an operand", { dot: {}, "dot.linear": {} }, { roles: roles({ warps: 8, copies: 2 }) }),
+    halves("columns behind those of a computed operand", { "dot.linear": { parts: 1 }, dot: { behind: "dot.linear" } }),
+    windows("columns behind themselves", { mma: { dot: { behind: "dot" } } }),
+    matmul("columns behind those of a sum", { mma: { acc: { behind: "acc" } } }),
     other("a scalar that only a loop finds", "found", ringSchedule({ warps: 4, brings: { x: 2 } })),
     ...lateCases,
     other("a ring around a loop", "around", ringSchedule({ warps: 4, brings: { x: 2, w: 2, v: 2 } })),
@@ -97,6 +103,10 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     windows("a depth between steps", { mma: { dot: {} } }, { spec: { dtype: "e4m3", heads: 8, depth: 48 } }),
     windows("an operand in no ring", { stage: { k: 2 }, roles: roles({}, { brings: ["k"] }) }),
     matmul("e4m3 from registers", { stage: { y: 2 }, roles: { math: { warps: 4 }, producer: { warps: 1, brings: ["y"] } } }, { spec: { dtype: "e4m3" } }),
+    halves("columns behind tiles of several rows", { dot: {}, "dot.linear": { behind: "dot" } }, {}, { tune: { BT: 128 } }),
+    halves("columns behind those that fill an instruction", { dot: {}, "dot.linear": { behind: "dot" } }, {}, { tune: { BQ: 32 } }),
+    halves("columns behind several lines", { dot: {}, "dot.linear": { behind: "dot" } }, {}, { spec: { dtype: "e4m3", heads: 8, depth: 256 } }),
+    halves("a computed operand of too few columns", { dot: {}, "dot.linear": {} }, {}, { tune: { BQ: 1 } }),
     windows("a target without wgmma", {}, { schedule: { mma: { dot: {} } }, target: cuda }),
   ],
 };

@@ -25,6 +25,7 @@ import { splitRoles } from "../../../compiler/passes/split_roles.ts";
 import type { Schedule, Target } from "../../../compiler/target.ts";
 import { cudaTarget } from "../../../targets/cuda/index.ts";
 import { wgslTarget } from "../../../targets/wgsl/index.ts";
+import { schedules as pooledSchedules } from "../../kernels/pooled_scores.ts";
 
 export const cuda = cudaTarget("cuda:sm_80");
 export const wgsl = wgslTarget();
@@ -94,7 +95,7 @@ export function runPasses(read: TileKernel, target: Target, schedule: Schedule):
   const { kernel: tile, early } = loadAhead(labelled, bound.ahead);
   const placement = placeValues(tile, bound, early);
   const layouts = inferLayouts(tile, placement, machine, bound);
-  const stages = planStages(tile, placement, layouts, machine, bound.rings);
+  const stages = planStages(tile, placement, layouts, machine, bound);
   const fitted = fitShared(tile, stages, machine);
   const built = buildPlan(tile, placement, layouts, fitted, bound);
   const plan = shareRegisters(built);
@@ -120,12 +121,21 @@ export const readRings = (name: "windows" | "matmul" | "scaledRows" | "steered" 
 export const readShared = (wrong: string): Promise<TileKernel> =>
   readKernel({ file: join(import.meta.dirname, "kernels/clusters.ts"), exportName: "sharedRows", spec: { wrong }, skipTypes: true });
 
-/** A product in two parts that a sum folds, its rounds dealt out evenly; and one that accumulates, items in turn. */
+/** Two products of which one has an operand that is computed: by itself, or behind the other's in its slot. */
+async function pooledPasses(exportName: "pooledApart" | "pooledBehind"): Promise<Passes> {
+  const schedule = pooledSchedules[exportName]!["cuda:sm_90a"] as Schedule;
+  const read = await readKernel({ file: join(import.meta.dirname, "../../kernels/pooled_scores.ts"), exportName, skipTypes: true });
+  return runPasses(read, hopper, schedule);
+}
+
+/** A product in two parts that a sum folds, its rounds dealt out evenly; one that accumulates, items in turn; and one with a computed operand. */
 export const ringPasses = {
   windows: async (): Promise<Passes> =>
     runPasses(await readRings("windows", { dtype: "e4m3", heads: 8, depth: 32 }), hopper, ringSchedule({ warps: 4, brings: { q: 2, k: 2, w: 2, scale: 2 }, mma: { dot: { parts: 2 } }, persistent: { even: "tb", padding: 1 } })),
   matmul: async (): Promise<Passes> =>
     runPasses(await readRings("matmul", { dtype: "bf16" }), hopper, ringSchedule({ warps: 4, registers: { math: 224, producer: 40 }, brings: { x: 3, y: 3 }, mma: { acc: {} }, persistent: "strided" })),
+  pooledApart: () => pooledPasses("pooledApart"),
+  pooledBehind: () => pooledPasses("pooledBehind"),
 } as const;
 /** Two products behind each other in rings of their own, the second one late. */
 export const latePasses = async (): Promise<Passes> =>

@@ -17,6 +17,8 @@ import { hopper, latePasses, readRings, ringPasses, ringSchedule, runLoopPasses,
 
 const { split: windows } = await ringPasses.windows();
 const { split: matmul } = await ringPasses.matmul();
+const { split: apart } = await ringPasses.pooledApart();
+const { split: behind } = await ringPasses.pooledBehind();
 const inTurn = async (schedule: Partial<Schedule>): Promise<Plan> =>
   runPasses(await readRings("windows", { dtype: "e4m3", heads: 8, depth: 32 }), hopper, { ...ringSchedule({ warps: 4, brings: { q: 1, k: 2 }, mma: { dot: { parts: 2 } }, persistent: "strided" }), ...schedule }).split;
 const strided = await inTurn({});
@@ -50,6 +52,9 @@ const is = (kind: PlanStmt["kind"], label = ""): Pick => (s) =>
   s.kind === kind && (label === "" || ("pipe" in s && s.pipe === label) || ("value" in s && typeof s.value === "object" && "label" in s.value && s.value.label === label) || (s.kind === "For" && s.index.name === label));
 const part = (kind: "Await" | "Reduce", i: number): Pick => (s) => (s.kind === "Await" && kind === "Await" && s.part === i) || (s.kind === "Reduce" && kind === "Reduce" && s.part?.index === i);
 
+/** What stands directly in a role's list. */
+const own = (plan: Plan, name: string, pick: Pick): readonly PlanStmt[] => plan.roles!.find((r) => r.name === name)!.body.filter(pick);
+
 const dims = { Q: 5, T: 260, yPitch: 260, M: 100, N: 7, K: 208, aPitch: 208, bPitch: 208, cPitch: 8 };
 const queries = [[3, 250], [0, 0], [60, 260], [99, 100], [7, 8]] as const;
 /** The code of the fault that the machine finds in the program of a plan. */
@@ -74,8 +79,8 @@ function codeOf(loop: LoopKernel, inputs: Record<string, Uint8Array>, seed: numb
 }
 
 it("the plans themselves are fine", () => {
-  for (const plan of [windows, matmul, strided, steered, carried, late]) verify(plan);
-  expect([windows, matmul, strided, late].map((plan) => faultOf(plan))).toEqual(["none", "none", "none", "none"]);
+  for (const plan of [windows, matmul, strided, steered, carried, late, apart, behind]) verify(plan);
+  expect([windows, matmul, strided, late, apart, behind].map((plan) => faultOf(plan))).toEqual(Array(6).fill("none"));
 });
 it("a complaint names pass, source line and label", () => {
   expect(() => verify(move("math", part("Reduce", 0), "before", part("Await", 0))(windows))).toThrow(/^after splitRoles: test\/compiler\/passes\/kernels\/rings\.ts:\d+ \w+ \(Reduce\): .* This is a fault of the compiler\.$/);
@@ -146,6 +151,18 @@ describe("late products", () => {
   ]);
 });
 
+describe("operands that the role computes", () => {
+  const staged = is("Stage", "mean");
+  refuses([
+    ["one that is stored when the slot is given back", behind, (p) => statement("math", is("Release", "queries"), (s) => [s, ...own(p, "math", staged)])(p), /mean \(Stage\): it writes to a slot of queries and holds none/],
+    ["one that is never stored", behind, drop("math", staged), /dot \(Gemm\): it reads mean, which math has not stored yet/, /uninitialised/],
+    ["one of the slot before", behind, move("math", staged, "behind", is("For")), /dot \(Gemm\): it reads mean, which math has not stored yet/, /uninitialised|race/],
+    ["one that is stored again while a product reads it", behind, (p) => statement("math", is("Gemm"), (s) => [s, ...own(p, "math", staged)])(p), /mean \(Stage\): it overwrites what part 0 of dot reads, which is under way/, /race/],
+    ["one by itself that is stored again while a product reads it", apart, (p) => statement("math", is("Gemm", "common"), (s) => [s, ...own(p, "math", staged)])(p), /mean \(Stage\): it overwrites what common reads, which is under way/, /race/],
+    ["a product that goes along, read before the last part", behind, move("math", is("Stage", "common"), "before", part("Await", 1)), /common \(Stage\): it reads common while part 1 of dot is under way/, /wgmma/],
+  ]);
+});
+
 describe("trips", () => {
   /** The branch around the copies depends on what the loop carries. */
   const byCarried: Fault = (plan) => ["math", "producer"].reduce((p, name) => statement(name, is("If"), (s) => [{ ...s, cond: binary("<", variable("i32", "at_2"), int(20)) } as PlanStmt])(p), plan);
@@ -209,7 +226,7 @@ function* mutants(list: readonly PlanStmt[]): Generator<readonly PlanStmt[]> {
     if (s.kind === "If") for (const then of mutants(s.then)) yield [...before, { ...s, then }, ...after];
   }
 }
-it.each([["windows", strided], ["matmul", matmul], ["carried", carried], ["chained", late]] as const)("accepts no changed %s in which the machine finds a fault", (_, plan) => {
+it.each([["windows", strided], ["matmul", matmul], ["carried", carried], ["chained", late], ["pooled", behind]] as const)("accepts no changed %s in which the machine finds a fault", (_, plan) => {
   const verdicts = { refused: 0, ran: 0 };
   for (const { name, body } of plan.roles!)
     for (const changed of mutants(body)) {
@@ -243,6 +260,11 @@ describe("copies of a role", () => {
     const odd: Plan = { ...plan, pipes: plan.pipes!.map((p) => ({ ...p, depth: p.name === "k" ? 1 : p.depth })) };
     expect(() => verify(odd)).toThrow(/k: the 2 copies of \w+ take turns at 1 slots/);
     expect(["race", "barrier", "asyncCopy"]).toContain(faultOf(odd));
+  });
+  it("that store what they compute", () => {
+    const plan = role("math", (r) => ({ ...r, copies: 2, warps: 8 }))({ ...behind, pipes: behind.pipes!.map((p) => ({ ...p, depth: 2 })) });
+    expect(() => verify(plan)).toThrow(/the 2 copies of math would all store mean(\.sum)? in one place/);
+    expect(["race", "barrier", "notUniform", "deadlock"]).toContain(faultOf(plan));
   });
   it("without iterations to take in turn", () => {
     const plan = role("math", (r) => ({ ...r, copies: 2, warps: 8 }))(strided);
