@@ -57,7 +57,10 @@ async function compileCommand(files: readonly string[], options: CompileOptions)
   const stale = complete ? readIndex(folder).flatMap((entry) => [entry.text, entry.manifest]) : [];
   const changed = await writeTree(folder, texts, stale);
   if (options.json) console.log(JSON.stringify({ folder, kernels: made.map((g) => g.entry), changed }, undefined, 2));
-  else console.log(`${made.length} kernels in ${displayFolder(folder)}, ${changed.length} of ${texts.size} files changed, ${seconds(start)}`);
+  else {
+    for (const { entry, note } of made) if (note !== undefined) console.log(`${entry.text}: ${note}`);
+    console.log(`${made.length} kernels in ${displayFolder(folder)}, ${changed.length} of ${texts.size} files changed, ${seconds(start)}`);
+  }
 }
 
 export async function generateAll(jobs: readonly Job[]): Promise<Generated[]> {

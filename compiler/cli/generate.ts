@@ -31,12 +31,14 @@ export const indexName = "manifest.json";
 
 export interface Generated {
   readonly entry: Entry;
+  /** What the schedule does not give, and why. */
+  readonly note?: string;
   readonly files: Files;
 }
 
 /** Compiles one job into its two files. */
 export async function generate(job: Job): Promise<Generated> {
-  const { text, manifest: made } = await compileJob(job);
+  const { text, manifest: made, note } = await compileJob(job);
   const spec = job.spec?.name ?? null;
   const folder = `${made.kernel}/${made.target.replace(":", "-")}`;
   const { tier } = job;
@@ -54,7 +56,7 @@ export async function generate(job: Job): Promise<Generated> {
     manifest: paths.manifest,
     manifestSha256: sha256(manifestText),
   };
-  return { entry, files: new Map([[paths.text, text], [paths.manifest, manifestText]]) };
+  return { entry, ...(note !== undefined && { note }), files: new Map([[paths.text, text], [paths.manifest, manifestText]]) };
 }
 
 /** All files of `made`, with an index of them and of the entries in `kept` that they do not replace. */

@@ -5,7 +5,7 @@ import { architectureFor } from "../../targets/cuda/runtime/compile.ts";
 import { type CudaDevice, openCuda } from "../../targets/cuda/runtime/driver.ts";
 import { type Device, type DeviceBuffer, DeviceError } from "../../targets/device.ts";
 import { openWebGpu } from "../../targets/wgsl/runtime.ts";
-import { type Buffers, deviceExecutor, type Dims, type Executor, loopExecutor, tileExecutor } from "../../verify/executor.ts";
+import { arithmeticOf, type Buffers, deviceExecutor, type Dims, type Executor, loopExecutor, tileExecutor } from "../../verify/executor.ts";
 import { hostDevice } from "../../verify/host_device.ts";
 import { programExecutor, type ProgramExecutor } from "../../verify/program.ts";
 import { runLoop } from "../interp/loop.ts";
@@ -178,8 +178,8 @@ const loopRunner = (target: string): Runner => ({
   isGpu: false,
   tiersOf: tiersOn(target),
   async load(text, spec, tier) {
-    const { loop, tile } = await compileJob(jobOf(text, target, spec, tier));
-    return { tile, executor: loopExecutor(loop, targetNamed(target), tile.tune) };
+    const { loop, manifest, tile } = await compileJob(jobOf(text, target, spec, tier));
+    return { tile, executor: loopExecutor(loop, targetNamed(target), tile.tune, arithmeticOf(target, manifest)) };
   },
   async loadProgram(program, spec) {
     const texts = await textsOf(program, target, spec);

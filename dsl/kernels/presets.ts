@@ -12,6 +12,7 @@ const common = {
   indexDtype: "e4m3",
   logitsDtype: "f32",
   score: relu,
+  scoreForm: "exact",
   pageTokens: 64,
   nextN: 1,
   dV: 512,

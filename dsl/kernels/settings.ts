@@ -30,6 +30,7 @@ const settings: { readonly [K in Exclude<keyof Dsa, "name">]: Setting<Dsa[K]> } 
   indexDtype: oneOf({ e4m3: "e4m3", bf16: "bf16" }),
   logitsDtype: oneOf({ f32: "f32", bf16: "bf16" }),
   score: oneOf(scores),
+  scoreForm: oneOf({ exact: "exact", linear: "linear" }),
   pageTokens: integerFrom(1),
   nextN: integerFrom(1),
   heads: integerFrom(1),

@@ -17,6 +17,12 @@ export const softplus: ScoreFn = {
 };
 export const scores: Readonly<Record<string, ScoreFn>> = { relu, softplus };
 
+/**
+ * How a sum of max(x, 0) over heads may be computed. "linear": as halves of |x| and of x, the second by one more product, where the target's schedule
+ * has that form; a sum of scores that are all 0 is then a small number of either sign.
+ */
+export type ScoreForm = "exact" | "linear";
+
 /** Dtypes that index queries and keys can have. */
 export type IndexDtype = "e4m3" | "bf16";
 
@@ -30,6 +36,7 @@ export interface Dsa {
   readonly indexDtype: IndexDtype;
   readonly logitsDtype: "f32" | "bf16";
   readonly score: ScoreFn;
+  readonly scoreForm: ScoreForm;
   /** Tokens of one index-key page. */
   readonly pageTokens: number;
   /** Query tokens verified together in decode. */

@@ -1,5 +1,6 @@
 /** Schedules by kernel name; a kernel that is not here runs with the compiler's defaults. Block sizes fit 16 KiB of workgroup memory. */
 import type { Schedule } from "../../compiler/target.ts";
+import { notingForm } from "../../dsl/kernels/score_form.ts";
 
 const schedules: Readonly<Record<string, Schedule>> = {
   indexer_logits: { threads: 128, tune: { BQ: 1, BT: 32, CHUNK: 512 } },
@@ -10,4 +11,4 @@ const schedules: Readonly<Record<string, Schedule>> = {
   sparse_mla_combine: { threads: 128, tune: { BH: 2 } },
 };
 
-export const wgslSchedule = (kernel: string): Schedule => schedules[kernel] ?? {};
+export const wgslSchedule = (kernel: string, spec: unknown): Schedule => notingForm(kernel, spec, schedules[kernel] ?? {}, "the schedules for WGSL have no linear form");

@@ -33,6 +33,7 @@ export const smallSpec: fc.Arbitrary<Dsa> = fc.record({
   indexDtype: fc.constantFrom("e4m3" as const, "bf16" as const),
   logitsDtype: fc.constantFrom("f32" as const, "bf16" as const),
   score: fc.constantFrom(relu, softplus),
+  scoreForm: fc.constant("exact" as const),
   pageTokens: fc.integer({ min: 1, max: 5 }),
   nextN: fc.integer({ min: 1, max: 3 }),
   heads: fc.integer({ min: 1, max: 5 }),

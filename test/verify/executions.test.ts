@@ -7,6 +7,8 @@ import type { AlgebraPass, Schedule, Target } from "../../compiler/target.ts";
 import { tiersOf } from "../../compiler/tiers.ts";
 import type { Kernel } from "../../dsl/index.ts";
 import { kernels } from "../../dsl/kernels/index.ts";
+import { preset } from "../../dsl/kernels/presets.ts";
+import { withSettings } from "../../dsl/kernels/settings.ts";
 import { openWebGpu, type WebGpuDevice } from "../../targets/wgsl/runtime.ts";
 import { checks } from "../../verify/checks/index.ts";
 import { arithmeticOf, deviceExecutor, eagerExecutor, loopExecutor, tileExecutor, type Executor } from "../../verify/executor.ts";
@@ -92,6 +94,29 @@ describe("Loop IR with roles for cuda:sm_90a", () => {
     const { loop, tile } = await compiled(subject, "cuda:sm_90a");
     expect(loop.pipes.length).toBeGreaterThan(0);
     await expectRight(subject, loopExecutor(loop, targetNamed("cuda:sm_90a"), tile.tune), 1);
+  });
+
+  const linear = [{}, { indexerHeads: "16", indexerDim: "64", logitsDtype: "bf16" }].map((more): Subject => ({ kernel: "indexer_logits", spec: withSettings(preset("v3.2"), { scoreForm: "linear", ...more }) }));
+  test.each(titled(linear))("%s: one product for the scores and their linear halves", async (_, subject) => {
+    const { loop, tile, manifest } = await compiled(subject, "cuda:sm_90a");
+    expect(manifest.algebra).toContain("splitRelu");
+    await expectRight(subject, loopExecutor(loop, targetNamed("cuda:sm_90a"), tile.tune, arithmeticOf("cuda:sm_90a", manifest)), 1);
+  });
+  test("a score that cannot be split stays exact, and says so", async () => {
+    const spec = withSettings(preset("v3.2"), { scoreForm: "linear", score: "softplus" });
+    for (const [kernel, target, reason] of [
+      ["indexer_logits", "cuda:sm_90a", "the score is softplus, not relu"],
+      ["paged_indexer_logits", "cuda:sm_90a", "reading pages takes the time here"],
+      ["indexer_logits", "cuda:sm_80", "the portable schedule has no linear form"],
+      ["indexer_logits", "wgsl", "the schedules for WGSL have no linear form"],
+    ] as const) {
+      const { manifest, note, text } = await compiled({ kernel, spec }, target);
+      expect(manifest.algebra ?? []).not.toContain("splitRelu");
+      expect(note).toBe(`scores are exact in spite of scoreForm=linear: ${reason}`);
+      expect(text).toContain(`// note: ${note}`);
+    }
+    expect(await compiled({ kernel: "topk", spec }, "wgsl")).not.toHaveProperty("note");
+    expect(await compiled({ kernel: "indexer_logits", spec: { ...spec, scoreForm: "exact" } }, "wgsl")).not.toHaveProperty("note");
   });
 });
 

@@ -3,6 +3,7 @@
  * (docs/measurements.md, 2026-11-22). A spec that does not fit a schedule gets undefined, and with it the portable one.
  */
 import { byteSize } from "../../../dsl/dtype.ts";
+import { notingForm } from "../../../dsl/kernels/score_form.ts";
 import type { Dsa } from "../../../dsl/kernels/spec.ts";
 import type { Schedule, Scheduled } from "../../../compiler/target.ts";
 
@@ -26,24 +27,39 @@ const scales = ({ score: { f } }: Dsa): boolean => [-3.5, -1, 0.25, 7].every((x)
  */
 function indexerLogits(dsa: Dsa): Schedule | undefined {
   if (!fits(dsa)) return undefined;
+  const hindrance = exactBecause(dsa);
+  const isLinear = dsa.scoreForm === "linear" && hindrance === undefined;
   const most = dsa.indexDtype === "e4m3" && scales(dsa) ? 256 : 128;
-  const queries = 2 ** Math.floor(Math.log2(most / dsa.indexerHeads));
+  const fitting = most / dsa.indexerHeads;
+  const queries = 2 ** Math.floor(Math.log2(isLinear ? Math.min(fitting, (most + MORE_COLUMNS) / (dsa.indexerHeads + PIECES)) : fitting));
   const columns = queries * dsa.indexerHeads;
   const tiles = { slots: 2, ring: "queries" };
   const keys = { slots: dsa.indexDtype === "e4m3" ? 8 : 4, ring: "keys" };
-  return {
+  const schedule: Schedule = {
     tune: { BQ: queries, BT: 128, CHUNK: ALL },
-    // 3 % for 32 heads, nothing for 64
-    algebra: ["hoistScales", ...(dsa.indexerHeads === 32 ? ["balanceRelu" as const] : []), "hoistInvariants"],
+    // balanced: 3 % for 32 heads, nothing for 64
+    algebra: ["hoistScales", ...(isLinear ? (["splitRelu"] as const) : dsa.indexerHeads === 32 ? (["balanceRelu"] as const) : []), "hoistInvariants"],
     roles: {
       math: { warps: 8, registers: MATH_REGISTERS },
       producer: { warps: 1, registers: PRODUCER_REGISTERS, brings: ["q", "qScale", "w", "k", "kScale"] },
     },
     stage: { q: tiles, qScale: tiles, w: tiles, k: keys, kScale: keys },
-    mma: { dot: { parts: columns % 16 === 0 ? 2 : 1 } },
-    // changing queries costs about three tiles of keys
-    persistent: { even: "tb", padding: 3, least: 4 },
+    mma: { dot: { parts: columns % 16 === 0 ? 2 : 1 }, ...(isLinear && { "dot.linear": { behind: "dot" } }) },
+    // changing queries costs about three tiles of keys, and two more where their weighted sum is taken
+    persistent: isLinear ? { even: "tb", padding: 5, least: 6 } : { even: "tb", padding: 3, least: 4 },
   };
+  return notingForm("indexer_logits", dsa, schedule, hindrance ?? "");
+}
+
+/** Columns of the second product for each query, and those that the registers hold beside 256 of the first. With fewer than 48 heads the exact form is faster. */
+const PIECES = 4;
+const MORE_COLUMNS = 16;
+
+/** Why a sum of scores cannot be split, if it cannot. */
+function exactBecause({ score, indexDtype, indexerDim }: Dsa): string | undefined {
+  if (score.name !== "relu") return `the score is ${score.name}, not relu`;
+  if (indexDtype !== "e4m3") return `products of ${indexDtype} are more exact than what it would add`;
+  return indexerDim > 128 ? `keys of ${indexerDim} take several lines of shared memory` : undefined;
 }
 
 /** A page is one warpgroup's 64 rows; the two warpgroups, and the four producers that hide a copy's latency, take pages in turn. */
@@ -51,7 +67,7 @@ function pagedIndexerLogits(dsa: Dsa): Schedule | undefined {
   if (!fits(dsa) || dsa.pageTokens !== 64 || dsa.nextN * dsa.indexerHeads > 256) return undefined;
   const tiles = { slots: 2, ring: "queries" };
   const pages = { slots: 8, ring: "pages" };
-  return {
+  const schedule: Schedule = {
     tune: { PAGES: ALL },
     algebra: ["hoistScales", "hoistInvariants"],
     roles: {
@@ -63,6 +79,7 @@ function pagedIndexerLogits(dsa: Dsa): Schedule | undefined {
     mma: { dot: {} },
     persistent: { even: "i", padding: 1 },
   };
+  return notingForm("paged_indexer_logits", dsa, schedule, "reading pages takes the time here");
 }
 
 /**

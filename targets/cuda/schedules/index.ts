@@ -1,5 +1,6 @@
 /** Schedules by kernel name; a kernel that is not here runs with the compiler's defaults. */
 import type { Scheduled } from "../../../compiler/target.ts";
+import { notingForm } from "../../../dsl/kernels/score_form.ts";
 import type { Dsa } from "../../../dsl/kernels/spec.ts";
 import type { CudaArch } from "../target.ts";
 import { hopper } from "./hopper.ts";
@@ -7,5 +8,5 @@ import { portable } from "./portable.ts";
 
 export function cudaSchedule(kernel: string, spec: unknown, arch: CudaArch): Scheduled {
   const own = arch.features.includes("wgmma") ? hopper[kernel]?.(spec as Dsa) : undefined;
-  return own ?? portable[kernel] ?? {};
+  return own ?? notingForm(kernel, spec, portable[kernel] ?? {}, "the portable schedule has no linear form");
 }

@@ -15,6 +15,7 @@ export const small: Dsa = {
   indexDtype: "e4m3",
   logitsDtype: "f32",
   score: relu,
+  scoreForm: "exact",
   pageTokens: 4,
   nextN: 1,
   heads: 3,

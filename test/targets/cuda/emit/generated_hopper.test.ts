@@ -2,13 +2,16 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { compileJob, textOf as textOfKernel } from "../../../../compiler/cli/jobs.ts";
 import { compile } from "../../../../compiler/pipeline.ts";
+import { preset } from "../../../../dsl/kernels/presets.ts";
+import { withSettings } from "../../../../dsl/kernels/settings.ts";
 import { cudaTarget } from "../../../../targets/cuda/index.ts";
 import { compileWithNvcc } from "../../../../targets/cuda/runtime/compile.ts";
 import { registersAtLaunch } from "../../../../targets/cuda/roles.ts";
 import { schedules } from "../../../kernels/causal_attention.ts";
 import { hasNvcc } from "./nvcc.ts";
-import { codeOf, isProduct, lateFolds, type Instruction } from "./sass.ts";
+import { codeOf, FMNMX, isProduct, lateFolds, type Instruction } from "./sass.ts";
 
 const root = join(import.meta.dirname, "../../../../generated");
 const withoutComments = (text: string): string => text.replace(/\/\/.*$/gm, "");
@@ -26,6 +29,12 @@ for (const file of readdirSync(root, { recursive: true, encoding: "utf8" }).sort
   const text = readFileSync(join(root, file), "utf8");
   const program = withoutComments(text);
   if (program.includes("setmaxnreg")) texts.set(program, { kernel, specs: [...(texts.get(program)?.specs ?? []), spec], text });
+}
+// presets are exact
+for (const indexerHeads of ["64", "48", "32"]) {
+  const spec = withSettings(preset("v3.2"), { scoreForm: "linear", indexerHeads });
+  const { text } = await compileJob({ ...textOfKernel("indexer_logits"), spec, target: "cuda:sm_90a" });
+  texts.set(text, { kernel: "indexer_logits", specs: [spec.name], text });
 }
 const textOf = (kernel: string): string => [...texts.values()].find((t) => t.kernel === kernel)!.text;
 const withoutFences = (text: string): string => text.replace(/^ *schedulingFence\(\);\n/gm, "");
@@ -73,6 +82,18 @@ describe.skipIf(!hasNvcc)("ptxas", () => {
     const EX2 = 0x308;
     // 64 probabilities of a thread, and what two rows shrink by
     expect(code.slice(some, all).filter((s) => s.opcode === EX2)).toHaveLength(66);
+  });
+
+  it("the magnitude of an element costs no instruction, where its maximum costs one", async () => {
+    const exact = textOf("indexer_logits");
+    const linear = [...texts.values()].find((t) => t.specs.includes("v3.2+scoreForm=linear+indexerHeads=64"))!.text;
+    const maxima = async (text: string): Promise<number> => {
+      const code = codeOf((await compileWithNvcc(text, "sm_90a")).cubin, "indexer_logits");
+      return code.slice(code.findIndex(isProduct)).filter((s) => s.opcode === FMNMX).length;
+    };
+    expect(await maxima(exact)).toBeGreaterThanOrEqual(128);
+    expect(await maxima(linear)).toBe(0);
+    expect(linear).toContain("wgmmaM64N144K32E4m3First(&dot[64]"); // 128 columns of scores and 16 of their linear halves
   });
 
   it("products that read what is not complete are serialised, with a warning", async () => {

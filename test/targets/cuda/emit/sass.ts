@@ -21,7 +21,8 @@ export interface Instruction {
 /** Matrix products of e4m3 and of 16-bit types, the latter with a in shared memory or in registers, and what makes a register uniform. */
 export const [QGMMA, HGMMA, R2UR] = [0x9f3, 0xdf0, 0x2ca];
 const gmma = new Set([QGMMA, 0x9f0, HGMMA]);
-const [FFMA, FFMA_CONSTANT, FADD, FMNMX, FMNMX_CONSTANT, WARPGROUP] = [0x223, 0x823, 0x221, 0x209, 0x809, 0x9c5];
+export const FMNMX = 0x209;
+const [FFMA, FFMA_CONSTANT, FADD, FMNMX_CONSTANT, WARPGROUP] = [0x223, 0x823, 0x221, 0x809, 0x9c5];
 /** Jumps and ends: what follows is no straight line. */
 const ends = new Set([0x947, 0x94d, 0x941]);
 
