@@ -85,7 +85,7 @@ describe.skipIf(!hasNvcc)("ptxas", () => {
   });
 
   it("the magnitude of an element costs no instruction, where its maximum costs one", async () => {
-    const exact = textOf("indexer_logits");
+    const exact = [...texts.values()].find((t) => t.kernel === "indexer_logits" && t.specs.includes("v3.2"))!.text; // those of 32 heads add every second one
     const linear = [...texts.values()].find((t) => t.specs.includes("v3.2+scoreForm=linear+indexerHeads=64"))!.text;
     const maxima = async (text: string): Promise<number> => {
       const code = codeOf((await compileWithNvcc(text, "sm_90a")).cubin, "indexer_logits");
