@@ -15,7 +15,7 @@ import { fromBytes, toBytes } from "../../../dsl/dtype.ts";
 import { presets } from "../../../dsl/kernels/presets.ts";
 import { assemble, hasNvcc } from "../../targets/cuda/emit/nvcc.ts";
 import { random, read } from "../kernel_cases.ts";
-import { hopper } from "./small_kernels.ts";
+import { hopper, readShared } from "./small_kernels.ts";
 
 const records = [...hopper.instructions.values()];
 const selection = join(import.meta.dirname, "../../kernels/selection.ts");
@@ -75,12 +75,13 @@ test("the plan", async () => {
   const text = printPlan(made.plan);
   await expect(text.slice(text.indexOf("\nbody"))).toMatchFileSnapshot("./golden/deal_cluster.txt");
 });
-test("a block's first tile is on its way before the first sample", () => {
-  const text = printPlan(topk.plan);
-  const [first, sample] = ["compute scores.first", "compute firstRound"].map((s) => text.indexOf(s)) as [number, number];
-  expect(first).toBeGreaterThan(0);
-  expect(first).toBeLessThan(sample);
-  expect(text).toMatch(/compute scores\.first: f32\[t \d+\] = load logits\[q, t tb_start /);
+test("a block's first tile is on its way as soon as its bounds can be known", async () => {
+  const { plan } = compileTile(await readShared(""), hopper, { threads: 32, ahead: ["x"], cluster: { blocks: 4, deal: "cb" } }, "");
+  const text = printPlan(plan);
+  const [names, first, loop] = ["cb_start: i32", "compute x.first", "for half"].map((s) => text.indexOf(s)) as [number, number, number];
+  expect(text).toMatch(/compute x\.first: f32\[c 32\] = load x\[r, c cb_start /);
+  expect(names).toBeGreaterThan(0);
+  expect([names < first, first < loop]).toEqual([true, true]);
 });
 test("the header and the launch", () => {
   expect(made.text).toContain("// (R * 4) blocks of 32 threads, 4 to a cluster;");
