@@ -16,6 +16,7 @@ export * from "./quantise.ts";
 export * from "./selection.ts";
 export * from "./sparse_mla.ts";
 export * from "./topk.ts";
+export * from "./topk_forms.ts";
 export * from "./inputs/indexer.ts";
 export * from "./inputs/mla.ts";
 export * from "./inputs/random.ts";

@@ -1,6 +1,7 @@
 /** What is to be compiled: one job per kernel, spec, target and tier. */
 import { basename, join, resolve } from "node:path";
 import { kernelsOf, type KernelName } from "../../dsl/kernels/index.ts";
+import { presets } from "../../dsl/kernels/presets.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 import type { Scheduled } from "../../dsl/schedule.ts";
 import { schedulesOfFile } from "../../verify/file.ts";
@@ -42,6 +43,9 @@ const texts: Readonly<Record<KernelName, readonly [file: string, exportName: str
   indexer_logits: ["indexer_logits.ts", "indexerLogits"],
   paged_indexer_logits: ["paged_indexer_logits.ts", "pagedIndexerLogits"],
   topk: ["topk.ts", "topK"],
+  topk_window: ["topk.ts", "topKWindow"],
+  topk_ragged: ["topk.ts", "topKRagged"],
+  topk_slots: ["topk.ts", "topKSlots"],
   check_selection: ["check_selection.ts", "checkSelection"],
   sparse_mla: ["sparse_mla.ts", "sparseMla"],
   sparse_mla_decode: ["sparse_mla_decode.ts", "sparseMlaDecode"],
@@ -62,9 +66,17 @@ export function textsIn(path: string): KernelText[] {
   return found;
 }
 
+/** Kernels whose texts differ between presets by a number or two: those of the first preset are kept for all. */
+const alike: readonly KernelName[] = ["topk_window", "topk_ragged", "topk_slots"];
+const isKept = (name: KernelName, spec: Dsa): boolean => !alike.includes(name) || Object.keys(presets).indexOf(spec.name) <= 0;
+
 /** Jobs for the kernels of `dsl/kernels` that each spec has. */
 export const jobsOfSpecs = (specs: readonly Dsa[], targets: readonly string[]): Job[] =>
-  specs.flatMap((spec) => kernelsOf(spec).flatMap((name) => targets.map((target) => jobOf(textOf(name), target, spec))));
+  specs.flatMap((spec) =>
+    kernelsOf(spec)
+      .filter((name) => isKept(name, spec))
+      .flatMap((name) => targets.map((target) => jobOf(textOf(name), target, spec))),
+  );
 
 /** Jobs for the kernels of other files; factories get each of the specs. */
 export const jobsOfFiles = (files: readonly string[], specs: readonly Dsa[], targets: readonly string[]): Job[] =>

@@ -6,12 +6,15 @@ import { pagedIndexerLogits } from "./paged_indexer_logits.ts";
 import { sparseMla } from "./sparse_mla.ts";
 import { GROUP, sparseMlaCombine, sparseMlaDecode } from "./sparse_mla_decode.ts";
 import type { Dsa } from "./spec.ts";
-import { topK } from "./topk.ts";
+import { topK, topKRagged, topKSlots, topKWindow } from "./topk.ts";
 
 export const kernels = {
   indexer_logits: indexerLogits,
   paged_indexer_logits: pagedIndexerLogits,
   topk: topK,
+  topk_window: topKWindow,
+  topk_ragged: topKRagged,
+  topk_slots: topKSlots,
   check_selection: checkSelection,
   sparse_mla: sparseMla,
   sparse_mla_decode: sparseMlaDecode,

@@ -1,6 +1,15 @@
 /**
- * Exact top-k of the window [first, last) of every row: score descending, then token index ascending (-0 equals +0, NaN below -inf).
- * Output: token indices ascending, then -1.
+ * Exact top-k of the window [first, last) of every row: score descending, then token index ascending (-0 equals +0, NaN below -inf). Rows
+ * of the output are in the order of tokens, then -1. Its forms say tokens in the words of those who read them:
+ *
+ * | kernel | a selected token is written as |
+ * |---|---|
+ * | `topk` | its index in the row |
+ * | `topk_window` | its index in the window |
+ * | `topk_ragged` | its index in the row plus the row's offset |
+ * | `topk_slots` | its slot in a paged cache |
+ *
+ * All but `topk` also say how many entries of each row are selected: k, or the length of a shorter window.
  *
  * Guess, filter, prove: a sample of the row gives a bound that a few more than k scores should exceed. One pass keeps those in a bag. If
  * they are at least k and all fit, the top k is among them, whatever the sample was, and is selected on chip. A bound on a plateau (a
@@ -8,9 +17,9 @@
  * digits of the row's own keys, which needs neither luck nor room.
  */
 import {
-  append, bag, bitmap, blocks, clz32, div, each, full, gatherRuns, histogram, input, iota, kernel, load, map, mask, orderedKey, output, scalar, scan, store, sum,
+  append, bag, bitmap, blocks, clz32, div, each, full, gather, gatherRuns, histogram, input, iota, kernel, load, map, mask, mod, orderedKey, output, scalar, scan, store, sum,
 } from "../index.ts";
-import type { Bitmap, Range, Tile } from "../index.ts";
+import type { Bitmap, Range, Tile, View } from "../index.ts";
 import type { Dsa } from "./spec.ts";
 
 /** No key is greater. */
@@ -87,6 +96,201 @@ function markSelected<A extends string>(marks: Bitmap, scores: Scores<A>, { leas
   });
 }
 
+/** One query's scores, and the list that it gets. */
+interface Query {
+  readonly row: (t: Range<"t">) => View<"f32" | "bf16", "t">;
+  /** The window [lo, hi), inside the row. */
+  readonly lo: number;
+  readonly hi: number;
+  /** What the list says of each token of a range, a function of the token alone. */
+  readonly entryOf: <A extends string>(tokens: Range<A>) => Tile<"i32", A>;
+  readonly list: View<"i32", "j">;
+}
+
+/**
+ * SAMPLE: scores of one round of the sample, of which long rows take several; DENSITY: scores of the whole sample for a row of one score,
+ * it grows with the root of the length. BINS is a power of two. With ROOM for no more than k items every row is left to the rescue.
+ */
+const selectTune = { BT: 4096, SAMPLE: 1024, DENSITY: 12, BINS: 2048, ROOM: 5120, SPAN: 32768, WIDE: 1024 };
+
+/** Writes the entries of the k best tokens in the order of tokens, then -1. */
+function select(k: number, { BT, SAMPLE, DENSITY, BINS, ROOM, SPAN, WIDE }: typeof selectTune, { row, lo, hi, entryOf, list }: Query): void {
+  const length = hi - lo;
+  let isDone = length <= k;
+  if (isDone) {
+    const slot = iota({ axis: "j", start: 0, size: k });
+    const entry = entryOf({ axis: "j", start: lo, size: k });
+    store(
+      list,
+      map([slot, entry], (j, e) => (j < length ? e : -1), "i32"),
+    );
+  }
+
+  // ---- Guess: keys above `bound` are expected to be k and 4.5 deviations more; few of them above `ceiling`
+  const from = (lo + 3) & -4; // the first whole vector
+  const vectors = (hi - from) >> 2;
+  let bound = 0;
+  let ceiling = LAST_KEY;
+  let isPlateau = true; // the bound is a frequent score itself
+  if (!isDone && vectors > 0) {
+    // a jittered vector from each of equal strata
+    const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
+    const strata = rounds * (SAMPLE / 4);
+    const width = vectors / Math.sqrt(strata * strata); // in f32
+    const sampled = (round: number): Tile<"u32", "v" | "t"> => {
+      const stratum = iota({ axis: "v", start: round * (SAMPLE / 4), size: SAMPLE / 4 });
+      const place = map([stratum], (v) => from + 4 * Math.max(Math.min(((v + ((v * 40503) & 0xffff) * 2 ** -16) * width) | 0, vectors - 1), 0), "i32");
+      return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+    };
+    const firstRound = sampled(0);
+    const part = (keys: Tile<"u32", "v" | "t">): Part<"v" | "t"> => ({
+      numbers: (f) => map([keys], (k) => f(k, 0), "u32"),
+      where: (holds) => mask([keys], (k) => holds(k, 0)),
+    });
+    const sample: Scores<"v" | "t"> = (visit) => {
+      visit(part(firstRound));
+      for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+    };
+    const expected = div(4 * strata * k, length);
+    const spread = Math.sqrt(expected) * 4.5 + 4;
+    const rank = Math.min(expected + spread, 4 * strata) | 0;
+    const coarse = 32 - Math.log2(BINS);
+    const digits = histogram(BINS);
+    sample(({ numbers, where }) => {
+      digits.add(
+        numbers((k) => k >>> coarse),
+        where(() => true),
+      );
+    });
+    const { bin, above, inBin } = digits.find(rank);
+    const top = digits.find(Math.max(expected - spread, 1) | 0).bin;
+    ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
+    const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
+    let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
+    for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
+      if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
+    }
+    isPlateau = found.count > enough || found.lo === 0;
+    bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
+  }
+
+  if (ROOM > k && !isDone) {
+    // ---- Filter: the whole vectors of the window, then what is left before and behind them
+    const kept = bag(ROOM, { x: "f32", t: "i32" });
+    const digitsOfKept = histogram(BINS); // cleared while scores are on their way
+    const whole = from + div(Math.max(hi - from, 0), BT) * BT;
+    for (const tb of blocks("t", from, whole, BT)) {
+      const scores = load(row(tb));
+      kept.add(
+        { x: scores, t: iota(tb) },
+        mask([scores], (x) => orderedKey(x) > bound),
+      );
+    }
+    for (const part of each(2)) {
+      const start = part === 0 ? whole : lo;
+      const end = part === 0 ? hi : Math.min(from, hi);
+      for (const tb of blocks("t", start, end, BT)) {
+        const x = load(row(tb));
+        const t = iota(tb);
+        kept.add(
+          { x, t },
+          mask([x, t], (x, t) => orderedKey(x) > bound && t < end),
+        );
+      }
+    }
+
+    // ---- Prove
+    const count = kept.count;
+    if (count >= k && count <= ROOM) {
+      const { x, t } = kept.items("c");
+      const key = map([x], orderedKey, "u32");
+      const items: Scores<"~c"> = (visit) => {
+        visit({ numbers: (f) => map([key, t], f, "u32"), where: (holds) => mask([key, t], holds) });
+      };
+      const above: Digits = { lo: (bound + 1) >>> 0, hi: LAST_KEY, want: k, count };
+      const first = narrow(items, keyItself, above, Math.max(ceiling, above.lo), BINS, digitsOfKept);
+      const cut = cutOf(items, first, hi, length, BINS);
+      const out = append(list);
+      for (const span of blocks("t", lo, hi, SPAN)) {
+        const marks = bitmap(SPAN);
+        markSelected(marks, items, cut, span.start, span.start + SPAN);
+        out.pushMarked(marks, entryOf(span), Math.min(hi - span.start, SPAN));
+      }
+      out.fill(-1);
+      isDone = true;
+    } else if (isPlateau && count < k) {
+      const { t } = kept.items("c");
+      const out = append(list);
+      let ties = k - count;
+      for (const span of blocks("t", lo, hi, SPAN)) {
+        const marks = bitmap(SPAN);
+        marks.add(
+          map([t], (t) => t - span.start, "i32"),
+          mask([t], (t) => t >= span.start && t < span.start + SPAN),
+        );
+        const end = Math.min(span.start + SPAN, hi);
+        for (const tb of blocks("t", span.start, end, WIDE)) {
+          if (ties > 0) {
+            const token = iota(tb);
+            const isTie = mask([load(row(tb)), token], (x, t) => t < end && orderedKey(x) === bound);
+            const rank = scan(isTie, "t");
+            marks.add(
+              map([token], (t) => t - span.start, "i32"),
+              mask([isTie, rank], (tie, r) => tie !== 0 && r <= ties),
+            );
+            ties -= scalar(sum(isTie, "t"));
+          }
+        }
+        out.pushMarked(marks, entryOf(span), end - span.start);
+      }
+      out.fill(-1);
+      isDone = ties <= 0; // else the bound was no plateau after all, and all is written once more
+    }
+  }
+
+  // ---- Rescue: digits of the row itself
+  if (!isDone) {
+    const partOf = (tb: Range<"t">, end: number): Part<"t"> => {
+      const key = map([load(row(tb))], orderedKey, "u32");
+      const token = iota(tb);
+      return { numbers: (f) => map([key, token], f, "u32"), where: (holds) => mask([key, token], (k, t) => t < end && holds(k, t)) };
+    };
+    const scoresOf = (start: number, end: number): Scores<"t"> => (visit) => {
+      for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+    };
+    // between bound and ceiling the k-th key is expected, and few others: a fine digit. What is above is counted apart
+    const floor = isPlateau ? bound : (bound + 1) >>> 0;
+    const shift = Math.max(32 - Math.log2(BINS) - clz32((Math.max(ceiling, floor) - floor) | 0), 0);
+    const digits = histogram(BINS);
+    let over = full({ t: WIDE }, 0);
+    for (const tb of blocks("t", lo, hi, WIDE)) {
+      const { numbers, where } = partOf(tb, hi);
+      const isOver = where((k) => k > ceiling);
+      over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
+      digits.add(
+        numbers((k) => (k - floor) >>> shift),
+        where((k) => k >= floor && k <= ceiling),
+      );
+    }
+    const want = k - (scalar(sum(over, "t")) | 0);
+    const { bin, above, inBin } = digits.find(Math.max(want, 1));
+    const start = (floor + ((bin << shift) >>> 0)) >>> 0;
+    let found: Digits = { lo: 0, hi: LAST_KEY, want: k, count: length };
+    if (want > 0 && above + inBin >= want) found = { lo: start, hi: (start + ((1 << shift) >>> 0) - 1) >>> 0, want: want - above, count: inBin };
+    const cut = cutOf(scoresOf(lo, hi), found, hi, length, BINS);
+    const out = append(list);
+    for (const span of blocks("t", lo, hi, SPAN)) {
+      const end = Math.min(span.start + SPAN, hi);
+      const marks = bitmap(SPAN);
+      markSelected(marks, scoresOf(span.start, end), cut, span.start, end);
+      out.pushMarked(marks, entryOf(span), end - span.start);
+    }
+    out.fill(-1);
+  }
+}
+
+const selected = (length: number, k: number) => full({}, Math.max(Math.min(length, k), 0), "i32");
+
 export const topK = (dsa: Dsa) =>
   kernel("topk", {
     args: {
@@ -95,186 +299,98 @@ export const topK = (dsa: Dsa) =>
       last: input("i32", { q: "Q" }),
       idx: output("i32", { q: "Q", j: dsa.topK }),
     },
-    /**
-     * SAMPLE: scores of one round of the sample, of which long rows take several; DENSITY: scores of the whole sample for a row of one score,
-     * it grows with the root of the length. BINS is a power of two. With ROOM for no more than k items every row is left to the rescue.
-     */
-    tune: { BT: 4096, SAMPLE: 1024, DENSITY: 12, BINS: 2048, ROOM: 5120, SPAN: 32768, WIDE: 1024 },
+    tune: selectTune,
     grid: (a) => ({ q: each(a.logits.size.q) }),
-    body(a, { BT, SAMPLE, DENSITY, BINS, ROOM, SPAN, WIDE }, { q }) {
+    body(a, tune, { q }) {
       const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
       const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
-      const length = hi - lo;
-      const row = (t: Range<"t">) => a.logits.tile({ q, t });
-      let isDone = length <= dsa.topK;
-      if (isDone) {
-        const slot = iota({ axis: "j", start: 0, size: dsa.topK });
-        store(
-          a.idx.tile({ q }),
-          map([slot], (j) => (j < length ? lo + j : -1), "i32"),
-        );
-      }
+      select(dsa.topK, tune, { row: (t) => a.logits.tile({ q, t }), lo, hi, entryOf: (t) => iota(t), list: a.idx.tile({ q }) });
+    },
+  });
 
-      // ---- Guess: keys above `bound` are expected to be k and 4.5 deviations more; few of them above `ceiling`
-      const from = (lo + 3) & -4; // the first whole vector
-      const vectors = (hi - from) >> 2;
-      let bound = 0;
-      let ceiling = LAST_KEY;
-      let isPlateau = true; // the bound is a frequent score itself
-      if (!isDone && vectors > 0) {
-        // a jittered vector from each of equal strata
-        const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
-        const strata = rounds * (SAMPLE / 4);
-        const width = vectors / Math.sqrt(strata * strata); // in f32
-        const sampled = (round: number): Tile<"u32", "v" | "t"> => {
-          const stratum = iota({ axis: "v", start: round * (SAMPLE / 4), size: SAMPLE / 4 });
-          const place = map([stratum], (v) => from + 4 * Math.max(Math.min(((v + ((v * 40503) & 0xffff) * 2 ** -16) * width) | 0, vectors - 1), 0), "i32");
-          return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
-        };
-        const firstRound = sampled(0);
-        const part = (keys: Tile<"u32", "v" | "t">): Part<"v" | "t"> => ({
-          numbers: (f) => map([keys], (k) => f(k, 0), "u32"),
-          where: (holds) => mask([keys], (k) => holds(k, 0)),
-        });
-        const sample: Scores<"v" | "t"> = (visit) => {
-          visit(part(firstRound));
-          for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
-        };
-        const expected = div(4 * strata * dsa.topK, length);
-        const spread = Math.sqrt(expected) * 4.5 + 4;
-        const rank = Math.min(expected + spread, 4 * strata) | 0;
-        const coarse = 32 - Math.log2(BINS);
-        const digits = histogram(BINS);
-        sample(({ numbers, where }) => {
-          digits.add(
-            numbers((k) => k >>> coarse),
-            where(() => true),
-          );
-        });
-        const { bin, above, inBin } = digits.find(rank);
-        const top = digits.find(Math.max(expected - spread, 1) | 0).bin;
-        ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
-        const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
-        let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
-        for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
-          if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
-        }
-        isPlateau = found.count > enough || found.lo === 0;
-        bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
-      }
+export const topKWindow = (dsa: Dsa) =>
+  kernel("topk_window", {
+    args: {
+      logits: input(dsa.logitsDtype, { q: "Q", t: "T" }, { pitch: { q: "logitsPitch" } }),
+      first: input("i32", { q: "Q" }),
+      last: input("i32", { q: "Q" }),
+      idx: output("i32", { q: "Q", j: dsa.topK }),
+      count: output("i32", { q: "Q" }),
+    },
+    tune: selectTune,
+    grid: (a) => ({ q: each(a.logits.size.q) }),
+    body(a, tune, { q }) {
+      const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+      const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+      store(a.count.tile({ q }), selected(hi - lo, dsa.topK));
+      select(dsa.topK, tune, {
+        row: (t) => a.logits.tile({ q, t }),
+        lo,
+        hi,
+        entryOf: (t) => map([iota(t)], (t) => t - lo, "i32"),
+        list: a.idx.tile({ q }),
+      });
+    },
+  });
 
-      if (ROOM > dsa.topK && !isDone) {
-        // ---- Filter: the whole vectors of the window, then what is left before and behind them
-        const kept = bag(ROOM, { x: "f32", t: "i32" });
-        const digitsOfKept = histogram(BINS); // cleared while scores are on their way
-        const whole = from + div(Math.max(hi - from, 0), BT) * BT;
-        for (const tb of blocks("t", from, whole, BT)) {
-          const scores = load(row(tb));
-          kept.add(
-            { x: scores, t: iota(tb) },
-            mask([scores], (x) => orderedKey(x) > bound),
-          );
-        }
-        for (const part of each(2)) {
-          const start = part === 0 ? whole : lo;
-          const end = part === 0 ? hi : Math.min(from, hi);
-          for (const tb of blocks("t", start, end, BT)) {
-            const x = load(row(tb));
-            const t = iota(tb);
-            kept.add(
-              { x, t },
-              mask([x, t], (x, t) => orderedKey(x) > bound && t < end),
-            );
-          }
-        }
+/** `offset`: where the tokens of a query's sequence begin among those of all sequences. */
+export const topKRagged = (dsa: Dsa) =>
+  kernel("topk_ragged", {
+    args: {
+      logits: input(dsa.logitsDtype, { q: "Q", t: "T" }, { pitch: { q: "logitsPitch" } }),
+      first: input("i32", { q: "Q" }),
+      last: input("i32", { q: "Q" }),
+      offset: input("i32", { q: "Q" }),
+      idx: output("i32", { q: "Q", j: dsa.topK }),
+      count: output("i32", { q: "Q" }),
+    },
+    tune: selectTune,
+    grid: (a) => ({ q: each(a.logits.size.q) }),
+    body(a, tune, { q }) {
+      const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+      const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+      const offset = scalar(load(a.offset.tile({ q })));
+      store(a.count.tile({ q }), selected(hi - lo, dsa.topK));
+      select(dsa.topK, tune, {
+        row: (t) => a.logits.tile({ q, t }),
+        lo,
+        hi,
+        entryOf: (t) => map([iota(t)], (t) => t + offset, "i32"),
+        list: a.idx.tile({ q }),
+      });
+    },
+  });
 
-        // ---- Prove
-        const count = kept.count;
-        if (count >= dsa.topK && count <= ROOM) {
-          const { x, t } = kept.items("c");
-          const key = map([x], orderedKey, "u32");
-          const items: Scores<"~c"> = (visit) => {
-            visit({ numbers: (f) => map([key, t], f, "u32"), where: (holds) => mask([key, t], holds) });
-          };
-          const above: Digits = { lo: (bound + 1) >>> 0, hi: LAST_KEY, want: dsa.topK, count };
-          const first = narrow(items, keyItself, above, Math.max(ceiling, above.lo), BINS, digitsOfKept);
-          const cut = cutOf(items, first, hi, length, BINS);
-          const out = append(a.idx.tile({ q }));
-          for (const span of blocks("t", lo, hi, SPAN)) {
-            const marks = bitmap(SPAN);
-            markSelected(marks, items, cut, span.start, span.start + SPAN);
-            out.pushMarked(marks, iota(span), Math.min(hi - span.start, SPAN));
-          }
-          out.fill(-1);
-          isDone = true;
-        } else if (isPlateau && count < dsa.topK) {
-          const { t } = kept.items("c");
-          const out = append(a.idx.tile({ q }));
-          let ties = dsa.topK - count;
-          for (const span of blocks("t", lo, hi, SPAN)) {
-            const marks = bitmap(SPAN);
-            marks.add(
-              map([t], (t) => t - span.start, "i32"),
-              mask([t], (t) => t >= span.start && t < span.start + SPAN),
-            );
-            const end = Math.min(span.start + SPAN, hi);
-            for (const tb of blocks("t", span.start, end, WIDE)) {
-              if (ties > 0) {
-                const token = iota(tb);
-                const isTie = mask([load(row(tb)), token], (x, t) => t < end && orderedKey(x) === bound);
-                const rank = scan(isTie, "t");
-                marks.add(
-                  map([token], (t) => t - span.start, "i32"),
-                  mask([isTie, rank], (tie, r) => tie !== 0 && r <= ties),
-                );
-                ties -= scalar(sum(isTie, "t"));
-              }
-            }
-            out.pushMarked(marks, iota(span), end - span.start);
-          }
-          out.fill(-1);
-          isDone = ties <= 0; // else the bound was no plateau after all, and all is written once more
-        }
-      }
-
-      // ---- Rescue: digits of the row itself
-      if (!isDone) {
-        const partOf = (tb: Range<"t">, end: number): Part<"t"> => {
-          const key = map([load(row(tb))], orderedKey, "u32");
-          const token = iota(tb);
-          return { numbers: (f) => map([key, token], f, "u32"), where: (holds) => mask([key, token], (k, t) => t < end && holds(k, t)) };
-        };
-        const scoresOf = (start: number, end: number): Scores<"t"> => (visit) => {
-          for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
-        };
-        // between bound and ceiling the k-th key is expected, and few others: a fine digit. What is above is counted apart
-        const floor = isPlateau ? bound : (bound + 1) >>> 0;
-        const shift = Math.max(32 - Math.log2(BINS) - clz32((Math.max(ceiling, floor) - floor) | 0), 0);
-        const digits = histogram(BINS);
-        let over = full({ t: WIDE }, 0);
-        for (const tb of blocks("t", lo, hi, WIDE)) {
-          const { numbers, where } = partOf(tb, hi);
-          const isOver = where((k) => k > ceiling);
-          over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
-          digits.add(
-            numbers((k) => (k - floor) >>> shift),
-            where((k) => k >= floor && k <= ceiling),
-          );
-        }
-        const want = dsa.topK - (scalar(sum(over, "t")) | 0);
-        const { bin, above, inBin } = digits.find(Math.max(want, 1));
-        const start = (floor + ((bin << shift) >>> 0)) >>> 0;
-        let found: Digits = { lo: 0, hi: LAST_KEY, want: dsa.topK, count: length };
-        if (want > 0 && above + inBin >= want) found = { lo: start, hi: (start + ((1 << shift) >>> 0) - 1) >>> 0, want: want - above, count: inBin };
-        const cut = cutOf(scoresOf(lo, hi), found, hi, length, BINS);
-        const out = append(a.idx.tile({ q }));
-        for (const span of blocks("t", lo, hi, SPAN)) {
-          const end = Math.min(span.start + SPAN, hi);
-          const marks = bitmap(SPAN);
-          markSelected(marks, scoresOf(span.start, end), cut, span.start, end);
-          out.pushMarked(marks, iota(span), end - span.start);
-        }
-        out.fill(-1);
-      }
+/**
+ * What decode needs between `paged_indexer_logits` and `sparse_mla_decode`: row n of request b sees the first lengths[b, n] tokens, and
+ * token t lies in slot blockTable[b, t / pageTokens] * pageTokens + t % pageTokens. A token whose page is below 0,
+ * or behind the table, is written as -1.
+ */
+export const topKSlots = (dsa: Dsa) =>
+  kernel("topk_slots", {
+    args: {
+      logits: input(dsa.logitsDtype, { b: "B", n: dsa.nextN, t: "T" }, { pitch: { n: "logitsPitch" } }),
+      lengths: input("i32", { b: "B", n: dsa.nextN }),
+      blockTable: input("i32", { b: "B", i: "I" }),
+      idx: output("i32", { b: "B", n: dsa.nextN, j: dsa.topK }),
+      count: output("i32", { b: "B", n: dsa.nextN }),
+    },
+    tune: selectTune,
+    grid: (a) => ({ b: each(a.logits.size.b), n: each(dsa.nextN) }),
+    body(a, tune, { b, n }) {
+      const hi = Math.min(scalar(load(a.lengths.tile({ b, n }))), a.logits.size.t);
+      const held = a.blockTable.size.i * dsa.pageTokens;
+      store(a.count.tile({ b, n }), selected(hi, dsa.topK));
+      select(dsa.topK, tune, {
+        row: (t) => a.logits.tile({ b, n, t }),
+        lo: 0,
+        hi,
+        entryOf(t) {
+          const token = iota(t);
+          const page = gather(a.blockTable.tile({ b }), { i: map([token], (t) => div(t, dsa.pageTokens), "i32") });
+          return map([page, token], (p, t) => (p < 0 || t >= held ? -1 : p * dsa.pageTokens + mod(t, dsa.pageTokens)), "i32");
+        },
+        list: a.idx.tile({ b, n }),
+      });
     },
   });

@@ -16,6 +16,11 @@
  * | beyond65504 | magnitudes above f16's largest | f16 digits that overflow |
  * | oneOutlier | one score of 3e38 above tiny ones | affine buckets |
  * | lastBit | one value and its next three neighbours | keys that drop low bits |
+ * | quantised | positive multiples of 1/32 and zeros | ties everywhere, one of them cut by k |
+ * | runs | 64 neighbours alike | bounds from samples of neighbours, which see fewer scores than they count |
+ * | hotSpan | a progression of 2k scores somewhere among −infinities | samples that mostly miss it |
+ * | mixed | NaN, infinities, zeros of both signs and few numbers | all of these at once |
+ * | allNan | NaN of both signs | thresholds that no score reaches |
  * @module
  */
 
@@ -38,6 +43,11 @@ export const scoreKinds = [
   "beyond65504",
   "oneOutlier",
   "lastBit",
+  "quantised",
+  "runs",
+  "hotSpan",
+  "mixed",
+  "allNan",
 ] as const;
 export type ScoreKind = (typeof scoreKinds)[number];
 
@@ -55,7 +65,7 @@ export function generateScores({ seed, kind, queries, tokens, k }: ScoresSpec): 
   const random = randomOf(seed);
   const scores = new Float32Array(queries * tokens);
   for (let t = 0; t < queries; t++) fillRow(random, kind, scores.subarray(t * tokens, (t + 1) * tokens), k);
-  if (kind === "withNan") setNanSigns(scores);
+  if (kind === "withNan" || kind === "mixed" || kind === "allNan") setNanSigns(scores);
   return scores;
 }
 
@@ -101,6 +111,26 @@ function fillRow(random: Random, kind: ScoreKind, row: Float32Array, k: number):
       return;
     case "lastBit":
       return fill(() => 1.5 + random.integer(0, 3) * 2 ** -23);
+    case "quantised":
+      return fill(() => Math.max(Math.round(32 * random.normal()), 0) / 32);
+    case "runs": {
+      let [run, left] = [0, 0];
+      return fill(() => {
+        if (left-- === 0) [run, left] = [random.normal(), 63];
+        return run + 1e-3 * random.normal();
+      });
+    }
+    case "hotSpan": {
+      const start = random.integer(0, Math.max(row.length - 2 * k, 0));
+      return fill((i) => (i >= start && i < start + 2 * k ? (i - start) / 8 : -Infinity));
+    }
+    case "mixed": {
+      const values = [NaN, Infinity, -Infinity, 0, -0, 1, -1];
+      return fill(() => values[random.integer(0, values.length - 1)]!);
+    }
+    case "allNan":
+      row.fill(NaN);
+      return;
   }
 }
 

@@ -12,6 +12,9 @@ export const kernelFiles: Readonly<Record<KernelName, { readonly file: string; r
   indexer_logits: { file: "indexer_logits.ts", exportName: "indexerLogits" },
   paged_indexer_logits: { file: "paged_indexer_logits.ts", exportName: "pagedIndexerLogits" },
   topk: { file: "topk.ts", exportName: "topK" },
+  topk_window: { file: "topk.ts", exportName: "topKWindow" },
+  topk_ragged: { file: "topk.ts", exportName: "topKRagged" },
+  topk_slots: { file: "topk.ts", exportName: "topKSlots" },
   check_selection: { file: "check_selection.ts", exportName: "checkSelection" },
   sparse_mla: { file: "sparse_mla.ts", exportName: "sparseMla" },
   sparse_mla_decode: { file: "sparse_mla_decode.ts", exportName: "sparseMlaDecode" },
@@ -44,11 +47,15 @@ export const smallSpec: fc.Arbitrary<Dsa> = fc.record({
   splits: fc.integer({ min: 1, max: 3 }),
 });
 
+const select = { BT: 8, SAMPLE: 16, BINS: 16, ROOM: 12, SPAN: 16, WIDE: 8 };
 /** Tune numbers that make several blocks of small sizes. */
 export const smallTune: Readonly<Record<KernelName, Readonly<Record<string, number>>>> = {
   indexer_logits: { BQ: 2, BT: 4, CHUNK: 8 },
   paged_indexer_logits: { PAGES: 2 },
-  topk: { BT: 8, SAMPLE: 16, BINS: 16, ROOM: 12, SPAN: 16, WIDE: 8 },
+  topk: select,
+  topk_window: select,
+  topk_ragged: select,
+  topk_slots: select,
   check_selection: { SLOTS: 8 },
   sparse_mla: { BH: 2, BJ: 4 },
   sparse_mla_decode: { BH: 2, BJ: 4 },

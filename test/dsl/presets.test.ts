@@ -27,12 +27,24 @@ describe("presets", () => {
       "indexer_logits",
       "paged_indexer_logits",
       "topk",
+      "topk_window",
+      "topk_ragged",
+      "topk_slots",
       "check_selection",
       "sparse_mla",
       "sparse_mla_decode",
       "sparse_mla_combine",
     ]);
-    expect(kernelsOf(preset("v4-flash"))).toEqual(["indexer_logits", "paged_indexer_logits", "topk", "check_selection", "sparse_mla"]);
+    expect(kernelsOf(preset("v4-flash"))).toEqual([
+      "indexer_logits",
+      "paged_indexer_logits",
+      "topk",
+      "topk_window",
+      "topk_ragged",
+      "topk_slots",
+      "check_selection",
+      "sparse_mla",
+    ]);
     expect(kernelsOf({ ...preset("v3.2"), dV: 500 })).not.toContain("sparse_mla_decode");
   });
   test("every kernel of every preset can be declared, under its own name", () => {

@@ -61,6 +61,14 @@ describe("score rows are what their kind says", () => {
     expect(Math.min(...row("beyond65504").map(Math.abs))).toBeGreaterThanOrEqual(65504);
     expect(count(row("oneOutlier"), (x) => x > 1)).toBe(1);
     expect(distinct(row("lastBit"))).toBe(4);
+    expect([...row("quantised")].every((x) => x >= 0 && Number.isInteger(32 * x))).toBe(true);
+    const steps = row("runs").map((x, i, all) => Math.abs(x - (all[i - 1] ?? x)));
+    expect(count(steps, (step) => step > 0.1)).toBeLessThan(tokens / 64);
+    expect(Math.max(...steps)).toBeGreaterThan(0.1);
+    expect(count(row("hotSpan"), (x) => x >= 0)).toBe(2 * k);
+    expect(count(row("hotSpan"), (x) => x === -Infinity)).toBe(tokens - 2 * k);
+    for (const value of [NaN, Infinity, -Infinity, 0, -0]) expect(count(row("mixed"), (x) => Object.is(x, value))).toBeGreaterThan(20);
+    expect(count(row("allNan"), Number.isNaN)).toBe(tokens);
   });
 });
 

@@ -122,7 +122,7 @@ describe("Loop IR with roles for cuda:sm_90a", () => {
 
 describe("each tier runs every case, on the simulated machine for cuda:sm_90a", () => {
   const target = "cuda:sm_90a";
-  const subjects = tinySubjects.filter(({ kernel }) => kernel === "topk").slice(0, 1); // a block of 1024 threads takes its time
+  const subjects = ["topk", "topk_slots"].map((name) => tinySubjects.find(({ kernel }) => kernel === name)!); // a block of 1024 threads takes its time
   test.each(titled(subjects))("%s", async (_, { kernel, spec }) => {
     const texts = await compileTiers({ ...textOf(kernel), spec, target });
     const alone = texts.filter(({ loop }) => loop.cluster === undefined);
@@ -133,7 +133,7 @@ describe("each tier runs every case, on the simulated machine for cuda:sm_90a", 
 
 describe("clusters run every case, with fewer threads than the tiers of cuda:sm_90a have", () => {
   const target = targetNamed("cuda:sm_90a");
-  test.each(titled(tinySubjects.filter(({ kernel }) => kernel === "topk").slice(0, 2)))("%s", async (_, { kernel, spec }) => {
+  test.each(titled(tinySubjects.filter(({ kernel }) => kernel === "topk" || kernel === "topk_slots").slice(0, 3)))("%s", async (_, { kernel, spec }) => {
     const tiers = tiersOf(target.scheduleOf(kernel, spec), kernel, target.name);
     const { schedule } = tiers.find((tier) => tier.schedule.cluster)!;
     const tune = { ...schedule.tune, SAMPLE: 128, BT: 32, WIDE: 128 };

@@ -12,7 +12,8 @@ export interface Subject {
 
 const logits: readonly KernelName[] = ["indexer_logits", "paged_indexer_logits"];
 const attention: readonly KernelName[] = ["sparse_mla", "sparse_mla_decode", "sparse_mla_combine"];
-const all: readonly KernelName[] = [...logits, "topk", "check_selection", ...attention];
+const forms: readonly KernelName[] = ["topk_window", "topk_ragged", "topk_slots"];
+const all: readonly KernelName[] = [...logits, "topk", ...forms, "check_selection", ...attention];
 
 const subjects = (kernels: readonly KernelName[], base: string, settings: Readonly<Record<string, string>> = {}): Subject[] =>
   kernels.map((kernel) => ({ kernel, spec: withSettings(preset(base), settings) }));
@@ -21,7 +22,8 @@ const subjects = (kernels: readonly KernelName[], base: string, settings: Readon
 export const realSubjects: readonly Subject[] = [
   ...subjects(all, "v3.2"),
   ...subjects(logits, "v3.2", { indexerHeads: "24", indexerDim: "64" }),
-  ...subjects(["topk"], "v3.2", { topK: "1001" }),
+  ...subjects(["topk", "topk_slots"], "v3.2", { topK: "1023" }),
+  ...subjects(["topk"], "v3.2", { topK: "4096" }),
   ...subjects(["sparse_mla", "sparse_mla_decode"], "longcat-flash-lite", { topK: "63", heads: "16" }),
   ...subjects(logits, "glm-5", { indexDtype: "bf16" }),
   ...subjects(logits, "longcat-flash-lite", { score: "softplus" }),
@@ -58,7 +60,7 @@ export const tinySubjects: readonly Subject[] = [
     score: "softplus",
   }),
   ...subjects(logits, "v3.2", { ...tiny, indexDtype: "bf16", logitsDtype: "bf16" }),
-  ...subjects(["topk"], "v3.2", { ...tiny, logitsDtype: "bf16" }),
+  ...subjects(["topk", "topk_slots"], "v3.2", { ...tiny, pageTokens: "5", nextN: "3", logitsDtype: "bf16" }),
   ...subjects(["sparse_mla"], "v4-flash", { topK: "9", heads: "5", dV: "72", dRope: "0" }),
 ];
 

@@ -12,10 +12,14 @@ import { numbersOf } from "./numbers.ts";
 import { tinySubjects, titleOf, type Subject } from "./specs.ts";
 
 type Tune = Readonly<Record<string, number>>;
+const selections: readonly Tune[] = [{ SAMPLE: 128, BT: 256, WIDE: 64 }, { SAMPLE: 512, BT: 128, WIDE: 256 }];
 const tunes: Readonly<Record<KernelName, readonly Tune[]>> = {
   indexer_logits: [{ BQ: 1, BT: 32, CHUNK: 64 }, { BQ: 4, BT: 64, CHUNK: 1024 }, { BQ: 2, BT: 16, CHUNK: 16 }],
   paged_indexer_logits: [{ PAGES: 1 }, { PAGES: 3 }],
-  topk: [{ SAMPLE: 128, BT: 256, WIDE: 64 }, { SAMPLE: 512, BT: 128, WIDE: 256 }],
+  topk: selections,
+  topk_window: selections,
+  topk_ragged: selections,
+  topk_slots: selections,
   check_selection: [{ SLOTS: 1024 }, { SLOTS: 8 }, { SLOTS: 64 }],
   sparse_mla: [{ BH: 16, BJ: 16 }, { BH: 2, BJ: 16 }, { BH: 16, BJ: 8 }],
   sparse_mla_decode: [{ BH: 16, BJ: 16 }, { BH: 2, BJ: 16 }, { BH: 16, BJ: 8 }],

@@ -11,11 +11,15 @@ import { sparseMlaCombineCheck } from "./sparse_mla_combine.ts";
 import { sparseMlaDecodeCheck } from "./sparse_mla_decode.ts";
 import { streamingTopKCheck } from "./streaming_topk.ts";
 import { topKCheck } from "./topk.ts";
+import { topKRaggedCheck, topKSlotsCheck, topKWindowCheck } from "./topk_forms.ts";
 
 export const checks: { readonly [K in KernelName]: Check } = {
   indexer_logits: indexerLogitsCheck,
   paged_indexer_logits: pagedIndexerLogitsCheck,
   topk: topKCheck,
+  topk_window: topKWindowCheck,
+  topk_ragged: topKRaggedCheck,
+  topk_slots: topKSlotsCheck,
   check_selection: checkSelectionCheck,
   sparse_mla: sparseMlaCheck,
   sparse_mla_decode: sparseMlaDecodeCheck,

@@ -18,19 +18,22 @@ import { compare, pitchedRows } from "../verdict.ts";
 import { affordable, bytesOf, extent, poisoned, seed, type Check, type Shape } from "./check.ts";
 import { logitsPitch } from "./indexer_logits.ts";
 
-/** aroundK: lengths of k − 1, k, k + 1 and the whole row; outside: windows that begin or end beyond the row, or end before they begin. */
+/** aroundK: lengths of 0, 1, k − 1, k, k + 1 and the whole row; outside: windows that begin or end beyond the row, or end before they begin. */
 const selectionWindows = [...windowKinds, "aroundK", "outside"] as const;
 type SelectionWindows = (typeof selectionWindows)[number];
 
-export interface TopKShape extends Shape {
-  readonly queries: number;
+/** Rows of scores. */
+export interface ScoresShape extends Shape {
   readonly tokens: number;
   readonly kind: ScoreKind;
-  readonly windows: SelectionWindows;
   /** What the cells outside the windows hold: NaN, or a score that would win. */
   readonly unseen: "nan" | "infinity";
   readonly gap: number;
   readonly seed: number;
+}
+export interface TopKShape extends ScoresShape {
+  readonly queries: number;
+  readonly windows: SelectionWindows;
 }
 
 /** A score is read by five passes, each of several operations. */
@@ -60,40 +63,49 @@ export const topKCheck: Check<TopKShape> = {
     });
   },
 
-  prepare(dsa, { queries, tokens, kind, windows: windowKind, unseen, gap, seed }) {
-    const scores = generateScores({ seed, kind, queries, tokens, k: Math.min(dsa.topK, tokens) });
-    const windows = windowsOf({ seed, kind: windowKind, queries, tokens }, dsa.topK);
-    for (let i = 0; i < scores.length; i++) {
-      const [t, s] = [Math.floor(i / tokens), i % tokens];
-      if (s < windows.first[t]! || s >= windows.last[t]!) scores[i] = unseen === "nan" ? NaN : Infinity;
-    }
-    const stored = dsa.logitsDtype === "f32" ? bytesOf(scores) : encodeArray(dsa.logitsDtype, scores);
-    const pitch = logitsPitch(dsa, tokens, gap);
-    const size = elementBytes(dsa.logitsDtype);
+  prepare(dsa, shape) {
+    const { queries, tokens } = shape;
+    const windows = windowsOf({ seed: shape.seed, kind: shape.windows, queries, tokens }, dsa.topK);
+    const { logits, pitch, scores } = logitsOf(dsa, shape, queries, windows);
     return {
-      buffers: {
-        logits: pitchedRows(stored, queries, tokens * size, pitch * size, 0xff),
-        first: bytesOf(windows.first),
-        last: bytesOf(windows.last),
-        idx: poisoned(4 * queries * dsa.topK, 0x5a),
-      },
+      buffers: { logits, first: bytesOf(windows.first), last: bytesOf(windows.last), idx: poisoned(4 * queries * dsa.topK, 0x5a) },
       dims: { Q: queries, T: tokens, logitsPitch: pitch },
       judge({ idx }) {
-        const want = topK({ shape: { queries, tokens, k: dsa.topK }, scores: decodeArray(dsa.logitsDtype, stored), ...windows });
-        return compare({ output: "idx", axes: { q: queries, j: dsa.topK }, got: new Int32Array(idx!.slice().buffer), want, budget: 0 });
+        const want = topK({ shape: { queries, tokens, k: dsa.topK }, scores, ...windows });
+        return compare({ output: "idx", axes: { q: queries, j: dsa.topK }, got: integers(idx!), want, budget: 0 });
       },
     };
   },
 };
 
-function windowsOf(spec: { seed: number; kind: SelectionWindows; queries: number; tokens: number }, k: number): Windows {
+export const integers = (bytes: Uint8Array): Int32Array => new Int32Array(bytes.slice().buffer);
+
+/** Scores with bait outside the windows: as the kernel takes them, and as numbers. */
+export function logitsOf(dsa: Dsa, { tokens, kind, unseen, gap, seed }: ScoresShape, queries: number, windows: Windows) {
+  const drawn = generateScores({ seed, kind, queries, tokens, k: Math.min(dsa.topK, tokens) });
+  for (let i = 0; i < drawn.length; i++) {
+    const [t, s] = [Math.floor(i / tokens), i % tokens];
+    if (s < windows.first[t]! || s >= windows.last[t]!) drawn[i] = unseen === "nan" ? NaN : Infinity;
+  }
+  const stored = dsa.logitsDtype === "f32" ? bytesOf(drawn) : encodeArray(dsa.logitsDtype, drawn);
+  const pitch = logitsPitch(dsa, tokens, gap);
+  const size = elementBytes(dsa.logitsDtype);
+  return {
+    logits: pitchedRows(stored, queries, tokens * size, pitch * size, 0xff),
+    /** In elements. */
+    pitch,
+    scores: decodeArray(dsa.logitsDtype, stored),
+  };
+}
+
+export function windowsOf(spec: { seed: number; kind: SelectionWindows; queries: number; tokens: number }, k: number): Windows {
   const { seed, kind, queries, tokens } = spec;
   if (kind !== "aroundK" && kind !== "outside") return generateWindows({ seed, kind, queries, tokens });
   const random = randomOf(seed);
   const windows = { first: new Int32Array(queries), last: new Int32Array(queries) };
   for (let t = 0; t < queries; t++) {
     if (kind === "aroundK") {
-      const length = Math.min([k - 1, k, k + 1, tokens][(t + seed) % 4]!, tokens);
+      const length = Math.min([k - 1, k, k + 1, tokens, 0, 1][(t + seed) % 6]!, tokens);
       windows.first[t] = random.integer(0, tokens - length);
       windows.last[t] = windows.first[t]! + length;
     } else {

@@ -8,36 +8,36 @@
 //   dim T
 //   dim logitsPitch = T
 // work of a block, once: 8 bytes loaded
-//   if isDone: 2048 stored, 512 elements of scalar code
-//   if !isDone && (vectors > 0): 8192 bytes loaded, 8704 elements of scalar code
-//   if !isDone && (vectors > 0), each round: 8192 bytes loaded, 8704 elements of scalar code
-//   if !isDone && (vectors > 0), each _, if found.count > enough: 6144 elements of scalar code
-//   if !isDone && (vectors > 0), each _, if found.count > enough, each round_2: 8192 bytes loaded, 8704 elements of scalar code
-//   if !isDone: 32768 bytes loaded
-//   if !isDone, each tb: 16384 elements of scalar code
-//   if !isDone, each tb, if (tb + 8192) < whole: 32768 bytes loaded
-//   if !isDone, each part, each tb_2: 32768 bytes loaded, 16384 elements of scalar code
-//   if !isDone, if (count >= 512) && (count <= 6144): 24576 elements of scalar code
-//   if !isDone, if (count >= 512) && (count <= 6144), each __2, if !((cut.found.lo == cut.found.hi_2) || (cut.found.want_2 == cut.found.count)): 18432 elements of scalar code
-//   if !isDone, if (count >= 512) && (count <= 6144), if cut.found.count_3 > cut.found.want_5: 18432 elements of scalar code
-//   if !isDone, if (count >= 512) && (count <= 6144), if cut.found.count_3 > cut.found.want_5, each __3, if !((cut.ties.lo == cut.ties.hi_2) || (cut.ties.want_2 == cut.ties.count)): 18432 elements of scalar code
-//   if !isDone, if (count >= 512) && (count <= 6144), each span: 18432 elements of scalar code
-//   if !isDone, unless (count >= 512) && (count <= 6144), if isPlateau_3 && (count < 512), each span_2: 18432 elements of scalar code
-//   if !isDone, unless (count >= 512) && (count <= 6144), if isPlateau_3 && (count < 512), each span_2, each tb_3, if ties_3 > 0: 8192 bytes loaded, 12288 elements of scalar code
-//   if !isDone_6: 2048 elements of scalar code
-//   if !isDone_6, each tb_4: 8192 bytes loaded, 12288 elements of scalar code
-//   if !isDone_6, each __4, if !((cut.found.lo_5 == cut.found.hi_7) || (cut.found.want_7 == cut.found.count_5)), each tb_5: 8192 bytes loaded, 8192 elements of scalar code
-//   if !isDone_6, if cut.found.count_7 > cut.found.want_10, each tb_6: 8192 bytes loaded, 8192 elements of scalar code
-//   if !isDone_6, if cut.found.count_7 > cut.found.want_10, each __5, if !((cut.ties.lo_4 == cut.ties.hi_7) || (cut.ties.want_7 == cut.ties.count_4)), each tb_7: 8192 bytes loaded, 8192 elements of scalar code
-//   if !isDone_6, each span_3, each tb_8: 8192 bytes loaded, 8192 elements of scalar code
+//   if select.isDone: 2048 stored, 512 elements of scalar code
+//   if !select.isDone && (select.vectors > 0): 8192 bytes loaded, 8704 elements of scalar code
+//   if !select.isDone && (select.vectors > 0), each round: 8192 bytes loaded, 8704 elements of scalar code
+//   if !select.isDone && (select.vectors > 0), each _, if select.found.count > select.enough: 6144 elements of scalar code
+//   if !select.isDone && (select.vectors > 0), each _, if select.found.count > select.enough, each round_2: 8192 bytes loaded, 8704 elements of scalar code
+//   if !select.isDone: 32768 bytes loaded
+//   if !select.isDone, each tb: 16384 elements of scalar code
+//   if !select.isDone, each tb, if (tb + 8192) < select.whole: 32768 bytes loaded
+//   if !select.isDone, each part, each tb_2: 32768 bytes loaded, 16384 elements of scalar code
+//   if !select.isDone, if (select.count >= 512) && (select.count <= 6144): 24576 elements of scalar code
+//   if !select.isDone, if (select.count >= 512) && (select.count <= 6144), each __2, if !((select.cut.found.lo == select.cut.found.hi_2) || (select.cut.found.want_2 == select.cut.found.count)): 18432 elements of scalar code
+//   if !select.isDone, if (select.count >= 512) && (select.count <= 6144), if select.cut.found.count_3 > select.cut.found.want_5: 18432 elements of scalar code
+//   if !select.isDone, if (select.count >= 512) && (select.count <= 6144), if select.cut.found.count_3 > select.cut.found.want_5, each __3, if !((select.cut.ties.lo == select.cut.ties.hi_2) || (select.cut.ties.want_2 == select.cut.ties.count)): 18432 elements of scalar code
+//   if !select.isDone, if (select.count >= 512) && (select.count <= 6144), each span: 18432 elements of scalar code
+//   if !select.isDone, unless (select.count >= 512) && (select.count <= 6144), if select.isPlateau_3 && (select.count < 512), each span_2: 18432 elements of scalar code
+//   if !select.isDone, unless (select.count >= 512) && (select.count <= 6144), if select.isPlateau_3 && (select.count < 512), each span_2, each tb_3, if select.ties_3 > 0: 8192 bytes loaded, 12288 elements of scalar code
+//   if !select.isDone_6: 2048 elements of scalar code
+//   if !select.isDone_6, each tb_4: 8192 bytes loaded, 12288 elements of scalar code
+//   if !select.isDone_6, each __4, if !((select.cut.found.lo_5 == select.cut.found.hi_7) || (select.cut.found.want_7 == select.cut.found.count_5)), each tb_5: 8192 bytes loaded, 8192 elements of scalar code
+//   if !select.isDone_6, if select.cut.found.count_7 > select.cut.found.want_10, each tb_6: 8192 bytes loaded, 8192 elements of scalar code
+//   if !select.isDone_6, if select.cut.found.count_7 > select.cut.found.want_10, each __5, if !((select.cut.ties.lo_4 == select.cut.ties.hi_7) || (select.cut.ties.want_7 == select.cut.ties.count_4)), each tb_7: 8192 bytes loaded, 8192 elements of scalar code
+//   if !select.isDone_6, each span_3, each tb_8: 8192 bytes loaded, 8192 elements of scalar code
 // Q blocks of 512 threads; tune: BT 8192, SAMPLE 2048, DENSITY 12, BINS 2048, ROOM 6144, SPAN 131072, WIDE 2048
 // 78080 bytes of shared memory:
-//        0  digits  u32 x 2048  (histogram digits of 2048)
+//        0  select.digits  u32 x 2048  (histogram select.digits of 2048)
 //     8192  exchange_u32  u32 x 32  (partial results on their way between threads)
 //     8320  exchange_i32  i32 x 512  (partial results on their way between threads)
-//    10368  kept  u32 x 12288  (bag kept of 6144)
-//    59520  kept_added  u32 x 1  (items added to kept)
-//    59648  marks  u32 x 4096  (bitmap marks of 131072)
+//    10368  select.kept  u32 x 12288  (bag select.kept of 6144)
+//    59520  select_kept_added  u32 x 1  (items added to select.kept)
+//    59648  select.marks  u32 x 4096  (bitmap select.marks of 131072)
 //    76032  exchange_f32  f32 x 512  (partial results on their way between threads)
 
 using u32 = unsigned int;
@@ -69,146 +69,148 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
   u32 shared_start = (u32)__cvta_generic_to_shared(shared_memory);
   asm("" : "+r"(shared_start));
   unsigned char* const shared = (unsigned char*)__builtin_assume_aligned(__cvta_shared_to_generic(shared_start), 1024);
-  u32* const digits = (u32*)(shared + 0);  // histogram digits of 2048
+  u32* const select_digits = (u32*)(shared + 0);  // histogram select.digits of 2048
   u32* const exchange_u32 = (u32*)(shared + 8192);  // partial results on their way between threads
   int* const exchange_i32 = (int*)(shared + 8320);  // partial results on their way between threads
-  u32* const kept = (u32*)(shared + 10368);  // bag kept of 6144
-  u32* const kept_added = (u32*)(shared + 59520);  // items added to kept
-  u32* const marks = (u32*)(shared + 59648);  // bitmap marks of 131072
+  u32* const select_kept = (u32*)(shared + 10368);  // bag select.kept of 6144
+  u32* const select_kept_added = (u32*)(shared + 59520);  // items added to select.kept
+  u32* const select_marks = (u32*)(shared + 59648);  // bitmap select.marks of 131072
   float* const exchange_f32 = (float*)(shared + 76032);  // partial results on their way between threads
   const int block = blockIdx.x;
   const int thread = threadIdx.x;
   const int q = block;
-  float firstRound_gatherRuns[4];
-  u32 firstRound[4];
+  float select_firstRound_gatherRuns[4];
+  u32 select_firstRound[4];
   float sampled_gatherRuns[4];
   u32 sampled[4];
   const int lane = thread % 32;
   float sampled_gatherRuns_2[4];
   u32 sampled_2[4];
-  float scores_first[16];
+  float select_scores_first[16];
   const int t_of_thread = thread * 4;
-  float scores[16];
-  float scores_next[16];
-  float x[16];
-  int isTie[4];
-  int rank_2[4];
-  int ties_sum;
+  float select_scores[16];
+  float select_scores_next[16];
+  float select_x[16];
+  int select_isTie[4];
+  int select_rank[4];
+  int select_ties_sum;
   const int group = thread - ((thread / 32) % 16) * 32;
-  float over[4];
+  float select_over[4];
   u32 partOf_key[4];
-  float want_sum;
+  float select_want_sum;
   u32 partOf_key_2[4];
   u32 partOf_key_3[4];
   u32 partOf_key_4[4];
   u32 partOf_key_5[4];
 
-  // topk.ts:105  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+  // topk.ts:305  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
   const int lo_scalar = first[q];
   const int lo = max(lo_scalar, 0);
 
-  // topk.ts:106  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+  // topk.ts:306  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
   const int hi_scalar = last[q];
   const int hi = min(hi_scalar, T);
 
-  // topk.ts:107  const length = hi - lo;
-  const int length = hi - lo;
+  // topk.ts:118  const length = hi - lo;
+  const int select_length = hi - lo;
 
-  // topk.ts:109  let isDone = length <= dsa.topK;
-  const bool isDone = length <= 512;
+  // topk.ts:119  let isDone = length <= k;
+  const bool select_isDone = select_length <= 512;
 
-  // topk.ts:110  if (isDone) {
-  if (isDone) {
-    // topk.ts:112  store(
-    idx[(i64)q * 512 + thread] = thread < length ? lo + thread : -1;
+  // topk.ts:120  if (isDone) {
+  if (select_isDone) {
+    // topk.ts:123  store(
+    idx[(i64)q * 512 + thread] = thread < select_length ? lo + thread : -1;
   }
 
-  // topk.ts:119  const from = (lo + 3) & -4; // the first whole vector
-  const int from = (lo + 3) & -4;
+  // topk.ts:130  const from = (lo + 3) & -4; // the first whole vector
+  const int select_from = (lo + 3) & -4;
 
-  // topk.ts:120  const vectors = (hi - from) >> 2;
-  const int vectors = (hi - from) >> 2;
+  // topk.ts:131  const vectors = (hi - from) >> 2;
+  const int select_vectors = (hi - select_from) >> 2;
 
-  // topk.ts:124  if (!isDone && vectors > 0) {
-  u32 ceiling_3 = 0u;
-  bool isPlateau_3 = false;
-  u32 bound_3 = 0u;
-  if (!isDone && vectors > 0) {
-    // topk.ts:126  const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
-    const int rounds = max(__float2int_rz(sqrtf((float)length) * 0.005859375f), 1);
+  // topk.ts:135  if (!isDone && vectors > 0) {
+  u32 select_ceiling_3 = 0u;
+  bool select_isPlateau_3 = false;
+  u32 select_bound_3 = 0u;
+  if (!select_isDone && select_vectors > 0) {
+    // topk.ts:137  const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
+    const int select_rounds = max(__float2int_rz(sqrtf((float)select_length) * 0.005859375f), 1);
 
-    // topk.ts:127  const strata = rounds * (SAMPLE / 4);
-    const int strata = rounds * 512;
+    // topk.ts:138  const strata = rounds * (SAMPLE / 4);
+    const int select_strata = select_rounds * 512;
 
-    // topk.ts:128  const width = vectors / Math.sqrt(strata * strata); // in f32
-    const float width = (float)vectors / sqrtf((float)(strata * strata));
+    // topk.ts:139  const width = vectors / Math.sqrt(strata * strata); // in f32
+    const float select_width = (float)select_vectors / sqrtf((float)(select_strata * select_strata));
 
-    // topk.ts:132  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+    // topk.ts:143  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
     if (((q * (logitsPitch * 4)) & 15) == 0) {
-      const int firstRound_place = from + 4
-          * max(min(__float2int_rz(((float)thread + (float)((thread * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+      const int select_firstRound_place = select_from + 4
+          * max(min(__float2int_rz(((float)thread + (float)((thread * 40503) & 65535) * 0.000015258789f) * select_width),
+          select_vectors - 1), 0);
       {
-        const int valid = T - firstRound_place;
-        const float* const at_2 = logits + ((i64)q * logitsPitch + firstRound_place);
+        const int valid = T - select_firstRound_place;
+        const float* const at_2 = logits + ((i64)q * logitsPitch + select_firstRound_place);
         if (valid >= 4) {
           const float4 words_2 = *(const float4*)at_2;
-          firstRound_gatherRuns[0] = words_2.x; firstRound_gatherRuns[1] = words_2.y;
-          firstRound_gatherRuns[2] = words_2.z; firstRound_gatherRuns[3] = words_2.w;
+          select_firstRound_gatherRuns[0] = words_2.x; select_firstRound_gatherRuns[1] = words_2.y;
+          select_firstRound_gatherRuns[2] = words_2.z; select_firstRound_gatherRuns[3] = words_2.w;
         } else {
           #pragma unroll
           for (int e = 0; e < 4; ++e) {
-            firstRound_gatherRuns[e] = e < valid ? at_2[e] : 0.0f;
+            select_firstRound_gatherRuns[e] = e < valid ? at_2[e] : 0.0f;
           }
         }
       }
     } else {
-      const int firstRound_place = from + 4
-          * max(min(__float2int_rz(((float)thread + (float)((thread * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
-      float firstRound_gatherRuns_wide[4];
+      const int select_firstRound_place = select_from + 4
+          * max(min(__float2int_rz(((float)thread + (float)((thread * 40503) & 65535) * 0.000015258789f) * select_width),
+          select_vectors - 1), 0);
+      float select_firstRound_gatherRuns_wide[4];
       {
-        const int valid = T - firstRound_place;
-        const float* const at_2 = logits + ((i64)q * logitsPitch + firstRound_place);
+        const int valid = T - select_firstRound_place;
+        const float* const at_2 = logits + ((i64)q * logitsPitch + select_firstRound_place);
         #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          firstRound_gatherRuns_wide[e] = e < valid ? at_2[e] : 0.0f;
+          select_firstRound_gatherRuns_wide[e] = e < valid ? at_2[e] : 0.0f;
         }
       }
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
-        firstRound_gatherRuns[t] = firstRound_gatherRuns_wide[t];
+        select_firstRound_gatherRuns[t] = select_firstRound_gatherRuns_wide[t];
       }
     }
     #pragma unroll
     for (int t = 0; t < 4; ++t) {
-      firstRound[t] = orderedKey(firstRound_gatherRuns[t]);
+      select_firstRound[t] = orderedKey(select_firstRound_gatherRuns[t]);
     }
 
-    // topk.ts:143  const expected = div(4 * strata * dsa.topK, length);
-    const int expected = (4 * strata * 512) / length;
+    // topk.ts:154  const expected = div(4 * strata * k, length);
+    const int select_expected = (4 * select_strata * 512) / select_length;
 
-    // topk.ts:144  const spread = Math.sqrt(expected) * 4.5 + 4;
-    const float spread = sqrtf((float)expected) * 4.5f + 4.0f;
+    // topk.ts:155  const spread = Math.sqrt(expected) * 4.5 + 4;
+    const float select_spread = sqrtf((float)select_expected) * 4.5f + 4.0f;
 
-    // topk.ts:145  const rank = Math.min(expected + spread, 4 * strata) | 0;
-    const int rank = __float2int_rz(fminf((float)expected + spread, (float)(4 * strata)));
+    // topk.ts:156  const rank = Math.min(expected + spread, 4 * strata) | 0;
+    const int select_rank_value = __float2int_rz(fminf((float)select_expected + select_spread, (float)(4 * select_strata)));
 
-    // topk.ts:147  const digits = histogram(BINS);
-    *(uint4*)(digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
+    // topk.ts:158  const digits = histogram(BINS);
+    *(uint4*)(select_digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-    // topk.ts:149  digits.add(
+    // topk.ts:160  digits.add(
     __syncthreads();
     #pragma unroll
     for (int t = 0; t < 4; ++t) {
-      atomicAdd(&digits[(int)(firstRound[t] >> 21)], 1u);
+      atomicAdd(&select_digits[(int)(select_firstRound[t] >> 21)], 1u);
     }
 
-    // topk.ts:141  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
-    for (int round = 0; round < rounds - 1; ++round) {
-      // topk.ts:132  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+    // topk.ts:152  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+    for (int round = 0; round < select_rounds - 1; ++round) {
+      // topk.ts:143  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
       if (((q * (logitsPitch * 4)) & 15) == 0) {
         const int v = (round + 1) * 512 + thread;
-        const int sampled_place = from + 4
-            * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+        const int sampled_place = select_from + 4
+            * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
         {
           const int valid = T - sampled_place;
           const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place);
@@ -225,8 +227,8 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
         }
       } else {
         const int v = (round + 1) * 512 + thread;
-        const int sampled_place = from + 4
-            * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+        const int sampled_place = select_from + 4
+            * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
         float sampled_gatherRuns_wide[4];
         {
           const int valid = T - sampled_place;
@@ -246,22 +248,22 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
         sampled[t] = orderedKey(sampled_gatherRuns[t]);
       }
 
-      // topk.ts:149  digits.add(
+      // topk.ts:160  digits.add(
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
-        atomicAdd(&digits[(int)(sampled[t] >> 21)], 1u);
+        atomicAdd(&select_digits[(int)(sampled[t] >> 21)], 1u);
       }
     }
 
-    // topk.ts:154  const { bin, above, inBin } = digits.find(rank);
-    const u32 want_2 = (u32)rank;
-    const u32 want_3 = (u32)__float2int_rz(fmaxf((float)expected - spread, 1.0f));
+    // topk.ts:165  const { bin, above, inBin } = digits.find(rank);
+    const u32 want = (u32)select_rank_value;
+    const u32 want_2 = (u32)__float2int_rz(fmaxf((float)select_expected - select_spread, 1.0f));
     __syncthreads();
-    const u32 count_2 = digits[2047 - thread * 4];
-    const u32 count_3 = digits[2047 - (thread * 4 + 1)];
-    const u32 count_4 = digits[2047 - (thread * 4 + 2)];
-    const u32 count_5 = digits[2047 - (thread * 4 + 3)];
-    const u32 counts = count_2 + count_3 + count_4 + count_5;
+    const u32 count = select_digits[2047 - thread * 4];
+    const u32 count_2 = select_digits[2047 - (thread * 4 + 1)];
+    const u32 count_3 = select_digits[2047 - (thread * 4 + 2)];
+    const u32 count_4 = select_digits[2047 - (thread * 4 + 3)];
+    const u32 counts = count + count_2 + count_3 + count_4;
     u32 upto;
     upto = counts;
     warpScanAdd(upto);
@@ -274,46 +276,46 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
     below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_2 : 0u);
     const u32 before_thread = below + upto - counts;
     const u32 after = before_thread + counts;
-    if ((before_thread < want_2 && after >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 511 && after < want_2))) {
+    if ((before_thread < want && after >= want) || ((thread == 0 && want == 0u) || (thread == 511 && after < want))) {
       u32 above_11 = before_thread;
-      u32 in_bin = count_2;
+      u32 in_bin = count;
       u32 down = 0u;
-      if (above_11 + in_bin < want_2) {
+      if (above_11 + in_bin < want) {
         above_11 = above_11 + in_bin;
-        in_bin = count_3;
+        in_bin = count_2;
         down = 1u;
       }
-      if (above_11 + in_bin < want_2) {
+      if (above_11 + in_bin < want) {
         above_11 = above_11 + in_bin;
-        in_bin = count_4;
+        in_bin = count_3;
         down = 2u;
       }
-      if (above_11 + in_bin < want_2) {
+      if (above_11 + in_bin < want) {
         above_11 = above_11 + in_bin;
-        in_bin = count_5;
+        in_bin = count_4;
         down = 3u;
       }
       exchange_i32[0] = 2047 - thread * 4 - (int)down;
       exchange_i32[1] = (int)above_11;
       exchange_i32[2] = (int)in_bin;
     }
-    if ((before_thread < want_3 && after >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 511 && after < want_3))) {
+    if ((before_thread < want_2 && after >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 511 && after < want_2))) {
       u32 above_11 = before_thread;
-      u32 in_bin = count_2;
+      u32 in_bin = count;
       u32 down = 0u;
-      if (above_11 + in_bin < want_3) {
+      if (above_11 + in_bin < want_2) {
         above_11 = above_11 + in_bin;
-        in_bin = count_3;
+        in_bin = count_2;
         down = 1u;
       }
-      if (above_11 + in_bin < want_3) {
+      if (above_11 + in_bin < want_2) {
         above_11 = above_11 + in_bin;
-        in_bin = count_4;
+        in_bin = count_3;
         down = 2u;
       }
-      if (above_11 + in_bin < want_3) {
+      if (above_11 + in_bin < want_2) {
         above_11 = above_11 + in_bin;
-        in_bin = count_5;
+        in_bin = count_4;
         down = 3u;
       }
       exchange_i32[3] = 2047 - thread * 4 - (int)down;
@@ -324,53 +326,54 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
     const int bin = exchange_i32[0];
     const int above = exchange_i32[1];
     const int inBin = exchange_i32[2];
-    const int top_bin = exchange_i32[3];
+    const int select_top_bin = exchange_i32[3];
 
-    // topk.ts:156  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
-    const u32 ceiling = (u32)(top_bin << 21) + 0x1fffffu;
+    // topk.ts:167  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
+    const u32 select_ceiling = (u32)(select_top_bin << 21) + 0x1fffffu;
 
-    // topk.ts:157  const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
-    const int enough = max(rank >> 2, 2);
+    // topk.ts:168  const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
+    const int select_enough = max(select_rank_value >> 2, 2);
 
-    // topk.ts:158  let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
-    const u32 found_lo = (u32)(bin << 21);
-    const u32 found_hi = (u32)(bin << 21) + 0x1fffffu;
-    const int found_want = rank - above;
+    // topk.ts:169  let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
+    const u32 select_found_lo = (u32)(bin << 21);
+    const u32 select_found_hi = (u32)(bin << 21) + 0x1fffffu;
+    const int select_found_want = select_rank_value - above;
 
-    // topk.ts:159  for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
-    u32 found_lo_2 = found_lo;
-    u32 found_hi_2 = found_hi;
-    int found_want_2 = found_want;
-    int found_count = inBin;
+    // topk.ts:170  for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
+    u32 select_found_lo_2 = select_found_lo;
+    u32 select_found_hi_2 = select_found_hi;
+    int select_found_want_2 = select_found_want;
+    int select_found_count = inBin;
     for (int unnamed = 0; unnamed < 2; ++unnamed) {
-      // topk.ts:160  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
-      u32 found_lo_3 = 0u;
-      u32 found_hi_4 = 0u;
-      int found_want_4 = 0;
-      int found_count_2 = 0;
-      if (found_count > enough) {
-        // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-        *(uint4*)(digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
+      // topk.ts:171  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
+      u32 select_found_lo_3 = 0u;
+      u32 select_found_hi_4 = 0u;
+      int select_found_want_4 = 0;
+      int select_found_count_2 = 0;
+      if (select_found_count > select_enough) {
+        // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+        *(uint4*)(select_digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-        // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-        const int found_shift = max(21 - __clz((int)(found_hi_2 - found_lo_2)), 0);
+        // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+        const int select_found_shift = max(21 - __clz((int)(select_found_hi_2 - select_found_lo_2)), 0);
 
-        // topk.ts:43  digits.add(
+        // topk.ts:52  digits.add(
         __syncthreads();
         #pragma unroll
         for (int t = 0; t < 4; ++t) {
-          if (firstRound[t] >= found_lo_2 && firstRound[t] <= found_hi_2) {
-            atomicAdd(&digits[(int)min((firstRound[t] - found_lo_2) >> (found_shift & 31), 2047u)], 1u);
+          if (select_firstRound[t] >= select_found_lo_2 && select_firstRound[t] <= select_found_hi_2) {
+            atomicAdd(&select_digits[(int)min((select_firstRound[t] - select_found_lo_2) >> (select_found_shift & 31), 2047u)], 1u);
           }
         }
 
-        // topk.ts:141  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
-        for (int round_2 = 0; round_2 < rounds - 1; ++round_2) {
-          // topk.ts:132  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+        // topk.ts:152  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+        for (int round_2 = 0; round_2 < select_rounds - 1; ++round_2) {
+          // topk.ts:143  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
           if (((q * (logitsPitch * 4)) & 15) == 0) {
             const int v = (round_2 + 1) * 512 + thread;
-            const int sampled_place_2 = from + 4
-                * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+            const int sampled_place_2 = select_from + 4
+                * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1),
+                0);
             {
               const int valid = T - sampled_place_2;
               const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place_2);
@@ -387,8 +390,9 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
             }
           } else {
             const int v = (round_2 + 1) * 512 + thread;
-            const int sampled_place_2 = from + 4
-                * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+            const int sampled_place_2 = select_from + 4
+                * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1),
+                0);
             float sampled_gatherRuns_2_wide[4];
             {
               const int valid = T - sampled_place_2;
@@ -408,23 +412,23 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
             sampled_2[t] = orderedKey(sampled_gatherRuns_2[t]);
           }
 
-          // topk.ts:43  digits.add(
+          // topk.ts:52  digits.add(
           #pragma unroll
           for (int t = 0; t < 4; ++t) {
-            if (sampled_2[t] >= found_lo_2 && sampled_2[t] <= found_hi_2) {
-              atomicAdd(&digits[(int)min((sampled_2[t] - found_lo_2) >> (found_shift & 31), 2047u)], 1u);
+            if (sampled_2[t] >= select_found_lo_2 && sampled_2[t] <= select_found_hi_2) {
+              atomicAdd(&select_digits[(int)min((sampled_2[t] - select_found_lo_2) >> (select_found_shift & 31), 2047u)], 1u);
             }
           }
         }
 
-        // topk.ts:48  const { bin, above, inBin } = digits.find(want);
-        const u32 want_4 = (u32)found_want_2;
+        // topk.ts:57  const { bin, above, inBin } = digits.find(want);
+        const u32 want_3 = (u32)select_found_want_2;
         __syncthreads();
-        const u32 count_6 = digits[2047 - thread * 4];
-        const u32 count_7 = digits[2047 - (thread * 4 + 1)];
-        const u32 count_8 = digits[2047 - (thread * 4 + 2)];
-        const u32 count_9 = digits[2047 - (thread * 4 + 3)];
-        const u32 counts_2 = count_6 + count_7 + count_8 + count_9;
+        const u32 count_5 = select_digits[2047 - thread * 4];
+        const u32 count_6 = select_digits[2047 - (thread * 4 + 1)];
+        const u32 count_7 = select_digits[2047 - (thread * 4 + 2)];
+        const u32 count_8 = select_digits[2047 - (thread * 4 + 3)];
+        const u32 counts_2 = count_5 + count_6 + count_7 + count_8;
         u32 upto_2;
         upto_2 = counts_2;
         warpScanAdd(upto_2);
@@ -437,23 +441,23 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
         below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
         const u32 before_thread_2 = below_2 + upto_2 - counts_2;
         const u32 after_2 = before_thread_2 + counts_2;
-        if ((before_thread_2 < want_4 && after_2 >= want_4) || ((thread == 0 && want_4 == 0u) || (thread == 511 && after_2 < want_4))) {
+        if ((before_thread_2 < want_3 && after_2 >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 511 && after_2 < want_3))) {
           u32 above_11 = before_thread_2;
-          u32 in_bin = count_6;
+          u32 in_bin = count_5;
           u32 down = 0u;
-          if (above_11 + in_bin < want_4) {
+          if (above_11 + in_bin < want_3) {
             above_11 = above_11 + in_bin;
-            in_bin = count_7;
+            in_bin = count_6;
             down = 1u;
           }
-          if (above_11 + in_bin < want_4) {
+          if (above_11 + in_bin < want_3) {
             above_11 = above_11 + in_bin;
-            in_bin = count_8;
+            in_bin = count_7;
             down = 2u;
           }
-          if (above_11 + in_bin < want_4) {
+          if (above_11 + in_bin < want_3) {
             above_11 = above_11 + in_bin;
-            in_bin = count_9;
+            in_bin = count_8;
             down = 3u;
           }
           exchange_i32[0] = 2047 - thread * 4 - (int)down;
@@ -465,165 +469,165 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
         const int above_2 = exchange_i32[1];
         const int inBin_2 = exchange_i32[2];
 
-        // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-        const u32 found_start = found_lo_2 + (u32)(bin_2 << (found_shift & 31));
+        // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+        const u32 select_found_start = select_found_lo_2 + (u32)(bin_2 << (select_found_shift & 31));
 
-        // topk.ts:160  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
-        const u32 found_hi_3 = bin_2 == 2047 ? found_hi_2 : found_start + (1u << (found_shift & 31)) - 1u;
-        const int found_want_3 = found_want_2 - above_2;
-        found_lo_3 = found_start;
-        found_hi_4 = found_hi_3;
-        found_want_4 = found_want_3;
-        found_count_2 = inBin_2;
+        // topk.ts:171  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
+        const u32 select_found_hi_3 = bin_2 == 2047 ? select_found_hi_2 : select_found_start + (1u << (select_found_shift & 31)) - 1u;
+        const int select_found_want_3 = select_found_want_2 - above_2;
+        select_found_lo_3 = select_found_start;
+        select_found_hi_4 = select_found_hi_3;
+        select_found_want_4 = select_found_want_3;
+        select_found_count_2 = inBin_2;
       } else {
-        found_lo_3 = found_lo_2;
-        found_hi_4 = found_hi_2;
-        found_want_4 = found_want_2;
-        found_count_2 = found_count;
+        select_found_lo_3 = select_found_lo_2;
+        select_found_hi_4 = select_found_hi_2;
+        select_found_want_4 = select_found_want_2;
+        select_found_count_2 = select_found_count;
       }
-      found_lo_2 = found_lo_3;
-      found_hi_2 = found_hi_4;
-      found_want_2 = found_want_4;
-      found_count = found_count_2;
+      select_found_lo_2 = select_found_lo_3;
+      select_found_hi_2 = select_found_hi_4;
+      select_found_want_2 = select_found_want_4;
+      select_found_count = select_found_count_2;
     }
-    const u32 found_lo_4 = found_lo_2;
-    const int found_count_3 = found_count;
+    const u32 select_found_lo_4 = select_found_lo_2;
+    const int select_found_count_3 = select_found_count;
 
-    // topk.ts:162  isPlateau = found.count > enough || found.lo === 0;
-    const bool isPlateau = found_count_3 > enough || found_lo_4 == 0u;
+    // topk.ts:173  isPlateau = found.count > enough || found.lo === 0;
+    const bool select_isPlateau = select_found_count_3 > select_enough || select_found_lo_4 == 0u;
 
-    // topk.ts:163  bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
-    const u32 bound = isPlateau ? found_lo_4 : found_lo_4 - 1u;
-    ceiling_3 = ceiling;
-    isPlateau_3 = isPlateau;
-    bound_3 = bound;
+    // topk.ts:174  bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
+    const u32 select_bound = select_isPlateau ? select_found_lo_4 : select_found_lo_4 - 1u;
+    select_ceiling_3 = select_ceiling;
+    select_isPlateau_3 = select_isPlateau;
+    select_bound_3 = select_bound;
   } else {
-    // topk.ts:124  if (!isDone && vectors > 0) {
-    const u32 ceiling_2 = 0xffffffffu;
-    const bool isPlateau_2 = true;
-    const u32 bound_2 = 0u;
-    ceiling_3 = ceiling_2;
-    isPlateau_3 = isPlateau_2;
-    bound_3 = bound_2;
+    // topk.ts:135  if (!isDone && vectors > 0) {
+    const u32 select_ceiling_2 = 0xffffffffu;
+    const bool select_isPlateau_2 = true;
+    const u32 select_bound_2 = 0u;
+    select_ceiling_3 = select_ceiling_2;
+    select_isPlateau_3 = select_isPlateau_2;
+    select_bound_3 = select_bound_2;
   }
 
-  // topk.ts:166  if (ROOM > dsa.topK && !isDone) {
-  bool isDone_6 = false;
-  if (!isDone) {
-    // topk.ts:172  const scores = load(row(tb));
-    if (((q * (logitsPitch * 4) + from * 4) & 15) == 0 && from <= T - 8192) {
+  // topk.ts:177  if (ROOM > k && !isDone) {
+  bool select_isDone_6 = false;
+  if (!select_isDone) {
+    // topk.ts:183  const scores = load(row(tb));
+    if (((q * (logitsPitch * 4) + select_from * 4) & 15) == 0 && select_from <= T - 8192) {
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
-        const float4 words_2 = *(const float4*)(logits + ((i64)q * logitsPitch + (from + t_of_thread + t * 2048)));
-        scores_first[t * 4] = words_2.x; scores_first[t * 4 + 1] = words_2.y;
-        scores_first[t * 4 + 2] = words_2.z; scores_first[t * 4 + 3] = words_2.w;
+        const float4 words_2 = *(const float4*)(logits + ((i64)q * logitsPitch + (select_from + t_of_thread + t * 2048)));
+        select_scores_first[t * 4] = words_2.x; select_scores_first[t * 4 + 1] = words_2.y;
+        select_scores_first[t * 4 + 2] = words_2.z; select_scores_first[t * 4 + 3] = words_2.w;
       }
     } else {
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
-        float scores_first_wide[4];
+        float select_scores_first_wide[4];
         {
-          const int valid = T - (from + t_of_thread + t * 2048);
-          const float* const at_2 = logits + ((i64)q * logitsPitch + (from + t_of_thread + t * 2048));
+          const int valid = T - (select_from + t_of_thread + t * 2048);
+          const float* const at_2 = logits + ((i64)q * logitsPitch + (select_from + t_of_thread + t * 2048));
           #pragma unroll
           for (int e = 0; e < 4; ++e) {
-            scores_first_wide[e] = e < valid ? at_2[e] : 0.0f;
+            select_scores_first_wide[e] = e < valid ? at_2[e] : 0.0f;
           }
         }
         #pragma unroll
         for (int t_2 = 0; t_2 < 4; ++t_2) {
-          scores_first[t_2 + t * 4] = scores_first_wide[t_2];
+          select_scores_first[t_2 + t * 4] = select_scores_first_wide[t_2];
         }
       }
     }
 
-    // topk.ts:168  const kept = bag(ROOM, { x: "f32", t: "i32" });
+    // topk.ts:179  const kept = bag(ROOM, { x: "f32", t: "i32" });
     if (thread == 0) {
-      kept_added[0] = 0u;
+      select_kept_added[0] = 0u;
     }
 
-    // topk.ts:169  const digitsOfKept = histogram(BINS); // cleared while scores are on their way
-    *(uint4*)(digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
+    // topk.ts:180  const digitsOfKept = histogram(BINS); // cleared while scores are on their way
+    *(uint4*)(select_digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-    // topk.ts:170  const whole = from + div(Math.max(hi - from, 0), BT) * BT;
-    const int whole = from + (max(hi - from, 0) / 8192) * 8192;
+    // topk.ts:181  const whole = from + div(Math.max(hi - from, 0), BT) * BT;
+    const int select_whole = select_from + (max(hi - select_from, 0) / 8192) * 8192;
     #pragma unroll
     for (int r = 0; r < 16; ++r) {
-      scores[r] = scores_first[r];
+      select_scores[r] = select_scores_first[r];
     }
 
-    // topk.ts:171  for (const tb of blocks("t", from, whole, BT)) {
-    const float least = bound_3 < 0xff800000u ? orderedValue(max(bound_3 + 1u, 0x7fffffu)) : __uint_as_float(0x7fc00000u);
+    // topk.ts:182  for (const tb of blocks("t", from, whole, BT)) {
+    const float least = select_bound_3 < 0xff800000u ? orderedValue(max(select_bound_3 + 1u, 0x7fffffu)) : __uint_as_float(0x7fc00000u);
     __syncthreads();
-    for (int tb = from; tb < whole; tb += 8192) {
-      if (tb + 8192 < whole) {
-        // topk.ts:172  const scores = load(row(tb));
+    for (int tb = select_from; tb < select_whole; tb += 8192) {
+      if (tb + 8192 < select_whole) {
+        // topk.ts:183  const scores = load(row(tb));
         if (((q * (logitsPitch * 4) + (tb + 8192) * 4) & 15) == 0 && tb + 8192 <= T - 8192) {
           #pragma unroll
           for (int t = 0; t < 4; ++t) {
             const float4 words_2 = *(const float4*)(logits + ((i64)q * logitsPitch + (tb + 8192 + t_of_thread + t * 2048)));
-            scores_next[t * 4] = words_2.x; scores_next[t * 4 + 1] = words_2.y;
-            scores_next[t * 4 + 2] = words_2.z; scores_next[t * 4 + 3] = words_2.w;
+            select_scores_next[t * 4] = words_2.x; select_scores_next[t * 4 + 1] = words_2.y;
+            select_scores_next[t * 4 + 2] = words_2.z; select_scores_next[t * 4 + 3] = words_2.w;
           }
         } else {
           #pragma unroll
           for (int t = 0; t < 4; ++t) {
-            float scores_next_wide[4];
+            float select_scores_next_wide[4];
             {
               const int valid = T - (tb + 8192 + t_of_thread + t * 2048);
               const float* const at_2 = logits + ((i64)q * logitsPitch + (tb + 8192 + t_of_thread + t * 2048));
               #pragma unroll
               for (int e = 0; e < 4; ++e) {
-                scores_next_wide[e] = e < valid ? at_2[e] : 0.0f;
+                select_scores_next_wide[e] = e < valid ? at_2[e] : 0.0f;
               }
             }
             #pragma unroll
             for (int t_2 = 0; t_2 < 4; ++t_2) {
-              scores_next[t_2 + t * 4] = scores_next_wide[t_2];
+              select_scores_next[t_2 + t * 4] = select_scores_next_wide[t_2];
             }
           }
         }
       } else {
         #pragma unroll
         for (int r = 0; r < 16; ++r) {
-          scores_next[r] = scores[r];
+          select_scores_next[r] = select_scores[r];
         }
       }
 
-      // topk.ts:173  kept.add(
-      u32 kept_2;
-      kept_2 = 0u;
+      // topk.ts:184  kept.add(
+      u32 kept;
+      kept = 0u;
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
         #pragma unroll
         for (int t_2 = 0; t_2 < 4; ++t_2) {
-          kept_2 = kept_2 | (scores[t_2 + t * 4] >= least ? 1u << ((t_2 + t * 4) & 31) : 0u);
+          kept = kept | (select_scores[t_2 + t * 4] >= least ? 1u << ((t_2 + t * 4) & 31) : 0u);
         }
       }
-      asm("" : "+r"(kept_2));
-      const u32 added = (u32)__popc(kept_2);
+      asm("" : "+r"(kept));
+      const u32 added = (u32)__popc(kept);
       u32 upto;
       upto = added;
       warpScanAdd(upto);
       u32 first_2 = 0u;
       if (lane == 31) {
-        const u32 before = atomicAdd(&kept_added[0], upto);
+        const u32 before = atomicAdd(&select_kept_added[0], upto);
         first_2 = before + upto;
       }
-      u32 end_4;
-      end_4 = __shfl_sync(0xffffffffu, first_2, 31);
+      u32 end;
+      end = __shfl_sync(0xffffffffu, first_2, 31);
       u32 all;
       all = __shfl_sync(0xffffffffu, upto, 31);
-      const u32 mine = end_4 - all + upto - added;
+      const u32 mine = end - all + upto - added;
       int place = (int)mine;
-      if (end_4 <= 6144u) {
+      if (end <= 6144u) {
         #pragma unroll
         for (int t = 0; t < 4; ++t) {
           #pragma unroll
           for (int t_2 = 0; t_2 < 4; ++t_2) {
-            if ((kept_2 & (1u << ((t_2 + t * 4) & 31))) != 0u) {
-              kept[place] = __float_as_uint(scores[t_2 + t * 4]);
-              kept[place + 6144] = (u32)(tb + t_of_thread + t_2 + t * 2048);
+            if ((kept & (1u << ((t_2 + t * 4) & 31))) != 0u) {
+              select_kept[place] = __float_as_uint(select_scores[t_2 + t * 4]);
+              select_kept[place + 6144] = (u32)(tb + t_of_thread + t_2 + t * 2048);
               place = place + 1;
             }
           }
@@ -631,81 +635,83 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
       }
       #pragma unroll
       for (int r = 0; r < 16; ++r) {
-        scores[r] = scores_next[r];
+        select_scores[r] = select_scores_next[r];
       }
     }
 
-    // topk.ts:178  for (const part of each(2)) {
-    const float least_2 = bound_3 < 0xff800000u ? orderedValue(max(bound_3 + 1u, 0x7fffffu)) : __uint_as_float(0x7fc00000u);
+    // topk.ts:189  for (const part of each(2)) {
+    const float least_2 = select_bound_3 < 0xff800000u ? orderedValue(max(select_bound_3 + 1u, 0x7fffffu)) : __uint_as_float(0x7fc00000u);
     for (int part = 0; part < 2; ++part) {
-      // topk.ts:179  const start = part === 0 ? whole : lo;
-      const int start = part == 0 ? whole : lo;
+      // topk.ts:190  const start = part === 0 ? whole : lo;
+      const int select_start = part == 0 ? select_whole : lo;
 
-      // topk.ts:180  const end = part === 0 ? hi : Math.min(from, hi);
-      const int end = part == 0 ? hi : min(from, hi);
+      // topk.ts:191  const end = part === 0 ? hi : Math.min(from, hi);
+      const int select_end = part == 0 ? hi : min(select_from, hi);
 
-      // topk.ts:181  for (const tb of blocks("t", start, end, BT)) {
-      for (int tb_2 = start; tb_2 < end; tb_2 += 8192) {
-        // topk.ts:182  const x = load(row(tb));
+      // topk.ts:192  for (const tb of blocks("t", start, end, BT)) {
+      for (int tb_2 = select_start; tb_2 < select_end; tb_2 += 8192) {
+        // topk.ts:193  const x = load(row(tb));
         if (((q * (logitsPitch * 4) + tb_2 * 4) & 15) == 0 && tb_2 <= T - 8192) {
           #pragma unroll
           for (int t = 0; t < 4; ++t) {
             const float4 words_2 = *(const float4*)(logits + ((i64)q * logitsPitch + (tb_2 + t_of_thread + t * 2048)));
-            x[t * 4] = words_2.x; x[t * 4 + 1] = words_2.y; x[t * 4 + 2] = words_2.z; x[t * 4 + 3] = words_2.w;
+            select_x[t * 4] = words_2.x; select_x[t * 4 + 1] = words_2.y;
+            select_x[t * 4 + 2] = words_2.z; select_x[t * 4 + 3] = words_2.w;
           }
         } else {
           #pragma unroll
           for (int t = 0; t < 4; ++t) {
-            float x_wide[4];
+            float select_x_wide[4];
             {
               const int valid = T - (tb_2 + t_of_thread + t * 2048);
               const float* const at_2 = logits + ((i64)q * logitsPitch + (tb_2 + t_of_thread + t * 2048));
               #pragma unroll
               for (int e = 0; e < 4; ++e) {
-                x_wide[e] = e < valid ? at_2[e] : 0.0f;
+                select_x_wide[e] = e < valid ? at_2[e] : 0.0f;
               }
             }
             #pragma unroll
             for (int t_2 = 0; t_2 < 4; ++t_2) {
-              x[t_2 + t * 4] = x_wide[t_2];
+              select_x[t_2 + t * 4] = select_x_wide[t_2];
             }
           }
         }
 
-        // topk.ts:184  kept.add(
-        u32 kept_2;
-        kept_2 = 0u;
+        // topk.ts:195  kept.add(
+        u32 kept;
+        kept = 0u;
         #pragma unroll
         for (int t = 0; t < 4; ++t) {
           #pragma unroll
           for (int t_2 = 0; t_2 < 4; ++t_2) {
-            kept_2 = kept_2 | (x[t_2 + t * 4] >= least_2 && tb_2 + t_of_thread + t_2 + t * 2048 < end ? 1u << ((t_2 + t * 4) & 31) : 0u);
+            kept = kept
+                | (select_x[t_2 + t * 4] >= least_2 && tb_2 + t_of_thread + t_2 + t * 2048 < select_end ? 1u << ((t_2 + t * 4) & 31) : 0u);
           }
         }
-        asm("" : "+r"(kept_2));
-        const u32 added = (u32)__popc(kept_2);
+        asm("" : "+r"(kept));
+        const u32 added = (u32)__popc(kept);
         u32 upto;
         upto = added;
         warpScanAdd(upto);
         u32 first_2 = 0u;
         if (lane == 31) {
-          const u32 before = atomicAdd(&kept_added[0], upto);
+          const u32 before = atomicAdd(&select_kept_added[0], upto);
           first_2 = before + upto;
         }
-        u32 end_4;
-        end_4 = __shfl_sync(0xffffffffu, first_2, 31);
+        u32 end;
+        end = __shfl_sync(0xffffffffu, first_2, 31);
         u32 all;
         all = __shfl_sync(0xffffffffu, upto, 31);
-        const u32 mine = end_4 - all + upto - added;
+        const u32 mine = end - all + upto - added;
         int place = (int)mine;
-        if (end_4 <= 6144u) {
+        if (end <= 6144u) {
           #pragma unroll
           for (int t = 0; t < 4; ++t) {
             #pragma unroll
             for (int t_2 = 0; t_2 < 4; ++t_2) {
-              if ((kept_2 & (1u << ((t_2 + t * 4) & 31))) != 0u) {
-                kept[place] = __float_as_uint(x[t_2 + t * 4]);
-                kept[place + 6144] = (u32)(tb_2 + t_of_thread + t_2 + t * 2048);
+              if ((kept & (1u << ((t_2 + t * 4) & 31))) != 0u) {
+                select_kept[place] = __float_as_uint(select_x[t_2 + t * 4]);
+                select_kept[place + 6144] = (u32)(tb_2 + t_of_thread + t_2 + t * 2048);
                 place = place + 1;
               }
             }
@@ -714,37 +720,38 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
       }
     }
     __syncthreads();
-    const int count = (int)kept_added[0];
+    const int select_count = (int)select_kept_added[0];
 
-    // topk.ts:193  if (count >= dsa.topK && count <= ROOM) {
-    bool isDone_5 = false;
-    if (count >= 512 && count <= 6144) {
-      const int kept_added_value = (int)kept_added[0];
+    // topk.ts:204  if (count >= k && count <= ROOM) {
+    bool select_isDone_5 = false;
+    if (select_count >= 512 && select_count <= 6144) {
+      const int select_kept_added_value = (int)select_kept_added[0];
 
-      // topk.ts:194  const { x, t } = kept.items("c");
-      const int kept_held = kept_added_value <= 6144 ? kept_added_value : 0;
+      // topk.ts:205  const { x, t } = kept.items("c");
+      const int select_kept_held = select_kept_added_value <= 6144 ? select_kept_added_value : 0;
 
-      // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-      const int first_shift = max(21 - __clz((int)(max(ceiling_3, bound_3 + 1u) - (bound_3 + 1u))), 0);
+      // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+      const int select_first_shift = max(21 - __clz((int)(max(select_ceiling_3, select_bound_3 + 1u) - (select_bound_3 + 1u))), 0);
 
-      // topk.ts:43  digits.add(
-      const int items_each = (kept_held + 511) / 512;
+      // topk.ts:52  digits.add(
+      const int items_each = (select_kept_held + 511) / 512;
       const int run = items_each | 1;
       const int first_item = thread * run;
-      for (int item = first_item; item < min(first_item + run, kept_held); ++item) {
-        const u32 k = orderedKey(__uint_as_float(kept[item]));
-        if (k >= bound_3 + 1u && k <= 0xffffffffu) {
-          atomicAdd(&digits[(int)min((orderedKey(__uint_as_float(kept[item])) - (bound_3 + 1u)) >> (first_shift & 31), 2047u)], 1u);
+      for (int item = first_item; item < min(first_item + run, select_kept_held); ++item) {
+        const u32 k = orderedKey(__uint_as_float(select_kept[item]));
+        if (k >= select_bound_3 + 1u && k <= 0xffffffffu) {
+          atomicAdd(&select_digits[(int)min((orderedKey(__uint_as_float(select_kept[item]))
+              - (select_bound_3 + 1u)) >> (select_first_shift & 31), 2047u)], 1u);
         }
       }
 
-      // topk.ts:48  const { bin, above, inBin } = digits.find(want);
+      // topk.ts:57  const { bin, above, inBin } = digits.find(want);
       __syncthreads();
-      const u32 count_2 = digits[2047 - thread * 4];
-      const u32 count_3 = digits[2047 - (thread * 4 + 1)];
-      const u32 count_4 = digits[2047 - (thread * 4 + 2)];
-      const u32 count_5 = digits[2047 - (thread * 4 + 3)];
-      const u32 counts = count_2 + count_3 + count_4 + count_5;
+      const u32 count = select_digits[2047 - thread * 4];
+      const u32 count_2 = select_digits[2047 - (thread * 4 + 1)];
+      const u32 count_3 = select_digits[2047 - (thread * 4 + 2)];
+      const u32 count_4 = select_digits[2047 - (thread * 4 + 3)];
+      const u32 counts = count + count_2 + count_3 + count_4;
       u32 upto;
       upto = counts;
       warpScanAdd(upto);
@@ -759,21 +766,21 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
       const u32 after = before_thread + counts;
       if ((before_thread < 512u && after >= 512u) || ((thread == 0 && 512 == 0) || (thread == 511 && after < 512u))) {
         u32 above_11 = before_thread;
-        u32 in_bin = count_2;
+        u32 in_bin = count;
         u32 down = 0u;
         if (above_11 + in_bin < 512u) {
           above_11 = above_11 + in_bin;
-          in_bin = count_3;
+          in_bin = count_2;
           down = 1u;
         }
         if (above_11 + in_bin < 512u) {
           above_11 = above_11 + in_bin;
-          in_bin = count_4;
+          in_bin = count_3;
           down = 2u;
         }
         if (above_11 + in_bin < 512u) {
           above_11 = above_11 + in_bin;
-          in_bin = count_5;
+          in_bin = count_4;
           down = 3u;
         }
         exchange_i32[0] = 2047 - thread * 4 - (int)down;
@@ -785,51 +792,52 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
       const int above_3 = exchange_i32[1];
       const int inBin_3 = exchange_i32[2];
 
-      // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-      const u32 first_start = bound_3 + 1u + (u32)(bin_3 << (first_shift & 31));
+      // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+      const u32 select_first_start = select_bound_3 + 1u + (u32)(bin_3 << (select_first_shift & 31));
 
-      // topk.ts:61  let found = start;
-      const u32 cut_found_hi = bin_3 == 2047 ? 0xffffffffu : first_start + (1u << (first_shift & 31)) - 1u;
-      const int cut_found_want = 512 - above_3;
+      // topk.ts:70  let found = start;
+      const u32 select_cut_found_hi = bin_3 == 2047 ? 0xffffffffu : select_first_start + (1u << (select_first_shift & 31)) - 1u;
+      const int select_cut_found_want = 512 - above_3;
 
-      // topk.ts:62  for (const _ of each(Math.ceil(32 / Math.log2(bins)))) {
-      u32 cut_found_lo = first_start;
-      u32 cut_found_hi_2 = cut_found_hi;
-      int cut_found_want_2 = cut_found_want;
-      int cut_found_count = inBin_3;
+      // topk.ts:71  for (const _ of each(Math.ceil(32 / Math.log2(bins)))) {
+      u32 select_cut_found_lo = select_first_start;
+      u32 select_cut_found_hi_2 = select_cut_found_hi;
+      int select_cut_found_want_2 = select_cut_found_want;
+      int select_cut_found_count = inBin_3;
       for (int _2 = 0; _2 < 3; ++_2) {
-        // topk.ts:63  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
-        u32 cut_found_lo_2 = 0u;
-        u32 cut_found_hi_4 = 0u;
-        int cut_found_want_4 = 0;
-        int cut_found_count_2 = 0;
-        if (!(cut_found_lo == cut_found_hi_2 || cut_found_want_2 == cut_found_count)) {
-          // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-          *(uint4*)(digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
+        // topk.ts:72  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
+        u32 select_cut_found_lo_2 = 0u;
+        u32 select_cut_found_hi_4 = 0u;
+        int select_cut_found_want_4 = 0;
+        int select_cut_found_count_2 = 0;
+        if (!(select_cut_found_lo == select_cut_found_hi_2 || select_cut_found_want_2 == select_cut_found_count)) {
+          // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+          *(uint4*)(select_digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-          // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-          const int cut_found_shift = max(21 - __clz((int)(cut_found_hi_2 - cut_found_lo)), 0);
+          // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+          const int select_cut_found_shift = max(21 - __clz((int)(select_cut_found_hi_2 - select_cut_found_lo)), 0);
 
-          // topk.ts:43  digits.add(
-          const int items_each_2 = (kept_held + 511) / 512;
+          // topk.ts:52  digits.add(
+          const int items_each_2 = (select_kept_held + 511) / 512;
           const int run_2 = items_each_2 | 1;
           const int first_item_2 = thread * run_2;
           __syncthreads();
-          for (int item = first_item_2; item < min(first_item_2 + run_2, kept_held); ++item) {
-            const u32 k = orderedKey(__uint_as_float(kept[item]));
-            if (k >= cut_found_lo && k <= cut_found_hi_2) {
-              atomicAdd(&digits[(int)min((orderedKey(__uint_as_float(kept[item])) - cut_found_lo) >> (cut_found_shift & 31), 2047u)], 1u);
+          for (int item = first_item_2; item < min(first_item_2 + run_2, select_kept_held); ++item) {
+            const u32 k = orderedKey(__uint_as_float(select_kept[item]));
+            if (k >= select_cut_found_lo && k <= select_cut_found_hi_2) {
+              atomicAdd(&select_digits[(int)min((orderedKey(__uint_as_float(select_kept[item]))
+                  - select_cut_found_lo) >> (select_cut_found_shift & 31), 2047u)], 1u);
             }
           }
 
-          // topk.ts:48  const { bin, above, inBin } = digits.find(want);
-          const u32 want_2 = (u32)cut_found_want_2;
+          // topk.ts:57  const { bin, above, inBin } = digits.find(want);
+          const u32 want = (u32)select_cut_found_want_2;
           __syncthreads();
-          const u32 count_6 = digits[2047 - thread * 4];
-          const u32 count_7 = digits[2047 - (thread * 4 + 1)];
-          const u32 count_8 = digits[2047 - (thread * 4 + 2)];
-          const u32 count_9 = digits[2047 - (thread * 4 + 3)];
-          const u32 counts_2 = count_6 + count_7 + count_8 + count_9;
+          const u32 count_5 = select_digits[2047 - thread * 4];
+          const u32 count_6 = select_digits[2047 - (thread * 4 + 1)];
+          const u32 count_7 = select_digits[2047 - (thread * 4 + 2)];
+          const u32 count_8 = select_digits[2047 - (thread * 4 + 3)];
+          const u32 counts_2 = count_5 + count_6 + count_7 + count_8;
           u32 upto_2;
           upto_2 = counts_2;
           warpScanAdd(upto_2);
@@ -842,23 +850,23 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
           below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
           const u32 before_thread_2 = below_2 + upto_2 - counts_2;
           const u32 after_2 = before_thread_2 + counts_2;
-          if ((before_thread_2 < want_2 && after_2 >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 511 && after_2 < want_2))) {
+          if ((before_thread_2 < want && after_2 >= want) || ((thread == 0 && want == 0u) || (thread == 511 && after_2 < want))) {
             u32 above_11 = before_thread_2;
-            u32 in_bin = count_6;
+            u32 in_bin = count_5;
             u32 down = 0u;
-            if (above_11 + in_bin < want_2) {
+            if (above_11 + in_bin < want) {
               above_11 = above_11 + in_bin;
-              in_bin = count_7;
+              in_bin = count_6;
               down = 1u;
             }
-            if (above_11 + in_bin < want_2) {
+            if (above_11 + in_bin < want) {
               above_11 = above_11 + in_bin;
-              in_bin = count_8;
+              in_bin = count_7;
               down = 2u;
             }
-            if (above_11 + in_bin < want_2) {
+            if (above_11 + in_bin < want) {
               above_11 = above_11 + in_bin;
-              in_bin = count_9;
+              in_bin = count_8;
               down = 3u;
             }
             exchange_i32[0] = 2047 - thread * 4 - (int)down;
@@ -870,65 +878,66 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
           const int above_4 = exchange_i32[1];
           const int inBin_4 = exchange_i32[2];
 
-          // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-          const u32 cut_found_start = cut_found_lo + (u32)(bin_4 << (cut_found_shift & 31));
+          // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+          const u32 select_cut_found_start = select_cut_found_lo + (u32)(bin_4 << (select_cut_found_shift & 31));
 
-          // topk.ts:63  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
-          const u32 cut_found_hi_3 = bin_4 == 2047 ? cut_found_hi_2 : cut_found_start + (1u << (cut_found_shift & 31)) - 1u;
-          const int cut_found_want_3 = cut_found_want_2 - above_4;
-          cut_found_lo_2 = cut_found_start;
-          cut_found_hi_4 = cut_found_hi_3;
-          cut_found_want_4 = cut_found_want_3;
-          cut_found_count_2 = inBin_4;
+          // topk.ts:72  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
+          const u32 select_cut_found_hi_3 = bin_4 == 2047 ? select_cut_found_hi_2 : select_cut_found_start
+              + (1u << (select_cut_found_shift & 31)) - 1u;
+          const int select_cut_found_want_3 = select_cut_found_want_2 - above_4;
+          select_cut_found_lo_2 = select_cut_found_start;
+          select_cut_found_hi_4 = select_cut_found_hi_3;
+          select_cut_found_want_4 = select_cut_found_want_3;
+          select_cut_found_count_2 = inBin_4;
         } else {
-          cut_found_lo_2 = cut_found_lo;
-          cut_found_hi_4 = cut_found_hi_2;
-          cut_found_want_4 = cut_found_want_2;
-          cut_found_count_2 = cut_found_count;
+          select_cut_found_lo_2 = select_cut_found_lo;
+          select_cut_found_hi_4 = select_cut_found_hi_2;
+          select_cut_found_want_4 = select_cut_found_want_2;
+          select_cut_found_count_2 = select_cut_found_count;
         }
-        cut_found_lo = cut_found_lo_2;
-        cut_found_hi_2 = cut_found_hi_4;
-        cut_found_want_2 = cut_found_want_4;
-        cut_found_count = cut_found_count_2;
+        select_cut_found_lo = select_cut_found_lo_2;
+        select_cut_found_hi_2 = select_cut_found_hi_4;
+        select_cut_found_want_2 = select_cut_found_want_4;
+        select_cut_found_count = select_cut_found_count_2;
       }
-      const u32 cut_found_lo_3 = cut_found_lo;
-      const int cut_found_want_5 = cut_found_want_2;
-      const int cut_found_count_3 = cut_found_count;
+      const u32 select_cut_found_lo_3 = select_cut_found_lo;
+      const int select_cut_found_want_5 = select_cut_found_want_2;
+      const int select_cut_found_count_3 = select_cut_found_count;
 
-      // topk.ts:68  if (found.count > found.want) {
-      int cut_lastTie_2 = 0;
-      if (cut_found_count_3 > cut_found_want_5) {
-        // topk.ts:70  const last = length >>> 0;
-        const u32 cut_last = (u32)length;
+      // topk.ts:77  if (found.count > found.want) {
+      int select_cut_lastTie_2 = 0;
+      if (select_cut_found_count_3 > select_cut_found_want_5) {
+        // topk.ts:79  const last = length >>> 0;
+        const u32 select_cut_last = (u32)select_length;
 
-        // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-        *(uint4*)(digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
+        // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+        *(uint4*)(select_digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-        // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-        const int cut_ties_shift = max(21 - __clz((int)(cut_last - 1u)), 0);
+        // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+        const int select_cut_ties_shift = max(21 - __clz((int)(select_cut_last - 1u)), 0);
 
-        // topk.ts:43  digits.add(
-        const int items_each_2 = (kept_held + 511) / 512;
+        // topk.ts:52  digits.add(
+        const int items_each_2 = (select_kept_held + 511) / 512;
         const int run_2 = items_each_2 | 1;
         const int first_item_2 = thread * run_2;
         __syncthreads();
-        for (int item = first_item_2; item < min(first_item_2 + run_2, kept_held); ++item) {
-          const u32 k = orderedKey(__uint_as_float(kept[item]));
-          const int t = (int)kept[item + 6144];
-          if ((u32)(k == cut_found_lo_3 ? hi - t : 0) >= 1u && (u32)(k == cut_found_lo_3 ? hi - t : 0) <= cut_last) {
-            atomicAdd(&digits[(int)min(((orderedKey(__uint_as_float(kept[item])) == cut_found_lo_3 ? (u32)hi - kept[item + 6144] : 0u)
-                - 1u) >> (cut_ties_shift & 31), 2047u)], 1u);
+        for (int item = first_item_2; item < min(first_item_2 + run_2, select_kept_held); ++item) {
+          const u32 k = orderedKey(__uint_as_float(select_kept[item]));
+          const int t = (int)select_kept[item + 6144];
+          if ((u32)(k == select_cut_found_lo_3 ? hi - t : 0) >= 1u && (u32)(k == select_cut_found_lo_3 ? hi - t : 0) <= select_cut_last) {
+            atomicAdd(&select_digits[(int)min(((orderedKey(__uint_as_float(select_kept[item])) == select_cut_found_lo_3 ? (u32)hi
+                - select_kept[item + 6144] : 0u) - 1u) >> (select_cut_ties_shift & 31), 2047u)], 1u);
           }
         }
 
-        // topk.ts:48  const { bin, above, inBin } = digits.find(want);
-        const u32 want_2 = (u32)cut_found_want_5;
+        // topk.ts:57  const { bin, above, inBin } = digits.find(want);
+        const u32 want = (u32)select_cut_found_want_5;
         __syncthreads();
-        const u32 count_6 = digits[2047 - thread * 4];
-        const u32 count_7 = digits[2047 - (thread * 4 + 1)];
-        const u32 count_8 = digits[2047 - (thread * 4 + 2)];
-        const u32 count_9 = digits[2047 - (thread * 4 + 3)];
-        const u32 counts_2 = count_6 + count_7 + count_8 + count_9;
+        const u32 count_5 = select_digits[2047 - thread * 4];
+        const u32 count_6 = select_digits[2047 - (thread * 4 + 1)];
+        const u32 count_7 = select_digits[2047 - (thread * 4 + 2)];
+        const u32 count_8 = select_digits[2047 - (thread * 4 + 3)];
+        const u32 counts_2 = count_5 + count_6 + count_7 + count_8;
         u32 upto_2;
         upto_2 = counts_2;
         warpScanAdd(upto_2);
@@ -941,23 +950,23 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
         below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
         const u32 before_thread_2 = below_2 + upto_2 - counts_2;
         const u32 after_2 = before_thread_2 + counts_2;
-        if ((before_thread_2 < want_2 && after_2 >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 511 && after_2 < want_2))) {
+        if ((before_thread_2 < want && after_2 >= want) || ((thread == 0 && want == 0u) || (thread == 511 && after_2 < want))) {
           u32 above_11 = before_thread_2;
-          u32 in_bin = count_6;
+          u32 in_bin = count_5;
           u32 down = 0u;
-          if (above_11 + in_bin < want_2) {
+          if (above_11 + in_bin < want) {
             above_11 = above_11 + in_bin;
-            in_bin = count_7;
+            in_bin = count_6;
             down = 1u;
           }
-          if (above_11 + in_bin < want_2) {
+          if (above_11 + in_bin < want) {
             above_11 = above_11 + in_bin;
-            in_bin = count_8;
+            in_bin = count_7;
             down = 2u;
           }
-          if (above_11 + in_bin < want_2) {
+          if (above_11 + in_bin < want) {
             above_11 = above_11 + in_bin;
-            in_bin = count_9;
+            in_bin = count_8;
             down = 3u;
           }
           exchange_i32[0] = 2047 - thread * 4 - (int)down;
@@ -969,53 +978,54 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
         const int above_5 = exchange_i32[1];
         const int inBin_5 = exchange_i32[2];
 
-        // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-        const u32 cut_ties_start = 1u + (u32)(bin_5 << (cut_ties_shift & 31));
+        // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+        const u32 select_cut_ties_start = 1u + (u32)(bin_5 << (select_cut_ties_shift & 31));
 
-        // topk.ts:71  let ties = narrow(scores, fromEnd, { lo: 1, hi: last, want: found.want, count: found.count }, last, bins);
-        const u32 cut_ties_hi = bin_5 == 2047 ? cut_last : cut_ties_start + (1u << (cut_ties_shift & 31)) - 1u;
-        const int cut_ties_want = cut_found_want_5 - above_5;
+        // topk.ts:80  let ties = narrow(scores, fromEnd, { lo: 1, hi: last, want: found.want, count: found.count }, last, bins);
+        const u32 select_cut_ties_hi = bin_5 == 2047 ? select_cut_last : select_cut_ties_start + (1u << (select_cut_ties_shift & 31)) - 1u;
+        const int select_cut_ties_want = select_cut_found_want_5 - above_5;
 
-        // topk.ts:72  for (const _ of each(Math.ceil(31 / Math.log2(bins)) - 1)) {
-        u32 cut_ties_lo = cut_ties_start;
-        u32 cut_ties_hi_2 = cut_ties_hi;
-        int cut_ties_want_2 = cut_ties_want;
-        int cut_ties_count = inBin_5;
+        // topk.ts:81  for (const _ of each(Math.ceil(31 / Math.log2(bins)) - 1)) {
+        u32 select_cut_ties_lo = select_cut_ties_start;
+        u32 select_cut_ties_hi_2 = select_cut_ties_hi;
+        int select_cut_ties_want_2 = select_cut_ties_want;
+        int select_cut_ties_count = inBin_5;
         for (int _3 = 0; _3 < 2; ++_3) {
-          // topk.ts:73  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
-          u32 cut_ties_lo_2 = 0u;
-          u32 cut_ties_hi_4 = 0u;
-          int cut_ties_want_4 = 0;
-          int cut_ties_count_2 = 0;
-          if (!(cut_ties_lo == cut_ties_hi_2 || cut_ties_want_2 == cut_ties_count)) {
-            // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-            *(uint4*)(digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
+          // topk.ts:82  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
+          u32 select_cut_ties_lo_2 = 0u;
+          u32 select_cut_ties_hi_4 = 0u;
+          int select_cut_ties_want_4 = 0;
+          int select_cut_ties_count_2 = 0;
+          if (!(select_cut_ties_lo == select_cut_ties_hi_2 || select_cut_ties_want_2 == select_cut_ties_count)) {
+            // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+            *(uint4*)(select_digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-            // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-            const int cut_ties_shift_2 = max(21 - __clz((int)(cut_ties_hi_2 - cut_ties_lo)), 0);
+            // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+            const int select_cut_ties_shift_2 = max(21 - __clz((int)(select_cut_ties_hi_2 - select_cut_ties_lo)), 0);
 
-            // topk.ts:43  digits.add(
-            const int items_each_3 = (kept_held + 511) / 512;
+            // topk.ts:52  digits.add(
+            const int items_each_3 = (select_kept_held + 511) / 512;
             const int run_3 = items_each_3 | 1;
             const int first_item_3 = thread * run_3;
             __syncthreads();
-            for (int item = first_item_3; item < min(first_item_3 + run_3, kept_held); ++item) {
-              const u32 k = orderedKey(__uint_as_float(kept[item]));
-              const int t = (int)kept[item + 6144];
-              if ((u32)(k == cut_found_lo_3 ? hi - t : 0) >= cut_ties_lo && (u32)(k == cut_found_lo_3 ? hi - t : 0) <= cut_ties_hi_2) {
-                atomicAdd(&digits[(int)min(((orderedKey(__uint_as_float(kept[item])) == cut_found_lo_3 ? (u32)hi - kept[item + 6144] : 0u)
-                    - cut_ties_lo) >> (cut_ties_shift_2 & 31), 2047u)], 1u);
+            for (int item = first_item_3; item < min(first_item_3 + run_3, select_kept_held); ++item) {
+              const u32 k = orderedKey(__uint_as_float(select_kept[item]));
+              const int t = (int)select_kept[item + 6144];
+              if ((u32)(k == select_cut_found_lo_3 ? hi - t : 0) >= select_cut_ties_lo
+                  && (u32)(k == select_cut_found_lo_3 ? hi - t : 0) <= select_cut_ties_hi_2) {
+                atomicAdd(&select_digits[(int)min(((orderedKey(__uint_as_float(select_kept[item])) == select_cut_found_lo_3 ? (u32)hi
+                    - select_kept[item + 6144] : 0u) - select_cut_ties_lo) >> (select_cut_ties_shift_2 & 31), 2047u)], 1u);
               }
             }
 
-            // topk.ts:48  const { bin, above, inBin } = digits.find(want);
-            const u32 want_3 = (u32)cut_ties_want_2;
+            // topk.ts:57  const { bin, above, inBin } = digits.find(want);
+            const u32 want_2 = (u32)select_cut_ties_want_2;
             __syncthreads();
-            const u32 count_10 = digits[2047 - thread * 4];
-            const u32 count_11 = digits[2047 - (thread * 4 + 1)];
-            const u32 count_12 = digits[2047 - (thread * 4 + 2)];
-            const u32 count_13 = digits[2047 - (thread * 4 + 3)];
-            const u32 counts_3 = count_10 + count_11 + count_12 + count_13;
+            const u32 count_9 = select_digits[2047 - thread * 4];
+            const u32 count_10 = select_digits[2047 - (thread * 4 + 1)];
+            const u32 count_11 = select_digits[2047 - (thread * 4 + 2)];
+            const u32 count_12 = select_digits[2047 - (thread * 4 + 3)];
+            const u32 counts_3 = count_9 + count_10 + count_11 + count_12;
             u32 upto_3;
             upto_3 = counts_3;
             warpScanAdd(upto_3);
@@ -1028,23 +1038,23 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
             below_3 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_4 : 0u);
             const u32 before_thread_3 = below_3 + upto_3 - counts_3;
             const u32 after_3 = before_thread_3 + counts_3;
-            if ((before_thread_3 < want_3 && after_3 >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 511 && after_3 < want_3))) {
+            if ((before_thread_3 < want_2 && after_3 >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 511 && after_3 < want_2))) {
               u32 above_11 = before_thread_3;
-              u32 in_bin = count_10;
+              u32 in_bin = count_9;
               u32 down = 0u;
-              if (above_11 + in_bin < want_3) {
+              if (above_11 + in_bin < want_2) {
                 above_11 = above_11 + in_bin;
-                in_bin = count_11;
+                in_bin = count_10;
                 down = 1u;
               }
-              if (above_11 + in_bin < want_3) {
+              if (above_11 + in_bin < want_2) {
                 above_11 = above_11 + in_bin;
-                in_bin = count_12;
+                in_bin = count_11;
                 down = 2u;
               }
-              if (above_11 + in_bin < want_3) {
+              if (above_11 + in_bin < want_2) {
                 above_11 = above_11 + in_bin;
-                in_bin = count_13;
+                in_bin = count_12;
                 down = 3u;
               }
               exchange_i32[0] = 2047 - thread * 4 - (int)down;
@@ -1056,68 +1066,69 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
             const int above_6 = exchange_i32[1];
             const int inBin_6 = exchange_i32[2];
 
-            // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-            const u32 cut_ties_start_2 = cut_ties_lo + (u32)(bin_6 << (cut_ties_shift_2 & 31));
+            // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+            const u32 select_cut_ties_start_2 = select_cut_ties_lo + (u32)(bin_6 << (select_cut_ties_shift_2 & 31));
 
-            // topk.ts:73  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
-            const u32 cut_ties_hi_3 = bin_6 == 2047 ? cut_ties_hi_2 : cut_ties_start_2 + (1u << (cut_ties_shift_2 & 31)) - 1u;
-            const int cut_ties_want_3 = cut_ties_want_2 - above_6;
-            cut_ties_lo_2 = cut_ties_start_2;
-            cut_ties_hi_4 = cut_ties_hi_3;
-            cut_ties_want_4 = cut_ties_want_3;
-            cut_ties_count_2 = inBin_6;
+            // topk.ts:82  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
+            const u32 select_cut_ties_hi_3 = bin_6 == 2047 ? select_cut_ties_hi_2 : select_cut_ties_start_2
+                + (1u << (select_cut_ties_shift_2 & 31)) - 1u;
+            const int select_cut_ties_want_3 = select_cut_ties_want_2 - above_6;
+            select_cut_ties_lo_2 = select_cut_ties_start_2;
+            select_cut_ties_hi_4 = select_cut_ties_hi_3;
+            select_cut_ties_want_4 = select_cut_ties_want_3;
+            select_cut_ties_count_2 = inBin_6;
           } else {
-            cut_ties_lo_2 = cut_ties_lo;
-            cut_ties_hi_4 = cut_ties_hi_2;
-            cut_ties_want_4 = cut_ties_want_2;
-            cut_ties_count_2 = cut_ties_count;
+            select_cut_ties_lo_2 = select_cut_ties_lo;
+            select_cut_ties_hi_4 = select_cut_ties_hi_2;
+            select_cut_ties_want_4 = select_cut_ties_want_2;
+            select_cut_ties_count_2 = select_cut_ties_count;
           }
-          cut_ties_lo = cut_ties_lo_2;
-          cut_ties_hi_2 = cut_ties_hi_4;
-          cut_ties_want_2 = cut_ties_want_4;
-          cut_ties_count = cut_ties_count_2;
+          select_cut_ties_lo = select_cut_ties_lo_2;
+          select_cut_ties_hi_2 = select_cut_ties_hi_4;
+          select_cut_ties_want_2 = select_cut_ties_want_4;
+          select_cut_ties_count = select_cut_ties_count_2;
         }
-        const u32 cut_ties_lo_3 = cut_ties_lo;
+        const u32 select_cut_ties_lo_3 = select_cut_ties_lo;
 
-        // topk.ts:75  lastTie = end - (ties.lo | 0);
-        const int cut_lastTie = hi - (int)cut_ties_lo_3;
-        cut_lastTie_2 = cut_lastTie;
+        // topk.ts:84  lastTie = end - (ties.lo | 0);
+        const int select_cut_lastTie = hi - (int)select_cut_ties_lo_3;
+        select_cut_lastTie_2 = select_cut_lastTie;
       } else {
-        cut_lastTie_2 = hi;
+        select_cut_lastTie_2 = hi;
       }
-      int out_count = 0;
+      int select_out_count = 0;
 
-      // topk.ts:203  for (const span of blocks("t", lo, hi, SPAN)) {
+      // topk.ts:214  for (const span of blocks("t", lo, hi, SPAN)) {
       for (int span = lo; span < hi; span += 131072) {
-        // topk.ts:204  const marks = bitmap(SPAN);
+        // topk.ts:215  const marks = bitmap(SPAN);
         for (int i = 0; i < 2; ++i) {
           const int bin_11 = i * 512 + thread;
-          *(uint4*)(marks + bin_11 * 4) = make_uint4(0u, 0u, 0u, 0u);
+          *(uint4*)(select_marks + bin_11 * 4) = make_uint4(0u, 0u, 0u, 0u);
         }
 
-        // topk.ts:83  marks.add(
-        const int items_each_2 = (kept_held + 511) / 512;
+        // topk.ts:92  marks.add(
+        const int items_each_2 = (select_kept_held + 511) / 512;
         const int run_2 = items_each_2 | 1;
         const int first_item_2 = thread * run_2;
         __syncthreads();
-        for (int item = first_item_2; item < min(first_item_2 + run_2, kept_held); ++item) {
-          const u32 k = orderedKey(__uint_as_float(kept[item]));
-          const int t = (int)kept[item + 6144];
-          if (t >= span && t < span + 131072 && k >= cut_found_lo_3 && (k > cut_found_lo_3 || t <= cut_lastTie_2)) {
-            const u32 marked = kept[item + 6144] - (u32)span;
-            atomicOr(&marks[(int)(marked >> 5)], 1u << (marked & 31u & 31));
+        for (int item = first_item_2; item < min(first_item_2 + run_2, select_kept_held); ++item) {
+          const u32 k = orderedKey(__uint_as_float(select_kept[item]));
+          const int t = (int)select_kept[item + 6144];
+          if (t >= span && t < span + 131072 && k >= select_cut_found_lo_3 && (k > select_cut_found_lo_3 || t <= select_cut_lastTie_2)) {
+            const u32 marked = select_kept[item + 6144] - (u32)span;
+            atomicOr(&select_marks[(int)(marked >> 5)], 1u << (marked & 31u & 31));
           }
         }
 
-        // topk.ts:206  out.pushMarked(marks, iota(span), Math.min(hi - span.start, SPAN));
+        // topk.ts:217  out.pushMarked(marks, entryOf(span), Math.min(hi - span.start, SPAN));
         const int words = min((min(hi - span, 131072) + 31) / 32, 4096);
         const int words_each = (words + 511) / 512;
-        const int from_2 = thread * words_each;
-        const int to = min(from_2 + words_each, words);
+        const int from = thread * words_each;
+        const int to = min(from + words_each, words);
         int own = 0;
         __syncthreads();
-        for (int w = from_2; w < to; ++w) {
-          own = own + (int)(u32)__popc(marks[w]);
+        for (int w = from; w < to; ++w) {
+          own = own + (int)(u32)__popc(select_marks[w]);
         }
         int upto_2;
         upto_2 = own;
@@ -1133,14 +1144,14 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
         below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0);
         const int before_thread_2 = below_2 + upto_2 - own;
         int at = before_thread_2;
-        for (int w = from_2; w < to; ++w) {
-          u32 bits = marks[w];
+        for (int w = from; w < to; ++w) {
+          u32 bits = select_marks[w];
           const int base = w * 32;
-          const int marks_4 = (int)(u32)__popc(bits);
-          for (int mark = 0; mark < marks_4; ++mark) {
+          const int marks = (int)(u32)__popc(bits);
+          for (int mark = 0; mark < marks; ++mark) {
             const u32 others = bits & (bits - 1u);
             if (at < 512) {
-              digits[at] = (u32)base + (u32)__popc((bits ^ others) - 1u);
+              select_digits[at] = (u32)base + (u32)__popc((bits ^ others) - 1u);
             }
             bits = others;
             at = at + 1;
@@ -1149,86 +1160,86 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
         const int listed = min(total, 512);
         __syncthreads();
         for (int i = thread; i < listed; i += 512) {
-          const int slot = out_count + i;
-          const int position = (int)digits[i];
+          const int slot = select_out_count + i;
+          const int position = (int)select_digits[i];
           if (slot >= 0 && slot < 512 && slot < 512) idx[(i64)q * 512 + slot] = span + position;
         }
-        out_count = out_count + total;
+        select_out_count = select_out_count + total;
       }
 
-      // topk.ts:208  out.fill(-1);
-      for (int slot = out_count + thread; slot < 512; slot += 512) {
+      // topk.ts:219  out.fill(-1);
+      for (int slot = select_out_count + thread; slot < 512; slot += 512) {
         idx[(i64)q * 512 + slot] = -1;
       }
 
-      // topk.ts:193  if (count >= dsa.topK && count <= ROOM) {
-      const bool isDone_4 = true;
-      isDone_5 = isDone_4;
+      // topk.ts:204  if (count >= k && count <= ROOM) {
+      const bool select_isDone_4 = true;
+      select_isDone_5 = select_isDone_4;
     } else {
-      // topk.ts:210  } else if (isPlateau && count < dsa.topK) {
-      bool isDone_3 = false;
-      if (isPlateau_3 && count < 512) {
-        const int kept_added_2 = (int)kept_added[0];
+      // topk.ts:221  } else if (isPlateau && count < k) {
+      bool select_isDone_3 = false;
+      if (select_isPlateau_3 && select_count < 512) {
+        const int select_kept_added_2 = (int)select_kept_added[0];
 
-        // topk.ts:211  const { t } = kept.items("c");
-        const int kept_held_2 = kept_added_2 <= 6144 ? kept_added_2 : 0;
-        int out_2_count = 0;
+        // topk.ts:222  const { t } = kept.items("c");
+        const int select_kept_held_2 = select_kept_added_2 <= 6144 ? select_kept_added_2 : 0;
+        int select_out_2_count = 0;
 
-        // topk.ts:213  let ties = dsa.topK - count;
-        const int ties = 512 - count;
+        // topk.ts:224  let ties = k - count;
+        const int select_ties = 512 - select_count;
 
-        // topk.ts:214  for (const span of blocks("t", lo, hi, SPAN)) {
-        int ties_2 = ties;
+        // topk.ts:225  for (const span of blocks("t", lo, hi, SPAN)) {
+        int select_ties_2 = select_ties;
         for (int span_2 = lo; span_2 < hi; span_2 += 131072) {
-          // topk.ts:215  const marks = bitmap(SPAN);
+          // topk.ts:226  const marks = bitmap(SPAN);
           for (int i = 0; i < 2; ++i) {
             const int bin_11 = i * 512 + thread;
-            *(uint4*)(marks + bin_11 * 4) = make_uint4(0u, 0u, 0u, 0u);
+            *(uint4*)(select_marks + bin_11 * 4) = make_uint4(0u, 0u, 0u, 0u);
           }
 
-          // topk.ts:216  marks.add(
-          const int items_each = (kept_held_2 + 511) / 512;
+          // topk.ts:227  marks.add(
+          const int items_each = (select_kept_held_2 + 511) / 512;
           const int run = items_each | 1;
           const int first_item = thread * run;
           __syncthreads();
-          for (int item = first_item; item < min(first_item + run, kept_held_2); ++item) {
-            const int t = (int)kept[item + 6144];
+          for (int item = first_item; item < min(first_item + run, select_kept_held_2); ++item) {
+            const int t = (int)select_kept[item + 6144];
             if (t >= span_2 && t < span_2 + 131072) {
-              const u32 marked = kept[item + 6144] - (u32)span_2;
-              atomicOr(&marks[(int)(marked >> 5)], 1u << (marked & 31u & 31));
+              const u32 marked = select_kept[item + 6144] - (u32)span_2;
+              atomicOr(&select_marks[(int)(marked >> 5)], 1u << (marked & 31u & 31));
             }
           }
 
-          // topk.ts:220  const end = Math.min(span.start + SPAN, hi);
-          const int end_2 = min(span_2 + 131072, hi);
+          // topk.ts:231  const end = Math.min(span.start + SPAN, hi);
+          const int select_end_2 = min(span_2 + 131072, hi);
 
-          // topk.ts:221  for (const tb of blocks("t", span.start, end, WIDE)) {
-          int ties_3 = ties_2;
-          for (int tb_3 = span_2; tb_3 < end_2; tb_3 += 2048) {
-            // topk.ts:222  if (ties > 0) {
-            int ties_5 = 0;
-            if (ties_3 > 0) {
-              // topk.ts:224  const isTie = mask([load(row(tb)), token], (x, t) => t < end && orderedKey(x) === bound);
-              float isTie_load_wide[4];
+          // topk.ts:232  for (const tb of blocks("t", span.start, end, WIDE)) {
+          int select_ties_3 = select_ties_2;
+          for (int tb_3 = span_2; tb_3 < select_end_2; tb_3 += 2048) {
+            // topk.ts:233  if (ties > 0) {
+            int select_ties_5 = 0;
+            if (select_ties_3 > 0) {
+              // topk.ts:235  const isTie = mask([load(row(tb)), token], (x, t) => t < end && orderedKey(x) === bound);
+              float select_isTie_load_wide[4];
               {
                 const int valid = T - (tb_3 + t_of_thread);
                 const float* const at_2 = logits + ((i64)q * logitsPitch + (tb_3 + t_of_thread));
                 #pragma unroll
                 for (int e = 0; e < 4; ++e) {
-                  isTie_load_wide[e] = e < valid ? at_2[e] : 0.0f;
+                  select_isTie_load_wide[e] = e < valid ? at_2[e] : 0.0f;
                 }
               }
               #pragma unroll
               for (int t = 0; t < 4; ++t) {
-                isTie[t] = tb_3 + t_of_thread + t < end_2 && orderedKey(isTie_load_wide[t]) == bound_3;
+                select_isTie[t] = tb_3 + t_of_thread + t < select_end_2 && orderedKey(select_isTie_load_wide[t]) == select_bound_3;
               }
 
-              // topk.ts:225  const rank = scan(isTie, "t");
-              int rank_2_base = 0;
-              const int item = isTie[0];
-              const int item_2 = isTie[1];
-              const int item_3 = isTie[2];
-              const int item_4 = isTie[3];
+              // topk.ts:236  const rank = scan(isTie, "t");
+              int select_rank_2_base = 0;
+              const int item = select_isTie[0];
+              const int item_2 = select_isTie[1];
+              const int item_3 = select_isTie[2];
+              const int item_4 = select_isTie[3];
               const int own = item + item_2 + item_3 + item_4;
               int upto;
               upto = own;
@@ -1244,75 +1255,75 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
               int below;
               below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_2 : 0);
               const int before_thread = below + upto - own;
-              const int sofar = rank_2_base + before_thread;
+              const int sofar = select_rank_2_base + before_thread;
               const int sofar_2 = sofar + item;
-              rank_2[0] = sofar_2;
+              select_rank[0] = sofar_2;
               const int sofar_3 = sofar_2 + item_2;
-              rank_2[1] = sofar_3;
+              select_rank[1] = sofar_3;
               const int sofar_4 = sofar_3 + item_3;
-              rank_2[2] = sofar_4;
+              select_rank[2] = sofar_4;
               const int sofar_5 = sofar_4 + item_4;
-              rank_2[3] = sofar_5;
-              rank_2_base = rank_2_base + total;
+              select_rank[3] = sofar_5;
+              select_rank_2_base = select_rank_2_base + total;
 
-              // topk.ts:226  marks.add(
+              // topk.ts:237  marks.add(
               #pragma unroll
               for (int t = 0; t < 4; ++t) {
-                if (isTie[t] && rank_2[t] <= ties_3) {
+                if (select_isTie[t] && select_rank[t] <= select_ties_3) {
                   const u32 marked = (u32)(tb_3 + t_of_thread + t - span_2);
-                  atomicOr(&marks[(int)(marked >> 5)], 1u << (marked & 31u & 31));
+                  atomicOr(&select_marks[(int)(marked >> 5)], 1u << (marked & 31u & 31));
                 }
               }
 
-              // topk.ts:230  ties -= scalar(sum(isTie, "t"));
-              int ties_sum_sum = 0;
+              // topk.ts:241  ties -= scalar(sum(isTie, "t"));
+              int select_ties_sum_sum = 0;
               #pragma unroll
               for (int t = 0; t < 4; ++t) {
-                ties_sum_sum = ties_sum_sum + isTie[t];
+                select_ties_sum_sum = select_ties_sum_sum + select_isTie[t];
               }
               int other;
-              other = __shfl_xor_sync(0xffffffffu, ties_sum_sum, 1);
-              ties_sum_sum = ties_sum_sum + other;
+              other = __shfl_xor_sync(0xffffffffu, select_ties_sum_sum, 1);
+              select_ties_sum_sum = select_ties_sum_sum + other;
               int other_2;
-              other_2 = __shfl_xor_sync(0xffffffffu, ties_sum_sum, 2);
-              ties_sum_sum = ties_sum_sum + other_2;
+              other_2 = __shfl_xor_sync(0xffffffffu, select_ties_sum_sum, 2);
+              select_ties_sum_sum = select_ties_sum_sum + other_2;
               int other_3;
-              other_3 = __shfl_xor_sync(0xffffffffu, ties_sum_sum, 4);
-              ties_sum_sum = ties_sum_sum + other_3;
+              other_3 = __shfl_xor_sync(0xffffffffu, select_ties_sum_sum, 4);
+              select_ties_sum_sum = select_ties_sum_sum + other_3;
               int other_4;
-              other_4 = __shfl_xor_sync(0xffffffffu, ties_sum_sum, 8);
-              ties_sum_sum = ties_sum_sum + other_4;
+              other_4 = __shfl_xor_sync(0xffffffffu, select_ties_sum_sum, 8);
+              select_ties_sum_sum = select_ties_sum_sum + other_4;
               int other_5;
-              other_5 = __shfl_xor_sync(0xffffffffu, ties_sum_sum, 16);
-              ties_sum_sum = ties_sum_sum + other_5;
-              ties_sum = ties_sum_sum;
+              other_5 = __shfl_xor_sync(0xffffffffu, select_ties_sum_sum, 16);
+              select_ties_sum_sum = select_ties_sum_sum + other_5;
+              select_ties_sum = select_ties_sum_sum;
               __syncthreads();
-              exchange_i32[thread] = ties_sum;
+              exchange_i32[thread] = select_ties_sum;
               int joined = 0;
               __syncthreads();
               for (int part_3 = 0; part_3 < 16; ++part_3) {
                 joined = joined + exchange_i32[group + part_3 * 32];
               }
-              ties_sum = joined;
-              const int ties_scalar = ties_sum;
-              const int ties_4 = ties_3 - ties_scalar;
-              ties_5 = ties_4;
+              select_ties_sum = joined;
+              const int select_ties_scalar = select_ties_sum;
+              const int select_ties_4 = select_ties_3 - select_ties_scalar;
+              select_ties_5 = select_ties_4;
             } else {
-              ties_5 = ties_3;
+              select_ties_5 = select_ties_3;
             }
-            ties_3 = ties_5;
+            select_ties_3 = select_ties_5;
           }
-          const int ties_6 = ties_3;
+          const int select_ties_6 = select_ties_3;
 
-          // topk.ts:233  out.pushMarked(marks, iota(span), end - span.start);
-          const int words = min((end_2 - span_2 + 31) / 32, 4096);
+          // topk.ts:244  out.pushMarked(marks, entryOf(span), end - span.start);
+          const int words = min((select_end_2 - span_2 + 31) / 32, 4096);
           const int words_each = (words + 511) / 512;
-          const int from_2 = thread * words_each;
-          const int to = min(from_2 + words_each, words);
+          const int from = thread * words_each;
+          const int to = min(from + words_each, words);
           int own = 0;
           __syncthreads();
-          for (int w = from_2; w < to; ++w) {
-            own = own + (int)(u32)__popc(marks[w]);
+          for (int w = from; w < to; ++w) {
+            own = own + (int)(u32)__popc(select_marks[w]);
           }
           int upto;
           upto = own;
@@ -1328,14 +1339,14 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
           below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_2 : 0);
           const int before_thread = below + upto - own;
           int at = before_thread;
-          for (int w = from_2; w < to; ++w) {
-            u32 bits = marks[w];
+          for (int w = from; w < to; ++w) {
+            u32 bits = select_marks[w];
             const int base = w * 32;
-            const int marks_4 = (int)(u32)__popc(bits);
-            for (int mark = 0; mark < marks_4; ++mark) {
+            const int marks = (int)(u32)__popc(bits);
+            for (int mark = 0; mark < marks; ++mark) {
               const u32 others = bits & (bits - 1u);
               if (at < 512) {
-                digits[at] = (u32)base + (u32)__popc((bits ^ others) - 1u);
+                select_digits[at] = (u32)base + (u32)__popc((bits ^ others) - 1u);
               }
               bits = others;
               at = at + 1;
@@ -1344,55 +1355,55 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
           const int listed = min(total, 512);
           __syncthreads();
           for (int i = thread; i < listed; i += 512) {
-            const int slot = out_2_count + i;
-            const int position = (int)digits[i];
+            const int slot = select_out_2_count + i;
+            const int position = (int)select_digits[i];
             if (slot >= 0 && slot < 512 && slot < 512) idx[(i64)q * 512 + slot] = span_2 + position;
           }
-          out_2_count = out_2_count + total;
-          ties_2 = ties_6;
+          select_out_2_count = select_out_2_count + total;
+          select_ties_2 = select_ties_6;
         }
-        const int ties_7 = ties_2;
+        const int select_ties_7 = select_ties_2;
 
-        // topk.ts:235  out.fill(-1);
-        for (int slot = out_2_count + thread; slot < 512; slot += 512) {
+        // topk.ts:246  out.fill(-1);
+        for (int slot = select_out_2_count + thread; slot < 512; slot += 512) {
           idx[(i64)q * 512 + slot] = -1;
         }
 
-        // topk.ts:236  isDone = ties <= 0; // else the bound was no plateau after all, and all is written once more
-        const bool isDone_2 = ties_7 <= 0;
-        isDone_3 = isDone_2;
+        // topk.ts:247  isDone = ties <= 0; // else the bound was no plateau after all, and all is written once more
+        const bool select_isDone_2 = select_ties_7 <= 0;
+        select_isDone_3 = select_isDone_2;
       } else {
-        isDone_3 = isDone;
+        select_isDone_3 = select_isDone;
       }
-      isDone_5 = isDone_3;
+      select_isDone_5 = select_isDone_3;
     }
-    isDone_6 = isDone_5;
+    select_isDone_6 = select_isDone_5;
   } else {
-    isDone_6 = isDone;
+    select_isDone_6 = select_isDone;
   }
 
-  // topk.ts:241  if (!isDone) {
-  if (!isDone_6) {
-    // topk.ts:251  const floor = isPlateau ? bound : (bound + 1) >>> 0;
-    const u32 floor = isPlateau_3 ? bound_3 : bound_3 + 1u;
+  // topk.ts:252  if (!isDone) {
+  if (!select_isDone_6) {
+    // topk.ts:262  const floor = isPlateau ? bound : (bound + 1) >>> 0;
+    const u32 select_floor = select_isPlateau_3 ? select_bound_3 : select_bound_3 + 1u;
 
-    // topk.ts:252  const shift = Math.max(32 - Math.log2(BINS) - clz32((Math.max(ceiling, floor) - floor) | 0), 0);
-    const int shift = max(21 - __clz((int)(max(ceiling_3, floor) - floor)), 0);
+    // topk.ts:263  const shift = Math.max(32 - Math.log2(BINS) - clz32((Math.max(ceiling, floor) - floor) | 0), 0);
+    const int select_shift = max(21 - __clz((int)(max(select_ceiling_3, select_floor) - select_floor)), 0);
 
-    // topk.ts:253  const digits = histogram(BINS);
+    // topk.ts:264  const digits = histogram(BINS);
     __syncthreads();
-    *(uint4*)(digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
+    *(uint4*)(select_digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-    // topk.ts:254  let over = full({ t: WIDE }, 0);
+    // topk.ts:265  let over = full({ t: WIDE }, 0);
     #pragma unroll
     for (int r = 0; r < 4; ++r) {
-      over[r] = 0.0f;
+      select_over[r] = 0.0f;
     }
 
-    // topk.ts:255  for (const tb of blocks("t", lo, hi, WIDE)) {
+    // topk.ts:266  for (const tb of blocks("t", lo, hi, WIDE)) {
     __syncthreads();
     for (int tb_4 = lo; tb_4 < hi; tb_4 += 2048) {
-      // topk.ts:243  const key = map([load(row(tb))], orderedKey, "u32");
+      // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
       float partOf_key_load_wide[4];
       {
         const int valid = T - (tb_4 + t_of_thread);
@@ -1407,60 +1418,60 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
         partOf_key[t] = orderedKey(partOf_key_load_wide[t]);
       }
 
-      // topk.ts:258  over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
+      // topk.ts:269  over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
-        over[t] = tb_4 + t_of_thread + t < hi && partOf_key[t] > ceiling_3 ? over[t] + 1.0f : over[t];
+        select_over[t] = tb_4 + t_of_thread + t < hi && partOf_key[t] > select_ceiling_3 ? select_over[t] + 1.0f : select_over[t];
       }
 
-      // topk.ts:259  digits.add(
+      // topk.ts:270  digits.add(
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
-        if (tb_4 + t_of_thread + t < hi && (partOf_key[t] >= floor && partOf_key[t] <= ceiling_3)) {
-          atomicAdd(&digits[(int)((partOf_key[t] - floor) >> (shift & 31))], 1u);
+        if (tb_4 + t_of_thread + t < hi && (partOf_key[t] >= select_floor && partOf_key[t] <= select_ceiling_3)) {
+          atomicAdd(&select_digits[(int)((partOf_key[t] - select_floor) >> (select_shift & 31))], 1u);
         }
       }
     }
 
-    // topk.ts:264  const want = dsa.topK - (scalar(sum(over, "t")) | 0);
-    float want_sum_sum = 0.0f;
+    // topk.ts:275  const want = k - (scalar(sum(over, "t")) | 0);
+    float select_want_sum_sum = 0.0f;
     #pragma unroll
     for (int t = 0; t < 4; ++t) {
-      want_sum_sum = want_sum_sum + over[t];
+      select_want_sum_sum = select_want_sum_sum + select_over[t];
     }
     float other;
-    other = __shfl_xor_sync(0xffffffffu, want_sum_sum, 1);
-    want_sum_sum = want_sum_sum + other;
+    other = __shfl_xor_sync(0xffffffffu, select_want_sum_sum, 1);
+    select_want_sum_sum = select_want_sum_sum + other;
     float other_2;
-    other_2 = __shfl_xor_sync(0xffffffffu, want_sum_sum, 2);
-    want_sum_sum = want_sum_sum + other_2;
+    other_2 = __shfl_xor_sync(0xffffffffu, select_want_sum_sum, 2);
+    select_want_sum_sum = select_want_sum_sum + other_2;
     float other_3;
-    other_3 = __shfl_xor_sync(0xffffffffu, want_sum_sum, 4);
-    want_sum_sum = want_sum_sum + other_3;
+    other_3 = __shfl_xor_sync(0xffffffffu, select_want_sum_sum, 4);
+    select_want_sum_sum = select_want_sum_sum + other_3;
     float other_4;
-    other_4 = __shfl_xor_sync(0xffffffffu, want_sum_sum, 8);
-    want_sum_sum = want_sum_sum + other_4;
+    other_4 = __shfl_xor_sync(0xffffffffu, select_want_sum_sum, 8);
+    select_want_sum_sum = select_want_sum_sum + other_4;
     float other_5;
-    other_5 = __shfl_xor_sync(0xffffffffu, want_sum_sum, 16);
-    want_sum_sum = want_sum_sum + other_5;
-    want_sum = want_sum_sum;
-    exchange_f32[thread] = want_sum;
+    other_5 = __shfl_xor_sync(0xffffffffu, select_want_sum_sum, 16);
+    select_want_sum_sum = select_want_sum_sum + other_5;
+    select_want_sum = select_want_sum_sum;
+    exchange_f32[thread] = select_want_sum;
     float joined = 0.0f;
     __syncthreads();
     for (int part_2 = 0; part_2 < 16; ++part_2) {
       joined = joined + exchange_f32[group + part_2 * 32];
     }
-    want_sum = joined;
-    const float want_scalar = want_sum;
-    const int want = 512 - __float2int_rz(want_scalar);
+    select_want_sum = joined;
+    const float select_want_scalar = select_want_sum;
+    const int select_want = 512 - __float2int_rz(select_want_scalar);
 
-    // topk.ts:265  const { bin, above, inBin } = digits.find(Math.max(want, 1));
-    const u32 want_2 = (u32)max(want, 1);
-    const u32 count_2 = digits[2047 - thread * 4];
-    const u32 count_3 = digits[2047 - (thread * 4 + 1)];
-    const u32 count_4 = digits[2047 - (thread * 4 + 2)];
-    const u32 count_5 = digits[2047 - (thread * 4 + 3)];
-    const u32 counts = count_2 + count_3 + count_4 + count_5;
+    // topk.ts:276  const { bin, above, inBin } = digits.find(Math.max(want, 1));
+    const u32 want = (u32)max(select_want, 1);
+    const u32 count = select_digits[2047 - thread * 4];
+    const u32 count_2 = select_digits[2047 - (thread * 4 + 1)];
+    const u32 count_3 = select_digits[2047 - (thread * 4 + 2)];
+    const u32 count_4 = select_digits[2047 - (thread * 4 + 3)];
+    const u32 counts = count + count_2 + count_3 + count_4;
     u32 upto;
     upto = counts;
     warpScanAdd(upto);
@@ -1473,23 +1484,23 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
     below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_2 : 0u);
     const u32 before_thread = below + upto - counts;
     const u32 after = before_thread + counts;
-    if ((before_thread < want_2 && after >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 511 && after < want_2))) {
+    if ((before_thread < want && after >= want) || ((thread == 0 && want == 0u) || (thread == 511 && after < want))) {
       u32 above_11 = before_thread;
-      u32 in_bin = count_2;
+      u32 in_bin = count;
       u32 down = 0u;
-      if (above_11 + in_bin < want_2) {
+      if (above_11 + in_bin < want) {
         above_11 = above_11 + in_bin;
-        in_bin = count_3;
+        in_bin = count_2;
         down = 1u;
       }
-      if (above_11 + in_bin < want_2) {
+      if (above_11 + in_bin < want) {
         above_11 = above_11 + in_bin;
-        in_bin = count_4;
+        in_bin = count_3;
         down = 2u;
       }
-      if (above_11 + in_bin < want_2) {
+      if (above_11 + in_bin < want) {
         above_11 = above_11 + in_bin;
-        in_bin = count_5;
+        in_bin = count_4;
         down = 3u;
       }
       exchange_i32[0] = 2047 - thread * 4 - (int)down;
@@ -1501,37 +1512,38 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
     const int above_7 = exchange_i32[1];
     const int inBin_7 = exchange_i32[2];
 
-    // topk.ts:266  const start = (floor + ((bin << shift) >>> 0)) >>> 0;
-    const u32 start_2 = floor + (u32)(bin_7 << (shift & 31));
+    // topk.ts:277  const start = (floor + ((bin << shift) >>> 0)) >>> 0;
+    const u32 select_start_2 = select_floor + (u32)(bin_7 << (select_shift & 31));
 
-    // topk.ts:61  let found = start;
-    const u32 cut_found_lo_4 = want > 0 && above_7 + inBin_7 >= want ? start_2 : 0u;
-    const u32 cut_found_hi_6 = want > 0 && above_7 + inBin_7 >= want ? start_2 + (1u << (shift & 31)) - 1u : 0xffffffffu;
-    const int cut_found_want_6 = want > 0 && above_7 + inBin_7 >= want ? want - above_7 : 512;
-    const int cut_found_count_4 = want > 0 && above_7 + inBin_7 >= want ? inBin_7 : length;
+    // topk.ts:70  let found = start;
+    const u32 select_cut_found_lo_4 = select_want > 0 && above_7 + inBin_7 >= select_want ? select_start_2 : 0u;
+    const u32 select_cut_found_hi_6 = select_want > 0 && above_7 + inBin_7 >= select_want ? select_start_2 + (1u << (select_shift & 31))
+        - 1u : 0xffffffffu;
+    const int select_cut_found_want_6 = select_want > 0 && above_7 + inBin_7 >= select_want ? select_want - above_7 : 512;
+    const int select_cut_found_count_4 = select_want > 0 && above_7 + inBin_7 >= select_want ? inBin_7 : select_length;
 
-    // topk.ts:62  for (const _ of each(Math.ceil(32 / Math.log2(bins)))) {
-    u32 cut_found_lo_5 = cut_found_lo_4;
-    u32 cut_found_hi_7 = cut_found_hi_6;
-    int cut_found_want_7 = cut_found_want_6;
-    int cut_found_count_5 = cut_found_count_4;
+    // topk.ts:71  for (const _ of each(Math.ceil(32 / Math.log2(bins)))) {
+    u32 select_cut_found_lo_5 = select_cut_found_lo_4;
+    u32 select_cut_found_hi_7 = select_cut_found_hi_6;
+    int select_cut_found_want_7 = select_cut_found_want_6;
+    int select_cut_found_count_5 = select_cut_found_count_4;
     for (int _4 = 0; _4 < 3; ++_4) {
-      // topk.ts:63  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
-      u32 cut_found_lo_6 = 0u;
-      u32 cut_found_hi_9 = 0u;
-      int cut_found_want_9 = 0;
-      int cut_found_count_6 = 0;
-      if (!(cut_found_lo_5 == cut_found_hi_7 || cut_found_want_7 == cut_found_count_5)) {
-        // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-        *(uint4*)(digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
+      // topk.ts:72  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
+      u32 select_cut_found_lo_6 = 0u;
+      u32 select_cut_found_hi_9 = 0u;
+      int select_cut_found_want_9 = 0;
+      int select_cut_found_count_6 = 0;
+      if (!(select_cut_found_lo_5 == select_cut_found_hi_7 || select_cut_found_want_7 == select_cut_found_count_5)) {
+        // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+        *(uint4*)(select_digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-        // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-        const int cut_found_shift_2 = max(21 - __clz((int)(cut_found_hi_7 - cut_found_lo_5)), 0);
+        // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+        const int select_cut_found_shift_2 = max(21 - __clz((int)(select_cut_found_hi_7 - select_cut_found_lo_5)), 0);
 
-        // topk.ts:248  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+        // topk.ts:259  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
         __syncthreads();
         for (int tb_5 = lo; tb_5 < hi; tb_5 += 2048) {
-          // topk.ts:243  const key = map([load(row(tb))], orderedKey, "u32");
+          // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
           float partOf_key_load_2_wide[4];
           {
             const int valid = T - (tb_5 + t_of_thread);
@@ -1546,23 +1558,23 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
             partOf_key_2[t] = orderedKey(partOf_key_load_2_wide[t]);
           }
 
-          // topk.ts:43  digits.add(
+          // topk.ts:52  digits.add(
           #pragma unroll
           for (int t = 0; t < 4; ++t) {
-            if (tb_5 + t_of_thread + t < hi && (partOf_key_2[t] >= cut_found_lo_5 && partOf_key_2[t] <= cut_found_hi_7)) {
-              atomicAdd(&digits[(int)min((partOf_key_2[t] - cut_found_lo_5) >> (cut_found_shift_2 & 31), 2047u)], 1u);
+            if (tb_5 + t_of_thread + t < hi && (partOf_key_2[t] >= select_cut_found_lo_5 && partOf_key_2[t] <= select_cut_found_hi_7)) {
+              atomicAdd(&select_digits[(int)min((partOf_key_2[t] - select_cut_found_lo_5) >> (select_cut_found_shift_2 & 31), 2047u)], 1u);
             }
           }
         }
 
-        // topk.ts:48  const { bin, above, inBin } = digits.find(want);
-        const u32 want_3 = (u32)cut_found_want_7;
+        // topk.ts:57  const { bin, above, inBin } = digits.find(want);
+        const u32 want_2 = (u32)select_cut_found_want_7;
         __syncthreads();
-        const u32 count_6 = digits[2047 - thread * 4];
-        const u32 count_7 = digits[2047 - (thread * 4 + 1)];
-        const u32 count_8 = digits[2047 - (thread * 4 + 2)];
-        const u32 count_9 = digits[2047 - (thread * 4 + 3)];
-        const u32 counts_2 = count_6 + count_7 + count_8 + count_9;
+        const u32 count_5 = select_digits[2047 - thread * 4];
+        const u32 count_6 = select_digits[2047 - (thread * 4 + 1)];
+        const u32 count_7 = select_digits[2047 - (thread * 4 + 2)];
+        const u32 count_8 = select_digits[2047 - (thread * 4 + 3)];
+        const u32 counts_2 = count_5 + count_6 + count_7 + count_8;
         u32 upto_2;
         upto_2 = counts_2;
         warpScanAdd(upto_2);
@@ -1575,23 +1587,23 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
         below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
         const u32 before_thread_2 = below_2 + upto_2 - counts_2;
         const u32 after_2 = before_thread_2 + counts_2;
-        if ((before_thread_2 < want_3 && after_2 >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 511 && after_2 < want_3))) {
+        if ((before_thread_2 < want_2 && after_2 >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 511 && after_2 < want_2))) {
           u32 above_11 = before_thread_2;
-          u32 in_bin = count_6;
+          u32 in_bin = count_5;
           u32 down = 0u;
-          if (above_11 + in_bin < want_3) {
+          if (above_11 + in_bin < want_2) {
             above_11 = above_11 + in_bin;
-            in_bin = count_7;
+            in_bin = count_6;
             down = 1u;
           }
-          if (above_11 + in_bin < want_3) {
+          if (above_11 + in_bin < want_2) {
             above_11 = above_11 + in_bin;
-            in_bin = count_8;
+            in_bin = count_7;
             down = 2u;
           }
-          if (above_11 + in_bin < want_3) {
+          if (above_11 + in_bin < want_2) {
             above_11 = above_11 + in_bin;
-            in_bin = count_9;
+            in_bin = count_8;
             down = 3u;
           }
           exchange_i32[0] = 2047 - thread * 4 - (int)down;
@@ -1603,47 +1615,48 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
         const int above_8 = exchange_i32[1];
         const int inBin_8 = exchange_i32[2];
 
-        // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-        const u32 cut_found_start_2 = cut_found_lo_5 + (u32)(bin_8 << (cut_found_shift_2 & 31));
+        // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+        const u32 select_cut_found_start_2 = select_cut_found_lo_5 + (u32)(bin_8 << (select_cut_found_shift_2 & 31));
 
-        // topk.ts:63  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
-        const u32 cut_found_hi_8 = bin_8 == 2047 ? cut_found_hi_7 : cut_found_start_2 + (1u << (cut_found_shift_2 & 31)) - 1u;
-        const int cut_found_want_8 = cut_found_want_7 - above_8;
-        cut_found_lo_6 = cut_found_start_2;
-        cut_found_hi_9 = cut_found_hi_8;
-        cut_found_want_9 = cut_found_want_8;
-        cut_found_count_6 = inBin_8;
+        // topk.ts:72  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
+        const u32 select_cut_found_hi_8 = bin_8 == 2047 ? select_cut_found_hi_7 : select_cut_found_start_2
+            + (1u << (select_cut_found_shift_2 & 31)) - 1u;
+        const int select_cut_found_want_8 = select_cut_found_want_7 - above_8;
+        select_cut_found_lo_6 = select_cut_found_start_2;
+        select_cut_found_hi_9 = select_cut_found_hi_8;
+        select_cut_found_want_9 = select_cut_found_want_8;
+        select_cut_found_count_6 = inBin_8;
       } else {
-        cut_found_lo_6 = cut_found_lo_5;
-        cut_found_hi_9 = cut_found_hi_7;
-        cut_found_want_9 = cut_found_want_7;
-        cut_found_count_6 = cut_found_count_5;
+        select_cut_found_lo_6 = select_cut_found_lo_5;
+        select_cut_found_hi_9 = select_cut_found_hi_7;
+        select_cut_found_want_9 = select_cut_found_want_7;
+        select_cut_found_count_6 = select_cut_found_count_5;
       }
-      cut_found_lo_5 = cut_found_lo_6;
-      cut_found_hi_7 = cut_found_hi_9;
-      cut_found_want_7 = cut_found_want_9;
-      cut_found_count_5 = cut_found_count_6;
+      select_cut_found_lo_5 = select_cut_found_lo_6;
+      select_cut_found_hi_7 = select_cut_found_hi_9;
+      select_cut_found_want_7 = select_cut_found_want_9;
+      select_cut_found_count_5 = select_cut_found_count_6;
     }
-    const u32 cut_found_lo_7 = cut_found_lo_5;
-    const int cut_found_want_10 = cut_found_want_7;
-    const int cut_found_count_7 = cut_found_count_5;
+    const u32 select_cut_found_lo_7 = select_cut_found_lo_5;
+    const int select_cut_found_want_10 = select_cut_found_want_7;
+    const int select_cut_found_count_7 = select_cut_found_count_5;
 
-    // topk.ts:68  if (found.count > found.want) {
-    int cut_lastTie_4 = 0;
-    if (cut_found_count_7 > cut_found_want_10) {
-      // topk.ts:70  const last = length >>> 0;
-      const u32 cut_last_2 = (u32)length;
+    // topk.ts:77  if (found.count > found.want) {
+    int select_cut_lastTie_4 = 0;
+    if (select_cut_found_count_7 > select_cut_found_want_10) {
+      // topk.ts:79  const last = length >>> 0;
+      const u32 select_cut_last_2 = (u32)select_length;
 
-      // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-      *(uint4*)(digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
+      // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+      *(uint4*)(select_digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-      // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-      const int cut_ties_shift_3 = max(21 - __clz((int)(cut_last_2 - 1u)), 0);
+      // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+      const int select_cut_ties_shift_3 = max(21 - __clz((int)(select_cut_last_2 - 1u)), 0);
 
-      // topk.ts:248  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+      // topk.ts:259  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
       __syncthreads();
       for (int tb_6 = lo; tb_6 < hi; tb_6 += 2048) {
-        // topk.ts:243  const key = map([load(row(tb))], orderedKey, "u32");
+        // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
         float partOf_key_load_3_wide[4];
         {
           const int valid = T - (tb_6 + t_of_thread);
@@ -1658,27 +1671,27 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
           partOf_key_3[t] = orderedKey(partOf_key_load_3_wide[t]);
         }
 
-        // topk.ts:43  digits.add(
+        // topk.ts:52  digits.add(
         #pragma unroll
         for (int t = 0; t < 4; ++t) {
           const int t_2 = tb_6 + t_of_thread + t;
           if (t_2 < hi
-              && ((u32)(partOf_key_3[t] == cut_found_lo_7 ? hi - t_2 : 0) >= 1u
-              && (u32)(partOf_key_3[t] == cut_found_lo_7 ? hi - t_2 : 0) <= cut_last_2)) {
-            atomicAdd(&digits[(int)min(((u32)(partOf_key_3[t] == cut_found_lo_7 ? hi - (tb_6 + t_of_thread + t) : 0)
-                - 1u) >> (cut_ties_shift_3 & 31), 2047u)], 1u);
+              && ((u32)(partOf_key_3[t] == select_cut_found_lo_7 ? hi - t_2 : 0) >= 1u
+              && (u32)(partOf_key_3[t] == select_cut_found_lo_7 ? hi - t_2 : 0) <= select_cut_last_2)) {
+            atomicAdd(&select_digits[(int)min(((u32)(partOf_key_3[t] == select_cut_found_lo_7 ? hi - (tb_6 + t_of_thread + t) : 0)
+                - 1u) >> (select_cut_ties_shift_3 & 31), 2047u)], 1u);
           }
         }
       }
 
-      // topk.ts:48  const { bin, above, inBin } = digits.find(want);
-      const u32 want_3 = (u32)cut_found_want_10;
+      // topk.ts:57  const { bin, above, inBin } = digits.find(want);
+      const u32 want_2 = (u32)select_cut_found_want_10;
       __syncthreads();
-      const u32 count_6 = digits[2047 - thread * 4];
-      const u32 count_7 = digits[2047 - (thread * 4 + 1)];
-      const u32 count_8 = digits[2047 - (thread * 4 + 2)];
-      const u32 count_9 = digits[2047 - (thread * 4 + 3)];
-      const u32 counts_2 = count_6 + count_7 + count_8 + count_9;
+      const u32 count_5 = select_digits[2047 - thread * 4];
+      const u32 count_6 = select_digits[2047 - (thread * 4 + 1)];
+      const u32 count_7 = select_digits[2047 - (thread * 4 + 2)];
+      const u32 count_8 = select_digits[2047 - (thread * 4 + 3)];
+      const u32 counts_2 = count_5 + count_6 + count_7 + count_8;
       u32 upto_2;
       upto_2 = counts_2;
       warpScanAdd(upto_2);
@@ -1691,23 +1704,23 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
       below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
       const u32 before_thread_2 = below_2 + upto_2 - counts_2;
       const u32 after_2 = before_thread_2 + counts_2;
-      if ((before_thread_2 < want_3 && after_2 >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 511 && after_2 < want_3))) {
+      if ((before_thread_2 < want_2 && after_2 >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 511 && after_2 < want_2))) {
         u32 above_11 = before_thread_2;
-        u32 in_bin = count_6;
+        u32 in_bin = count_5;
         u32 down = 0u;
-        if (above_11 + in_bin < want_3) {
+        if (above_11 + in_bin < want_2) {
           above_11 = above_11 + in_bin;
-          in_bin = count_7;
+          in_bin = count_6;
           down = 1u;
         }
-        if (above_11 + in_bin < want_3) {
+        if (above_11 + in_bin < want_2) {
           above_11 = above_11 + in_bin;
-          in_bin = count_8;
+          in_bin = count_7;
           down = 2u;
         }
-        if (above_11 + in_bin < want_3) {
+        if (above_11 + in_bin < want_2) {
           above_11 = above_11 + in_bin;
-          in_bin = count_9;
+          in_bin = count_8;
           down = 3u;
         }
         exchange_i32[0] = 2047 - thread * 4 - (int)down;
@@ -1719,35 +1732,36 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
       const int above_9 = exchange_i32[1];
       const int inBin_9 = exchange_i32[2];
 
-      // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-      const u32 cut_ties_start_3 = 1u + (u32)(bin_9 << (cut_ties_shift_3 & 31));
+      // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+      const u32 select_cut_ties_start_3 = 1u + (u32)(bin_9 << (select_cut_ties_shift_3 & 31));
 
-      // topk.ts:71  let ties = narrow(scores, fromEnd, { lo: 1, hi: last, want: found.want, count: found.count }, last, bins);
-      const u32 cut_ties_hi_6 = bin_9 == 2047 ? cut_last_2 : cut_ties_start_3 + (1u << (cut_ties_shift_3 & 31)) - 1u;
-      const int cut_ties_want_6 = cut_found_want_10 - above_9;
+      // topk.ts:80  let ties = narrow(scores, fromEnd, { lo: 1, hi: last, want: found.want, count: found.count }, last, bins);
+      const u32 select_cut_ties_hi_6 = bin_9 == 2047 ? select_cut_last_2 : select_cut_ties_start_3
+          + (1u << (select_cut_ties_shift_3 & 31)) - 1u;
+      const int select_cut_ties_want_6 = select_cut_found_want_10 - above_9;
 
-      // topk.ts:72  for (const _ of each(Math.ceil(31 / Math.log2(bins)) - 1)) {
-      u32 cut_ties_lo_4 = cut_ties_start_3;
-      u32 cut_ties_hi_7 = cut_ties_hi_6;
-      int cut_ties_want_7 = cut_ties_want_6;
-      int cut_ties_count_4 = inBin_9;
+      // topk.ts:81  for (const _ of each(Math.ceil(31 / Math.log2(bins)) - 1)) {
+      u32 select_cut_ties_lo_4 = select_cut_ties_start_3;
+      u32 select_cut_ties_hi_7 = select_cut_ties_hi_6;
+      int select_cut_ties_want_7 = select_cut_ties_want_6;
+      int select_cut_ties_count_4 = inBin_9;
       for (int _5 = 0; _5 < 2; ++_5) {
-        // topk.ts:73  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
-        u32 cut_ties_lo_5 = 0u;
-        u32 cut_ties_hi_9 = 0u;
-        int cut_ties_want_9 = 0;
-        int cut_ties_count_5 = 0;
-        if (!(cut_ties_lo_4 == cut_ties_hi_7 || cut_ties_want_7 == cut_ties_count_4)) {
-          // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-          *(uint4*)(digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
+        // topk.ts:82  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
+        u32 select_cut_ties_lo_5 = 0u;
+        u32 select_cut_ties_hi_9 = 0u;
+        int select_cut_ties_want_9 = 0;
+        int select_cut_ties_count_5 = 0;
+        if (!(select_cut_ties_lo_4 == select_cut_ties_hi_7 || select_cut_ties_want_7 == select_cut_ties_count_4)) {
+          // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+          *(uint4*)(select_digits + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-          // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-          const int cut_ties_shift_4 = max(21 - __clz((int)(cut_ties_hi_7 - cut_ties_lo_4)), 0);
+          // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+          const int select_cut_ties_shift_4 = max(21 - __clz((int)(select_cut_ties_hi_7 - select_cut_ties_lo_4)), 0);
 
-          // topk.ts:248  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+          // topk.ts:259  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
           __syncthreads();
           for (int tb_7 = lo; tb_7 < hi; tb_7 += 2048) {
-            // topk.ts:243  const key = map([load(row(tb))], orderedKey, "u32");
+            // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
             float partOf_key_load_4_wide[4];
             {
               const int valid = T - (tb_7 + t_of_thread);
@@ -1762,27 +1776,27 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
               partOf_key_4[t] = orderedKey(partOf_key_load_4_wide[t]);
             }
 
-            // topk.ts:43  digits.add(
+            // topk.ts:52  digits.add(
             #pragma unroll
             for (int t = 0; t < 4; ++t) {
               const int t_2 = tb_7 + t_of_thread + t;
               if (t_2 < hi
-                  && ((u32)(partOf_key_4[t] == cut_found_lo_7 ? hi - t_2 : 0) >= cut_ties_lo_4
-                  && (u32)(partOf_key_4[t] == cut_found_lo_7 ? hi - t_2 : 0) <= cut_ties_hi_7)) {
-                atomicAdd(&digits[(int)min(((u32)(partOf_key_4[t] == cut_found_lo_7 ? hi - (tb_7 + t_of_thread + t) : 0)
-                    - cut_ties_lo_4) >> (cut_ties_shift_4 & 31), 2047u)], 1u);
+                  && ((u32)(partOf_key_4[t] == select_cut_found_lo_7 ? hi - t_2 : 0) >= select_cut_ties_lo_4
+                  && (u32)(partOf_key_4[t] == select_cut_found_lo_7 ? hi - t_2 : 0) <= select_cut_ties_hi_7)) {
+                atomicAdd(&select_digits[(int)min(((u32)(partOf_key_4[t] == select_cut_found_lo_7 ? hi - (tb_7 + t_of_thread + t) : 0)
+                    - select_cut_ties_lo_4) >> (select_cut_ties_shift_4 & 31), 2047u)], 1u);
               }
             }
           }
 
-          // topk.ts:48  const { bin, above, inBin } = digits.find(want);
-          const u32 want_4 = (u32)cut_ties_want_7;
+          // topk.ts:57  const { bin, above, inBin } = digits.find(want);
+          const u32 want_3 = (u32)select_cut_ties_want_7;
           __syncthreads();
-          const u32 count_10 = digits[2047 - thread * 4];
-          const u32 count_11 = digits[2047 - (thread * 4 + 1)];
-          const u32 count_12 = digits[2047 - (thread * 4 + 2)];
-          const u32 count_13 = digits[2047 - (thread * 4 + 3)];
-          const u32 counts_3 = count_10 + count_11 + count_12 + count_13;
+          const u32 count_9 = select_digits[2047 - thread * 4];
+          const u32 count_10 = select_digits[2047 - (thread * 4 + 1)];
+          const u32 count_11 = select_digits[2047 - (thread * 4 + 2)];
+          const u32 count_12 = select_digits[2047 - (thread * 4 + 3)];
+          const u32 counts_3 = count_9 + count_10 + count_11 + count_12;
           u32 upto_3;
           upto_3 = counts_3;
           warpScanAdd(upto_3);
@@ -1795,23 +1809,23 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
           below_3 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_4 : 0u);
           const u32 before_thread_3 = below_3 + upto_3 - counts_3;
           const u32 after_3 = before_thread_3 + counts_3;
-          if ((before_thread_3 < want_4 && after_3 >= want_4) || ((thread == 0 && want_4 == 0u) || (thread == 511 && after_3 < want_4))) {
+          if ((before_thread_3 < want_3 && after_3 >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 511 && after_3 < want_3))) {
             u32 above_11 = before_thread_3;
-            u32 in_bin = count_10;
+            u32 in_bin = count_9;
             u32 down = 0u;
-            if (above_11 + in_bin < want_4) {
+            if (above_11 + in_bin < want_3) {
               above_11 = above_11 + in_bin;
-              in_bin = count_11;
+              in_bin = count_10;
               down = 1u;
             }
-            if (above_11 + in_bin < want_4) {
+            if (above_11 + in_bin < want_3) {
               above_11 = above_11 + in_bin;
-              in_bin = count_12;
+              in_bin = count_11;
               down = 2u;
             }
-            if (above_11 + in_bin < want_4) {
+            if (above_11 + in_bin < want_3) {
               above_11 = above_11 + in_bin;
-              in_bin = count_13;
+              in_bin = count_12;
               down = 3u;
             }
             exchange_i32[0] = 2047 - thread * 4 - (int)down;
@@ -1823,52 +1837,53 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
           const int above_10 = exchange_i32[1];
           const int inBin_10 = exchange_i32[2];
 
-          // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-          const u32 cut_ties_start_4 = cut_ties_lo_4 + (u32)(bin_10 << (cut_ties_shift_4 & 31));
+          // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+          const u32 select_cut_ties_start_4 = select_cut_ties_lo_4 + (u32)(bin_10 << (select_cut_ties_shift_4 & 31));
 
-          // topk.ts:73  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
-          const u32 cut_ties_hi_8 = bin_10 == 2047 ? cut_ties_hi_7 : cut_ties_start_4 + (1u << (cut_ties_shift_4 & 31)) - 1u;
-          const int cut_ties_want_8 = cut_ties_want_7 - above_10;
-          cut_ties_lo_5 = cut_ties_start_4;
-          cut_ties_hi_9 = cut_ties_hi_8;
-          cut_ties_want_9 = cut_ties_want_8;
-          cut_ties_count_5 = inBin_10;
+          // topk.ts:82  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
+          const u32 select_cut_ties_hi_8 = bin_10 == 2047 ? select_cut_ties_hi_7 : select_cut_ties_start_4
+              + (1u << (select_cut_ties_shift_4 & 31)) - 1u;
+          const int select_cut_ties_want_8 = select_cut_ties_want_7 - above_10;
+          select_cut_ties_lo_5 = select_cut_ties_start_4;
+          select_cut_ties_hi_9 = select_cut_ties_hi_8;
+          select_cut_ties_want_9 = select_cut_ties_want_8;
+          select_cut_ties_count_5 = inBin_10;
         } else {
-          cut_ties_lo_5 = cut_ties_lo_4;
-          cut_ties_hi_9 = cut_ties_hi_7;
-          cut_ties_want_9 = cut_ties_want_7;
-          cut_ties_count_5 = cut_ties_count_4;
+          select_cut_ties_lo_5 = select_cut_ties_lo_4;
+          select_cut_ties_hi_9 = select_cut_ties_hi_7;
+          select_cut_ties_want_9 = select_cut_ties_want_7;
+          select_cut_ties_count_5 = select_cut_ties_count_4;
         }
-        cut_ties_lo_4 = cut_ties_lo_5;
-        cut_ties_hi_7 = cut_ties_hi_9;
-        cut_ties_want_7 = cut_ties_want_9;
-        cut_ties_count_4 = cut_ties_count_5;
+        select_cut_ties_lo_4 = select_cut_ties_lo_5;
+        select_cut_ties_hi_7 = select_cut_ties_hi_9;
+        select_cut_ties_want_7 = select_cut_ties_want_9;
+        select_cut_ties_count_4 = select_cut_ties_count_5;
       }
-      const u32 cut_ties_lo_6 = cut_ties_lo_4;
+      const u32 select_cut_ties_lo_6 = select_cut_ties_lo_4;
 
-      // topk.ts:75  lastTie = end - (ties.lo | 0);
-      const int cut_lastTie_3 = hi - (int)cut_ties_lo_6;
-      cut_lastTie_4 = cut_lastTie_3;
+      // topk.ts:84  lastTie = end - (ties.lo | 0);
+      const int select_cut_lastTie_3 = hi - (int)select_cut_ties_lo_6;
+      select_cut_lastTie_4 = select_cut_lastTie_3;
     } else {
-      cut_lastTie_4 = hi;
+      select_cut_lastTie_4 = hi;
     }
-    int out_3_count = 0;
+    int select_out_3_count = 0;
 
-    // topk.ts:271  for (const span of blocks("t", lo, hi, SPAN)) {
+    // topk.ts:282  for (const span of blocks("t", lo, hi, SPAN)) {
     for (int span_3 = lo; span_3 < hi; span_3 += 131072) {
-      // topk.ts:272  const end = Math.min(span.start + SPAN, hi);
-      const int end_3 = min(span_3 + 131072, hi);
+      // topk.ts:283  const end = Math.min(span.start + SPAN, hi);
+      const int select_end_3 = min(span_3 + 131072, hi);
 
-      // topk.ts:273  const marks = bitmap(SPAN);
+      // topk.ts:284  const marks = bitmap(SPAN);
       for (int i = 0; i < 2; ++i) {
         const int bin_11 = i * 512 + thread;
-        *(uint4*)(marks + bin_11 * 4) = make_uint4(0u, 0u, 0u, 0u);
+        *(uint4*)(select_marks + bin_11 * 4) = make_uint4(0u, 0u, 0u, 0u);
       }
 
-      // topk.ts:248  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+      // topk.ts:259  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
       __syncthreads();
-      for (int tb_8 = span_3; tb_8 < end_3; tb_8 += 2048) {
-        // topk.ts:243  const key = map([load(row(tb))], orderedKey, "u32");
+      for (int tb_8 = span_3; tb_8 < select_end_3; tb_8 += 2048) {
+        // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
         float partOf_key_load_5_wide[4];
         {
           const int valid = T - (tb_8 + t_of_thread);
@@ -1883,28 +1898,28 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
           partOf_key_5[t] = orderedKey(partOf_key_load_5_wide[t]);
         }
 
-        // topk.ts:83  marks.add(
+        // topk.ts:92  marks.add(
         #pragma unroll
         for (int t = 0; t < 4; ++t) {
           const int t_2 = tb_8 + t_of_thread + t;
-          if (t_2 < end_3
-              && (t_2 >= span_3 && t_2 < end_3 && partOf_key_5[t] >= cut_found_lo_7
-              && (partOf_key_5[t] > cut_found_lo_7 || t_2 <= cut_lastTie_4))) {
+          if (t_2 < select_end_3
+              && (t_2 >= span_3 && t_2 < select_end_3 && partOf_key_5[t] >= select_cut_found_lo_7
+              && (partOf_key_5[t] > select_cut_found_lo_7 || t_2 <= select_cut_lastTie_4))) {
             const u32 marked = (u32)(tb_8 + t_of_thread + t - span_3);
-            atomicOr(&marks[(int)(marked >> 5)], 1u << (marked & 31u & 31));
+            atomicOr(&select_marks[(int)(marked >> 5)], 1u << (marked & 31u & 31));
           }
         }
       }
 
-      // topk.ts:275  out.pushMarked(marks, iota(span), end - span.start);
-      const int words = min((end_3 - span_3 + 31) / 32, 4096);
+      // topk.ts:286  out.pushMarked(marks, entryOf(span), end - span.start);
+      const int words = min((select_end_3 - span_3 + 31) / 32, 4096);
       const int words_each = (words + 511) / 512;
-      const int from_2 = thread * words_each;
-      const int to = min(from_2 + words_each, words);
+      const int from = thread * words_each;
+      const int to = min(from + words_each, words);
       int own = 0;
       __syncthreads();
-      for (int w = from_2; w < to; ++w) {
-        own = own + (int)(u32)__popc(marks[w]);
+      for (int w = from; w < to; ++w) {
+        own = own + (int)(u32)__popc(select_marks[w]);
       }
       int upto_2;
       upto_2 = own;
@@ -1920,14 +1935,14 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
       below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0);
       const int before_thread_2 = below_2 + upto_2 - own;
       int at = before_thread_2;
-      for (int w = from_2; w < to; ++w) {
-        u32 bits = marks[w];
+      for (int w = from; w < to; ++w) {
+        u32 bits = select_marks[w];
         const int base = w * 32;
-        const int marks_4 = (int)(u32)__popc(bits);
-        for (int mark = 0; mark < marks_4; ++mark) {
+        const int marks = (int)(u32)__popc(bits);
+        for (int mark = 0; mark < marks; ++mark) {
           const u32 others = bits & (bits - 1u);
           if (at < 512) {
-            digits[at] = (u32)base + (u32)__popc((bits ^ others) - 1u);
+            select_digits[at] = (u32)base + (u32)__popc((bits ^ others) - 1u);
           }
           bits = others;
           at = at + 1;
@@ -1936,15 +1951,15 @@ extern "C" __global__ void __launch_bounds__(512, 2) topk(
       const int listed = min(total, 512);
       __syncthreads();
       for (int i = thread; i < listed; i += 512) {
-        const int slot = out_3_count + i;
-        const int position = (int)digits[i];
+        const int slot = select_out_3_count + i;
+        const int position = (int)select_digits[i];
         if (slot >= 0 && slot < 512 && slot < 512) idx[(i64)q * 512 + slot] = span_3 + position;
       }
-      out_3_count = out_3_count + total;
+      select_out_3_count = select_out_3_count + total;
     }
 
-    // topk.ts:277  out.fill(-1);
-    for (int slot = out_3_count + thread; slot < 512; slot += 512) {
+    // topk.ts:288  out.fill(-1);
+    for (int slot = select_out_3_count + thread; slot < 512; slot += 512) {
       idx[(i64)q * 512 + slot] = -1;
     }
   }

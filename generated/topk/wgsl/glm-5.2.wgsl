@@ -7,25 +7,25 @@
 //   dim T
 //   dim logitsPitch = T
 // work of a block, once: 8 bytes loaded
-//   if isDone: 8192 stored, 2048 elements of scalar code
-//   if !isDone && (vectors > 0): 4096 bytes loaded, 4352 elements of scalar code
-//   if !isDone && (vectors > 0), each round: 4096 bytes loaded, 4352 elements of scalar code
-//   if !isDone && (vectors > 0), each _, if found.count > enough: 3072 elements of scalar code
-//   if !isDone && (vectors > 0), each _, if found.count > enough, each round_2: 4096 bytes loaded, 4352 elements of scalar code
-//   if !isDone: 2048 elements of scalar code
-//   if !isDone, each tb: 8192 bytes loaded, 12288 elements of scalar code
-//   if !isDone, each __2, if !((cut.found.lo_2 == cut.found.hi_2) || (cut.found.want_2 == cut.found.count_2)), each tb_2: 8192 bytes loaded, 8192 elements of scalar code
-//   if !isDone, if cut.found.count_4 > cut.found.want_5, each tb_3: 8192 bytes loaded, 8192 elements of scalar code
-//   if !isDone, if cut.found.count_4 > cut.found.want_5, each __3, if !((cut.ties.lo == cut.ties.hi_2) || (cut.ties.want_2 == cut.ties.count)), each tb_4: 8192 bytes loaded, 8192 elements of scalar code
-//   if !isDone, each span, each tb_5: 8192 bytes loaded, 8192 elements of scalar code
+//   if select.isDone: 8192 stored, 2048 elements of scalar code
+//   if !select.isDone && (select.vectors > 0): 4096 bytes loaded, 4352 elements of scalar code
+//   if !select.isDone && (select.vectors > 0), each round: 4096 bytes loaded, 4352 elements of scalar code
+//   if !select.isDone && (select.vectors > 0), each _, if select.found.count > select.enough: 3072 elements of scalar code
+//   if !select.isDone && (select.vectors > 0), each _, if select.found.count > select.enough, each round_2: 4096 bytes loaded, 4352 elements of scalar code
+//   if !select.isDone: 2048 elements of scalar code
+//   if !select.isDone, each tb: 8192 bytes loaded, 12288 elements of scalar code
+//   if !select.isDone, each __2, if !((select.cut.found.lo_2 == select.cut.found.hi_2) || (select.cut.found.want_2 == select.cut.found.count_2)), each tb_2: 8192 bytes loaded, 8192 elements of scalar code
+//   if !select.isDone, if select.cut.found.count_4 > select.cut.found.want_5, each tb_3: 8192 bytes loaded, 8192 elements of scalar code
+//   if !select.isDone, if select.cut.found.count_4 > select.cut.found.want_5, each __3, if !((select.cut.ties.lo == select.cut.ties.hi_2) || (select.cut.ties.want_2 == select.cut.ties.count)), each tb_4: 8192 bytes loaded, 8192 elements of scalar code
+//   if !select.isDone, each span, each tb_5: 8192 bytes loaded, 8192 elements of scalar code
 // Q blocks of 256 threads; tune: BT 4096, SAMPLE 1024, DENSITY 12, BINS 1024, ROOM 1, SPAN 32768, WIDE 2048
 // 15616 bytes of shared memory:
-//        0  digits  u32 x 2048  (a part of out)
+//        0  select.digits  u32 x 2048  (a part of select.out)
 //     8192  exchange_u32  u32 x 256  (partial results on their way between threads)
 //     9216  group_sums_u32  u32 x 16  (partial results of groups of threads)
 //     9344  exchange_i32  i32 x 256  (partial results on their way between threads)
 //    10368  exchange_f32  f32 x 256  (partial results on their way between threads)
-//    11392  marks  u32 x 1024  (bitmap marks of 32768)
+//    11392  select.marks  u32 x 1024  (bitmap select.marks of 32768)
 //    15488  group_sums_i32  i32 x 16  (partial results of groups of threads)
 
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
@@ -39,12 +39,12 @@ struct Dims {
   logitsPitch: i32,
 }
 
-var<workgroup> digits: array<atomic<u32>, 2048>;  // a part of out
+var<workgroup> select_digits: array<atomic<u32>, 2048>;  // a part of select.out
 var<workgroup> exchange_u32: array<u32, 256>;  // partial results on their way between threads
 var<workgroup> group_sums_u32: array<u32, 16>;  // partial results of groups of threads
 var<workgroup> exchange_i32: array<i32, 256>;  // partial results on their way between threads
 var<workgroup> exchange_f32: array<f32, 256>;  // partial results on their way between threads
-var<workgroup> marks: array<atomic<u32>, 1024>;  // bitmap marks of 32768
+var<workgroup> select_marks: array<atomic<u32>, 1024>;  // bitmap select.marks of 32768
 var<workgroup> group_sums_i32: array<i32, 16>;  // partial results of groups of threads
 var<workgroup> broadcast_f32: f32;  // carries a value from thread 0 to all
 
@@ -69,129 +69,130 @@ fn topk(
   let thread = i32(localIndex);
   let q = block;
   let j_of_thread = thread * 4;
-  var firstRound_gatherRuns: array<f32, 4>;
-  var firstRound: array<u32, 4>;
+  var select_firstRound_gatherRuns: array<f32, 4>;
+  var select_firstRound: array<u32, 4>;
   var sampled_gatherRuns: array<f32, 4>;
   var sampled: array<u32, 4>;
   var sampled_gatherRuns_2: array<f32, 4>;
   var sampled_2: array<u32, 4>;
-  var over: array<f32, 8>;
+  var select_over: array<f32, 8>;
   var partOf_key: array<u32, 8>;
-  var want_sum: f32;
+  var select_want_sum: f32;
   let group = thread - (thread % 256);
   var partOf_key_2: array<u32, 8>;
   var partOf_key_3: array<u32, 8>;
   var partOf_key_4: array<u32, 8>;
   var partOf_key_5: array<u32, 8>;
 
-  // topk.ts:105  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+  // topk.ts:305  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
   let lo_scalar = first[q];
   let lo = max(lo_scalar, 0);
 
-  // topk.ts:106  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+  // topk.ts:306  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
   let hi_scalar = last[q];
   let hi = min(hi_scalar, dims.T);
 
-  // topk.ts:107  const length = hi - lo;
-  let length = hi - lo;
+  // topk.ts:118  const length = hi - lo;
+  let select_length = hi - lo;
 
-  // topk.ts:109  let isDone = length <= dsa.topK;
-  let isDone = length <= 2048;
+  // topk.ts:119  let isDone = length <= k;
+  let select_isDone = select_length <= 2048;
 
-  // topk.ts:110  if (isDone) {
-  if (isDone) {
-    // topk.ts:112  store(
+  // topk.ts:120  if (isDone) {
+  if (select_isDone) {
+    // topk.ts:123  store(
     for (var j = 0; j < 2; j++) {
-      let j_2 = j_of_thread + j * 1024;
-      let j_3 = j_of_thread + 1 + j * 1024;
-      let j_4 = j_of_thread + 2 + j * 1024;
-      let j_5 = j_of_thread + 3 + j * 1024;
-      idx[q * 2048 + j_of_thread + j * 1024] = select(-1, lo + j_2, j_2 < length);
-      idx[q * 2048 + j_of_thread + j * 1024 + 1] = select(-1, lo + j_3, j_3 < length);
-      idx[q * 2048 + j_of_thread + j * 1024 + 2] = select(-1, lo + j_4, j_4 < length);
-      idx[q * 2048 + j_of_thread + j * 1024 + 3] = select(-1, lo + j_5, j_5 < length);
+      let part = j_of_thread + j * 1024;
+      let part_2 = j_of_thread + 1 + j * 1024;
+      let part_3 = j_of_thread + 2 + j * 1024;
+      let part_4 = j_of_thread + 3 + j * 1024;
+      idx[q * 2048 + j_of_thread + j * 1024] = select(-1, lo + part, part < select_length);
+      idx[q * 2048 + j_of_thread + j * 1024 + 1] = select(-1, lo + part_2, part_2 < select_length);
+      idx[q * 2048 + j_of_thread + j * 1024 + 2] = select(-1, lo + part_3, part_3 < select_length);
+      idx[q * 2048 + j_of_thread + j * 1024 + 3] = select(-1, lo + part_4, part_4 < select_length);
     }
   }
 
-  // topk.ts:119  const from = (lo + 3) & -4; // the first whole vector
-  let from_value = (lo + 3) & -4;
+  // topk.ts:130  const from = (lo + 3) & -4; // the first whole vector
+  let select_from = (lo + 3) & -4;
 
-  // topk.ts:120  const vectors = (hi - from) >> 2;
-  let vectors = (hi - from_value) >> 2u;
+  // topk.ts:131  const vectors = (hi - from) >> 2;
+  let select_vectors = (hi - select_from) >> 2u;
 
-  // topk.ts:124  if (!isDone && vectors > 0) {
-  var ceiling_3: u32 = 0u;
-  var isPlateau_3: bool = false;
-  var bound_3: u32 = 0u;
-  if (!isDone && vectors > 0) {
-    // topk.ts:126  const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
-    let rounds = max(i32(sqrt(f32(length)) * 0.01171875f), 1);
+  // topk.ts:135  if (!isDone && vectors > 0) {
+  var select_ceiling_3: u32 = 0u;
+  var select_isPlateau_3: bool = false;
+  var select_bound_3: u32 = 0u;
+  if (!select_isDone && select_vectors > 0) {
+    // topk.ts:137  const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
+    let select_rounds = max(i32(sqrt(f32(select_length)) * 0.01171875f), 1);
 
-    // topk.ts:127  const strata = rounds * (SAMPLE / 4);
-    let strata = rounds * 256;
+    // topk.ts:138  const strata = rounds * (SAMPLE / 4);
+    let select_strata = select_rounds * 256;
 
-    // topk.ts:128  const width = vectors / Math.sqrt(strata * strata); // in f32
-    let width = f32(vectors) / sqrt(f32(strata * strata));
+    // topk.ts:139  const width = vectors / Math.sqrt(strata * strata); // in f32
+    let select_width = f32(select_vectors) / sqrt(f32(select_strata * select_strata));
 
-    // topk.ts:132  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+    // topk.ts:143  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
     if (((q * (dims.logitsPitch * 4)) & 15) == 0) {
-      let firstRound_place = from_value + 4
-          * max(min(i32((f32(thread) + f32((thread * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+      let select_firstRound_place = select_from + 4
+          * max(min(i32((f32(thread) + f32((thread * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
       {
-        let valid = dims.T - firstRound_place;
-        let at_2 = q * dims.logitsPitch + firstRound_place;
-        firstRound_gatherRuns[0] = logits_or(0 < valid, at_2, 0.0f);
-        firstRound_gatherRuns[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
-        firstRound_gatherRuns[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
-        firstRound_gatherRuns[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
+        let valid = dims.T - select_firstRound_place;
+        let at_2 = q * dims.logitsPitch + select_firstRound_place;
+        select_firstRound_gatherRuns[0] = logits_or(0 < valid, at_2, 0.0f);
+        select_firstRound_gatherRuns[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
+        select_firstRound_gatherRuns[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
+        select_firstRound_gatherRuns[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
       }
     } else {
-      let firstRound_place = from_value + 4
-          * max(min(i32((f32(thread) + f32((thread * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
-      var firstRound_gatherRuns_wide: array<f32, 4>;
+      let select_firstRound_place = select_from + 4
+          * max(min(i32((f32(thread) + f32((thread * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
+      var select_firstRound_gatherRuns_wide: array<f32, 4>;
       {
-        let valid = dims.T - firstRound_place;
-        let at_2 = q * dims.logitsPitch + firstRound_place;
-        firstRound_gatherRuns_wide[0] = logits_or(0 < valid, at_2, 0.0f);
-        firstRound_gatherRuns_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
-        firstRound_gatherRuns_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
-        firstRound_gatherRuns_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
+        let valid = dims.T - select_firstRound_place;
+        let at_2 = q * dims.logitsPitch + select_firstRound_place;
+        select_firstRound_gatherRuns_wide[0] = logits_or(0 < valid, at_2, 0.0f);
+        select_firstRound_gatherRuns_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
+        select_firstRound_gatherRuns_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
+        select_firstRound_gatherRuns_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
       }
       for (var t = 0; t < 4; t++) {
-        firstRound_gatherRuns[t] = firstRound_gatherRuns_wide[t];
+        select_firstRound_gatherRuns[t] = select_firstRound_gatherRuns_wide[t];
       }
     }
     for (var t = 0; t < 4; t++) {
-      firstRound[t] = orderedKey(firstRound_gatherRuns[t]);
+      select_firstRound[t] = orderedKey(select_firstRound_gatherRuns[t]);
     }
 
-    // topk.ts:143  const expected = div(4 * strata * dsa.topK, length);
-    let expected = (4 * strata * 2048) / length;
+    // topk.ts:154  const expected = div(4 * strata * k, length);
+    let select_expected = (4 * select_strata * 2048) / select_length;
 
-    // topk.ts:144  const spread = Math.sqrt(expected) * 4.5 + 4;
-    let spread = sqrt(f32(expected)) * 4.5f + 4.0f;
+    // topk.ts:155  const spread = Math.sqrt(expected) * 4.5 + 4;
+    let select_spread = sqrt(f32(select_expected)) * 4.5f + 4.0f;
 
-    // topk.ts:145  const rank = Math.min(expected + spread, 4 * strata) | 0;
-    let rank = i32(min(f32(expected) + spread, f32(4 * strata)));
+    // topk.ts:156  const rank = Math.min(expected + spread, 4 * strata) | 0;
+    let select_rank = i32(min(f32(select_expected) + select_spread, f32(4 * select_strata)));
 
-    // topk.ts:147  const digits = histogram(BINS);
-    atomicStore(&digits[thread * 4], 0u);
-    atomicStore(&digits[thread * 4 + 1], 0u);
-    atomicStore(&digits[thread * 4 + 2], 0u);
-    atomicStore(&digits[thread * 4 + 3], 0u);
+    // topk.ts:158  const digits = histogram(BINS);
+    atomicStore(&select_digits[thread * 4], 0u);
+    atomicStore(&select_digits[thread * 4 + 1], 0u);
+    atomicStore(&select_digits[thread * 4 + 2], 0u);
+    atomicStore(&select_digits[thread * 4 + 3], 0u);
 
-    // topk.ts:149  digits.add(
+    // topk.ts:160  digits.add(
     workgroupBarrier();
     for (var t = 0; t < 4; t++) {
-      atomicAdd(&digits[i32(firstRound[t] >> 22u)], 1u);
+      atomicAdd(&select_digits[i32(select_firstRound[t] >> 22u)], 1u);
     }
 
-    // topk.ts:141  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
-    for (var round_value = 0; round_value < rounds - 1; round_value++) {
-      // topk.ts:132  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+    // topk.ts:152  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+    for (var round_value = 0; round_value < select_rounds - 1; round_value++) {
+      // topk.ts:143  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
       if (((q * (dims.logitsPitch * 4)) & 15) == 0) {
         let v = (round_value + 1) * 256 + thread;
-        let sampled_place = from_value + 4 * max(min(i32((f32(v) + f32((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+        let sampled_place = select_from + 4
+            * max(min(i32((f32(v) + f32((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
         {
           let valid = dims.T - sampled_place;
           let at_2 = q * dims.logitsPitch + sampled_place;
@@ -202,7 +203,8 @@ fn topk(
         }
       } else {
         let v = (round_value + 1) * 256 + thread;
-        let sampled_place = from_value + 4 * max(min(i32((f32(v) + f32((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+        let sampled_place = select_from + 4
+            * max(min(i32((f32(v) + f32((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
         var sampled_gatherRuns_wide: array<f32, 4>;
         {
           let valid = dims.T - sampled_place;
@@ -220,20 +222,20 @@ fn topk(
         sampled[t] = orderedKey(sampled_gatherRuns[t]);
       }
 
-      // topk.ts:149  digits.add(
+      // topk.ts:160  digits.add(
       for (var t = 0; t < 4; t++) {
-        atomicAdd(&digits[i32(sampled[t] >> 22u)], 1u);
+        atomicAdd(&select_digits[i32(sampled[t] >> 22u)], 1u);
       }
     }
 
-    // topk.ts:154  const { bin, above, inBin } = digits.find(rank);
-    let want_2 = u32(rank);
-    let want_3 = u32(i32(max(f32(expected) - spread, 1.0f)));
+    // topk.ts:165  const { bin, above, inBin } = digits.find(rank);
+    let want = u32(select_rank);
+    let want_2 = u32(i32(max(f32(select_expected) - select_spread, 1.0f)));
     workgroupBarrier();
-    let count = atomicLoad(&digits[1023 - thread * 4]);
-    let count_2 = atomicLoad(&digits[1023 - (thread * 4 + 1)]);
-    let count_3 = atomicLoad(&digits[1023 - (thread * 4 + 2)]);
-    let count_4 = atomicLoad(&digits[1023 - (thread * 4 + 3)]);
+    let count = atomicLoad(&select_digits[1023 - thread * 4]);
+    let count_2 = atomicLoad(&select_digits[1023 - (thread * 4 + 1)]);
+    let count_3 = atomicLoad(&select_digits[1023 - (thread * 4 + 2)]);
+    let count_4 = atomicLoad(&select_digits[1023 - (thread * 4 + 3)]);
     let counts = count + count_2 + count_3 + count_4;
     exchange_u32[thread] = counts;
     workgroupBarrier();
@@ -258,6 +260,29 @@ fn topk(
       before = select(before, before + exchange_u32[at], at < thread);
     }
     let after = before + counts;
+    if ((before < want && after >= want) || ((thread == 0 && want == 0u) || (thread == 255 && after < want))) {
+      var above_7: u32 = before;
+      var in_bin: u32 = count;
+      var down: u32 = 0u;
+      if (above_7 + in_bin < want) {
+        above_7 = above_7 + in_bin;
+        in_bin = count_2;
+        down = 1u;
+      }
+      if (above_7 + in_bin < want) {
+        above_7 = above_7 + in_bin;
+        in_bin = count_3;
+        down = 2u;
+      }
+      if (above_7 + in_bin < want) {
+        above_7 = above_7 + in_bin;
+        in_bin = count_4;
+        down = 3u;
+      }
+      exchange_i32[0] = 1023 - thread * 4 - i32(down);
+      exchange_i32[1] = i32(above_7);
+      exchange_i32[2] = i32(in_bin);
+    }
     if ((before < want_2 && after >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 255 && after < want_2))) {
       var above_7: u32 = before;
       var in_bin: u32 = count;
@@ -277,29 +302,6 @@ fn topk(
         in_bin = count_4;
         down = 3u;
       }
-      exchange_i32[0] = 1023 - thread * 4 - i32(down);
-      exchange_i32[1] = i32(above_7);
-      exchange_i32[2] = i32(in_bin);
-    }
-    if ((before < want_3 && after >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 255 && after < want_3))) {
-      var above_7: u32 = before;
-      var in_bin: u32 = count;
-      var down: u32 = 0u;
-      if (above_7 + in_bin < want_3) {
-        above_7 = above_7 + in_bin;
-        in_bin = count_2;
-        down = 1u;
-      }
-      if (above_7 + in_bin < want_3) {
-        above_7 = above_7 + in_bin;
-        in_bin = count_3;
-        down = 2u;
-      }
-      if (above_7 + in_bin < want_3) {
-        above_7 = above_7 + in_bin;
-        in_bin = count_4;
-        down = 3u;
-      }
       exchange_i32[3] = 1023 - thread * 4 - i32(down);
       exchange_i32[4] = i32(above_7);
       exchange_i32[5] = i32(in_bin);
@@ -308,55 +310,55 @@ fn topk(
     let bin = workgroupUniformLoad(&exchange_i32[0]);
     let above = workgroupUniformLoad(&exchange_i32[1]);
     let inBin = workgroupUniformLoad(&exchange_i32[2]);
-    let top_bin = workgroupUniformLoad(&exchange_i32[3]);
+    let select_top_bin = workgroupUniformLoad(&exchange_i32[3]);
 
-    // topk.ts:156  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
-    let ceiling = u32(top_bin << 22u) + 0x3fffffu;
+    // topk.ts:167  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
+    let select_ceiling = u32(select_top_bin << 22u) + 0x3fffffu;
 
-    // topk.ts:157  const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
-    let enough = max(rank >> 2u, 2);
+    // topk.ts:168  const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
+    let select_enough = max(select_rank >> 2u, 2);
 
-    // topk.ts:158  let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
-    let found_lo = u32(bin << 22u);
-    let found_hi = u32(bin << 22u) + 0x3fffffu;
-    let found_want = rank - above;
+    // topk.ts:169  let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
+    let select_found_lo = u32(bin << 22u);
+    let select_found_hi = u32(bin << 22u) + 0x3fffffu;
+    let select_found_want = select_rank - above;
 
-    // topk.ts:159  for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
-    var found_lo_2: u32 = found_lo;
-    var found_hi_2: u32 = found_hi;
-    var found_want_2: i32 = found_want;
-    var found_count: i32 = inBin;
+    // topk.ts:170  for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
+    var select_found_lo_2: u32 = select_found_lo;
+    var select_found_hi_2: u32 = select_found_hi;
+    var select_found_want_2: i32 = select_found_want;
+    var select_found_count: i32 = inBin;
     for (var unnamed = 0; unnamed < 3; unnamed++) {
-      // topk.ts:160  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
-      var found_lo_3: u32 = 0u;
-      var found_hi_4: u32 = 0u;
-      var found_want_4: i32 = 0;
-      var found_count_2: i32 = 0;
-      if (found_count > enough) {
-        // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-        atomicStore(&digits[thread * 4], 0u);
-        atomicStore(&digits[thread * 4 + 1], 0u);
-        atomicStore(&digits[thread * 4 + 2], 0u);
-        atomicStore(&digits[thread * 4 + 3], 0u);
+      // topk.ts:171  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
+      var select_found_lo_3: u32 = 0u;
+      var select_found_hi_4: u32 = 0u;
+      var select_found_want_4: i32 = 0;
+      var select_found_count_2: i32 = 0;
+      if (select_found_count > select_enough) {
+        // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+        atomicStore(&select_digits[thread * 4], 0u);
+        atomicStore(&select_digits[thread * 4 + 1], 0u);
+        atomicStore(&select_digits[thread * 4 + 2], 0u);
+        atomicStore(&select_digits[thread * 4 + 3], 0u);
 
-        // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-        let found_shift = max(22 - countLeadingZeros(i32(found_hi_2 - found_lo_2)), 0);
+        // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+        let select_found_shift = max(22 - countLeadingZeros(i32(select_found_hi_2 - select_found_lo_2)), 0);
 
-        // topk.ts:43  digits.add(
+        // topk.ts:52  digits.add(
         workgroupBarrier();
         for (var t = 0; t < 4; t++) {
-          if (firstRound[t] >= found_lo_2 && firstRound[t] <= found_hi_2) {
-            atomicAdd(&digits[i32(min((firstRound[t] - found_lo_2) >> (u32(found_shift) & 31u), 1023u))], 1u);
+          if (select_firstRound[t] >= select_found_lo_2 && select_firstRound[t] <= select_found_hi_2) {
+            atomicAdd(&select_digits[i32(min((select_firstRound[t] - select_found_lo_2) >> (u32(select_found_shift) & 31u), 1023u))], 1u);
           }
         }
 
-        // topk.ts:141  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
-        for (var round_2 = 0; round_2 < rounds - 1; round_2++) {
-          // topk.ts:132  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+        // topk.ts:152  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+        for (var round_2 = 0; round_2 < select_rounds - 1; round_2++) {
+          // topk.ts:143  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
           if (((q * (dims.logitsPitch * 4)) & 15) == 0) {
             let v = (round_2 + 1) * 256 + thread;
-            let sampled_place_2 = from_value + 4
-                * max(min(i32((f32(v) + f32((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+            let sampled_place_2 = select_from + 4
+                * max(min(i32((f32(v) + f32((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
             {
               let valid = dims.T - sampled_place_2;
               let at_2 = q * dims.logitsPitch + sampled_place_2;
@@ -367,8 +369,8 @@ fn topk(
             }
           } else {
             let v = (round_2 + 1) * 256 + thread;
-            let sampled_place_2 = from_value + 4
-                * max(min(i32((f32(v) + f32((v * 40503) & 65535) * 0.000015258789f) * width), vectors - 1), 0);
+            let sampled_place_2 = select_from + 4
+                * max(min(i32((f32(v) + f32((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
             var sampled_gatherRuns_2_wide: array<f32, 4>;
             {
               let valid = dims.T - sampled_place_2;
@@ -386,315 +388,21 @@ fn topk(
             sampled_2[t] = orderedKey(sampled_gatherRuns_2[t]);
           }
 
-          // topk.ts:43  digits.add(
+          // topk.ts:52  digits.add(
           for (var t = 0; t < 4; t++) {
-            if (sampled_2[t] >= found_lo_2 && sampled_2[t] <= found_hi_2) {
-              atomicAdd(&digits[i32(min((sampled_2[t] - found_lo_2) >> (u32(found_shift) & 31u), 1023u))], 1u);
+            if (sampled_2[t] >= select_found_lo_2 && sampled_2[t] <= select_found_hi_2) {
+              atomicAdd(&select_digits[i32(min((sampled_2[t] - select_found_lo_2) >> (u32(select_found_shift) & 31u), 1023u))], 1u);
             }
           }
         }
 
-        // topk.ts:48  const { bin, above, inBin } = digits.find(want);
-        let want_4 = u32(found_want_2);
+        // topk.ts:57  const { bin, above, inBin } = digits.find(want);
+        let want_3 = u32(select_found_want_2);
         workgroupBarrier();
-        let count_5 = atomicLoad(&digits[1023 - thread * 4]);
-        let count_6 = atomicLoad(&digits[1023 - (thread * 4 + 1)]);
-        let count_7 = atomicLoad(&digits[1023 - (thread * 4 + 2)]);
-        let count_8 = atomicLoad(&digits[1023 - (thread * 4 + 3)]);
-        let counts_2 = count_5 + count_6 + count_7 + count_8;
-        exchange_u32[thread] = counts_2;
-        workgroupBarrier();
-        if (thread < 16) {
-          var sum: u32 = 0u;
-          for (var i = 0; i < 16; i++) {
-            sum = sum + exchange_u32[thread * 16 + i];
-          }
-          group_sums_u32[thread] = sum;
-        }
-        let group_of_thread_2 = thread / 16;
-        var before_2: u32 = 0u;
-        var total_2: u32 = 0u;
-        workgroupBarrier();
-        for (var g = 0; g < 16; g++) {
-          let part = group_sums_u32[g];
-          before_2 = select(before_2, before_2 + part, g < group_of_thread_2);
-          total_2 = total_2 + part;
-        }
-        for (var i = 0; i < 16; i++) {
-          let at = group_of_thread_2 * 16 + i;
-          before_2 = select(before_2, before_2 + exchange_u32[at], at < thread);
-        }
-        let after_2 = before_2 + counts_2;
-        if ((before_2 < want_4 && after_2 >= want_4) || ((thread == 0 && want_4 == 0u) || (thread == 255 && after_2 < want_4))) {
-          var above_7: u32 = before_2;
-          var in_bin: u32 = count_5;
-          var down: u32 = 0u;
-          if (above_7 + in_bin < want_4) {
-            above_7 = above_7 + in_bin;
-            in_bin = count_6;
-            down = 1u;
-          }
-          if (above_7 + in_bin < want_4) {
-            above_7 = above_7 + in_bin;
-            in_bin = count_7;
-            down = 2u;
-          }
-          if (above_7 + in_bin < want_4) {
-            above_7 = above_7 + in_bin;
-            in_bin = count_8;
-            down = 3u;
-          }
-          exchange_i32[0] = 1023 - thread * 4 - i32(down);
-          exchange_i32[1] = i32(above_7);
-          exchange_i32[2] = i32(in_bin);
-        }
-        workgroupBarrier();
-        let bin_2 = workgroupUniformLoad(&exchange_i32[0]);
-        let above_2 = workgroupUniformLoad(&exchange_i32[1]);
-        let inBin_2 = workgroupUniformLoad(&exchange_i32[2]);
-
-        // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-        let found_start = found_lo_2 + u32(bin_2 << (u32(found_shift) & 31u));
-
-        // topk.ts:160  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
-        let found_hi_3 = select(found_start + (1u << (u32(found_shift) & 31u)) - 1u, found_hi_2, bin_2 == 1023);
-        let found_want_3 = found_want_2 - above_2;
-        found_lo_3 = found_start;
-        found_hi_4 = found_hi_3;
-        found_want_4 = found_want_3;
-        found_count_2 = inBin_2;
-      } else {
-        found_lo_3 = found_lo_2;
-        found_hi_4 = found_hi_2;
-        found_want_4 = found_want_2;
-        found_count_2 = found_count;
-      }
-      found_lo_2 = found_lo_3;
-      found_hi_2 = found_hi_4;
-      found_want_2 = found_want_4;
-      found_count = found_count_2;
-    }
-    let found_lo_4 = found_lo_2;
-    let found_count_3 = found_count;
-
-    // topk.ts:162  isPlateau = found.count > enough || found.lo === 0;
-    let isPlateau = found_count_3 > enough || found_lo_4 == 0u;
-
-    // topk.ts:163  bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
-    let bound = select(found_lo_4 - 1u, found_lo_4, isPlateau);
-    ceiling_3 = ceiling;
-    isPlateau_3 = isPlateau;
-    bound_3 = bound;
-  } else {
-    // topk.ts:124  if (!isDone && vectors > 0) {
-    let ceiling_2 = 0xffffffffu;
-    let isPlateau_2 = true;
-    let bound_2 = 0u;
-    ceiling_3 = ceiling_2;
-    isPlateau_3 = isPlateau_2;
-    bound_3 = bound_2;
-  }
-
-  // topk.ts:241  if (!isDone) {
-  if (!isDone) {
-    // topk.ts:251  const floor = isPlateau ? bound : (bound + 1) >>> 0;
-    let floor_value = select(bound_3 + 1u, bound_3, isPlateau_3);
-
-    // topk.ts:252  const shift = Math.max(32 - Math.log2(BINS) - clz32((Math.max(ceiling, floor) - floor) | 0), 0);
-    let shift = max(22 - countLeadingZeros(i32(max(ceiling_3, floor_value) - floor_value)), 0);
-
-    // topk.ts:253  const digits = histogram(BINS);
-    atomicStore(&digits[thread * 4], 0u);
-    atomicStore(&digits[thread * 4 + 1], 0u);
-    atomicStore(&digits[thread * 4 + 2], 0u);
-    atomicStore(&digits[thread * 4 + 3], 0u);
-
-    // topk.ts:254  let over = full({ t: WIDE }, 0);
-    for (var r = 0; r < 8; r++) {
-      over[r] = 0.0f;
-    }
-
-    // topk.ts:255  for (const tb of blocks("t", lo, hi, WIDE)) {
-    workgroupBarrier();
-    for (var tb = lo; tb < hi; tb += 2048) {
-      // topk.ts:243  const key = map([load(row(tb))], orderedKey, "u32");
-      for (var t = 0; t < 2; t++) {
-        var partOf_key_load_wide: array<f32, 4>;
-        {
-          let valid = dims.T - (tb + j_of_thread + t * 1024);
-          let at_2 = q * dims.logitsPitch + tb + j_of_thread + t * 1024;
-          partOf_key_load_wide[0] = logits_or(0 < valid, at_2, 0.0f);
-          partOf_key_load_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
-          partOf_key_load_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
-          partOf_key_load_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
-        }
-        for (var t_2 = 0; t_2 < 4; t_2++) {
-          partOf_key[t_2 + t * 4] = orderedKey(partOf_key_load_wide[t_2]);
-        }
-      }
-
-      // topk.ts:258  over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
-      for (var t = 0; t < 2; t++) {
-        for (var t_2 = 0; t_2 < 4; t_2++) {
-          over[t_2 + t * 4] = select(over[t_2 + t * 4], over[t_2 + t * 4] + 1.0f,
-              tb + j_of_thread + t_2 + t * 1024 < hi && partOf_key[t_2 + t * 4] > ceiling_3);
-        }
-      }
-
-      // topk.ts:259  digits.add(
-      for (var t = 0; t < 2; t++) {
-        for (var t_2 = 0; t_2 < 4; t_2++) {
-          if (tb + j_of_thread + t_2 + t * 1024 < hi && (partOf_key[t_2 + t * 4] >= floor_value && partOf_key[t_2 + t * 4] <= ceiling_3)) {
-            atomicAdd(&digits[i32((partOf_key[t_2 + t * 4] - floor_value) >> (u32(shift) & 31u))], 1u);
-          }
-        }
-      }
-    }
-
-    // topk.ts:264  const want = dsa.topK - (scalar(sum(over, "t")) | 0);
-    var want_sum_sum: f32 = 0.0f;
-    for (var t = 0; t < 2; t++) {
-      for (var t_2 = 0; t_2 < 4; t_2++) {
-        want_sum_sum = want_sum_sum + over[t_2 + t * 4];
-      }
-    }
-    want_sum = want_sum_sum;
-    exchange_f32[thread] = want_sum;
-    var joined: f32 = 0.0f;
-    workgroupBarrier();
-    for (var part = 0; part < 256; part++) {
-      joined = joined + exchange_f32[group + part];
-    }
-    want_sum = joined;
-    if (thread == 0) { broadcast_f32 = want_sum; }
-    let want_scalar = workgroupUniformLoad(&broadcast_f32);
-    let want = 2048 - i32(want_scalar);
-
-    // topk.ts:265  const { bin, above, inBin } = digits.find(Math.max(want, 1));
-    let want_2 = u32(max(want, 1));
-    let count = atomicLoad(&digits[1023 - thread * 4]);
-    let count_2 = atomicLoad(&digits[1023 - (thread * 4 + 1)]);
-    let count_3 = atomicLoad(&digits[1023 - (thread * 4 + 2)]);
-    let count_4 = atomicLoad(&digits[1023 - (thread * 4 + 3)]);
-    let counts = count + count_2 + count_3 + count_4;
-    exchange_u32[thread] = counts;
-    workgroupBarrier();
-    if (thread < 16) {
-      var sum: u32 = 0u;
-      for (var i = 0; i < 16; i++) {
-        sum = sum + exchange_u32[thread * 16 + i];
-      }
-      group_sums_u32[thread] = sum;
-    }
-    let group_of_thread = thread / 16;
-    var before: u32 = 0u;
-    var total: u32 = 0u;
-    workgroupBarrier();
-    for (var g = 0; g < 16; g++) {
-      let part = group_sums_u32[g];
-      before = select(before, before + part, g < group_of_thread);
-      total = total + part;
-    }
-    for (var i = 0; i < 16; i++) {
-      let at = group_of_thread * 16 + i;
-      before = select(before, before + exchange_u32[at], at < thread);
-    }
-    let after = before + counts;
-    if ((before < want_2 && after >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 255 && after < want_2))) {
-      var above_7: u32 = before;
-      var in_bin: u32 = count;
-      var down: u32 = 0u;
-      if (above_7 + in_bin < want_2) {
-        above_7 = above_7 + in_bin;
-        in_bin = count_2;
-        down = 1u;
-      }
-      if (above_7 + in_bin < want_2) {
-        above_7 = above_7 + in_bin;
-        in_bin = count_3;
-        down = 2u;
-      }
-      if (above_7 + in_bin < want_2) {
-        above_7 = above_7 + in_bin;
-        in_bin = count_4;
-        down = 3u;
-      }
-      exchange_i32[0] = 1023 - thread * 4 - i32(down);
-      exchange_i32[1] = i32(above_7);
-      exchange_i32[2] = i32(in_bin);
-    }
-    workgroupBarrier();
-    let bin_3 = workgroupUniformLoad(&exchange_i32[0]);
-    let above_3 = workgroupUniformLoad(&exchange_i32[1]);
-    let inBin_3 = workgroupUniformLoad(&exchange_i32[2]);
-
-    // topk.ts:266  const start = (floor + ((bin << shift) >>> 0)) >>> 0;
-    let start = floor_value + u32(bin_3 << (u32(shift) & 31u));
-
-    // topk.ts:61  let found = start;
-    let cut_found_lo = select(0u, start, want > 0 && above_3 + inBin_3 >= want);
-    let cut_found_hi = select(0xffffffffu, start + (1u << (u32(shift) & 31u)) - 1u, want > 0 && above_3 + inBin_3 >= want);
-    let cut_found_want = select(2048, want - above_3, want > 0 && above_3 + inBin_3 >= want);
-    let cut_found_count = select(length, inBin_3, want > 0 && above_3 + inBin_3 >= want);
-
-    // topk.ts:62  for (const _ of each(Math.ceil(32 / Math.log2(bins)))) {
-    var cut_found_lo_2: u32 = cut_found_lo;
-    var cut_found_hi_2: u32 = cut_found_hi;
-    var cut_found_want_2: i32 = cut_found_want;
-    var cut_found_count_2: i32 = cut_found_count;
-    for (var _2 = 0; _2 < 4; _2++) {
-      // topk.ts:63  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
-      var cut_found_lo_3: u32 = 0u;
-      var cut_found_hi_4: u32 = 0u;
-      var cut_found_want_4: i32 = 0;
-      var cut_found_count_3: i32 = 0;
-      if (!(cut_found_lo_2 == cut_found_hi_2 || cut_found_want_2 == cut_found_count_2)) {
-        // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-        atomicStore(&digits[thread * 4], 0u);
-        atomicStore(&digits[thread * 4 + 1], 0u);
-        atomicStore(&digits[thread * 4 + 2], 0u);
-        atomicStore(&digits[thread * 4 + 3], 0u);
-
-        // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-        let cut_found_shift = max(22 - countLeadingZeros(i32(cut_found_hi_2 - cut_found_lo_2)), 0);
-
-        // topk.ts:248  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
-        workgroupBarrier();
-        for (var tb_2 = lo; tb_2 < hi; tb_2 += 2048) {
-          // topk.ts:243  const key = map([load(row(tb))], orderedKey, "u32");
-          for (var t = 0; t < 2; t++) {
-            var partOf_key_load_2_wide: array<f32, 4>;
-            {
-              let valid = dims.T - (tb_2 + j_of_thread + t * 1024);
-              let at_2 = q * dims.logitsPitch + tb_2 + j_of_thread + t * 1024;
-              partOf_key_load_2_wide[0] = logits_or(0 < valid, at_2, 0.0f);
-              partOf_key_load_2_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
-              partOf_key_load_2_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
-              partOf_key_load_2_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
-            }
-            for (var t_2 = 0; t_2 < 4; t_2++) {
-              partOf_key_2[t_2 + t * 4] = orderedKey(partOf_key_load_2_wide[t_2]);
-            }
-          }
-
-          // topk.ts:43  digits.add(
-          for (var t = 0; t < 2; t++) {
-            for (var t_2 = 0; t_2 < 4; t_2++) {
-              if (tb_2 + j_of_thread + t_2 + t * 1024 < hi
-                  && (partOf_key_2[t_2 + t * 4] >= cut_found_lo_2 && partOf_key_2[t_2 + t * 4] <= cut_found_hi_2)) {
-                atomicAdd(&digits[i32(min((partOf_key_2[t_2 + t * 4] - cut_found_lo_2) >> (u32(cut_found_shift) & 31u), 1023u))], 1u);
-              }
-            }
-          }
-        }
-
-        // topk.ts:48  const { bin, above, inBin } = digits.find(want);
-        let want_3 = u32(cut_found_want_2);
-        workgroupBarrier();
-        let count_5 = atomicLoad(&digits[1023 - thread * 4]);
-        let count_6 = atomicLoad(&digits[1023 - (thread * 4 + 1)]);
-        let count_7 = atomicLoad(&digits[1023 - (thread * 4 + 2)]);
-        let count_8 = atomicLoad(&digits[1023 - (thread * 4 + 3)]);
+        let count_5 = atomicLoad(&select_digits[1023 - thread * 4]);
+        let count_6 = atomicLoad(&select_digits[1023 - (thread * 4 + 1)]);
+        let count_7 = atomicLoad(&select_digits[1023 - (thread * 4 + 2)]);
+        let count_8 = atomicLoad(&select_digits[1023 - (thread * 4 + 3)]);
         let counts_2 = count_5 + count_6 + count_7 + count_8;
         exchange_u32[thread] = counts_2;
         workgroupBarrier();
@@ -743,54 +451,352 @@ fn topk(
           exchange_i32[2] = i32(in_bin);
         }
         workgroupBarrier();
+        let bin_2 = workgroupUniformLoad(&exchange_i32[0]);
+        let above_2 = workgroupUniformLoad(&exchange_i32[1]);
+        let inBin_2 = workgroupUniformLoad(&exchange_i32[2]);
+
+        // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+        let select_found_start = select_found_lo_2 + u32(bin_2 << (u32(select_found_shift) & 31u));
+
+        // topk.ts:171  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
+        let select_found_hi_3 = select(select_found_start + (1u << (u32(select_found_shift) & 31u)) - 1u, select_found_hi_2, bin_2 == 1023);
+        let select_found_want_3 = select_found_want_2 - above_2;
+        select_found_lo_3 = select_found_start;
+        select_found_hi_4 = select_found_hi_3;
+        select_found_want_4 = select_found_want_3;
+        select_found_count_2 = inBin_2;
+      } else {
+        select_found_lo_3 = select_found_lo_2;
+        select_found_hi_4 = select_found_hi_2;
+        select_found_want_4 = select_found_want_2;
+        select_found_count_2 = select_found_count;
+      }
+      select_found_lo_2 = select_found_lo_3;
+      select_found_hi_2 = select_found_hi_4;
+      select_found_want_2 = select_found_want_4;
+      select_found_count = select_found_count_2;
+    }
+    let select_found_lo_4 = select_found_lo_2;
+    let select_found_count_3 = select_found_count;
+
+    // topk.ts:173  isPlateau = found.count > enough || found.lo === 0;
+    let select_isPlateau = select_found_count_3 > select_enough || select_found_lo_4 == 0u;
+
+    // topk.ts:174  bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
+    let select_bound = select(select_found_lo_4 - 1u, select_found_lo_4, select_isPlateau);
+    select_ceiling_3 = select_ceiling;
+    select_isPlateau_3 = select_isPlateau;
+    select_bound_3 = select_bound;
+  } else {
+    // topk.ts:135  if (!isDone && vectors > 0) {
+    let select_ceiling_2 = 0xffffffffu;
+    let select_isPlateau_2 = true;
+    let select_bound_2 = 0u;
+    select_ceiling_3 = select_ceiling_2;
+    select_isPlateau_3 = select_isPlateau_2;
+    select_bound_3 = select_bound_2;
+  }
+
+  // topk.ts:252  if (!isDone) {
+  if (!select_isDone) {
+    // topk.ts:262  const floor = isPlateau ? bound : (bound + 1) >>> 0;
+    let select_floor = select(select_bound_3 + 1u, select_bound_3, select_isPlateau_3);
+
+    // topk.ts:263  const shift = Math.max(32 - Math.log2(BINS) - clz32((Math.max(ceiling, floor) - floor) | 0), 0);
+    let select_shift = max(22 - countLeadingZeros(i32(max(select_ceiling_3, select_floor) - select_floor)), 0);
+
+    // topk.ts:264  const digits = histogram(BINS);
+    atomicStore(&select_digits[thread * 4], 0u);
+    atomicStore(&select_digits[thread * 4 + 1], 0u);
+    atomicStore(&select_digits[thread * 4 + 2], 0u);
+    atomicStore(&select_digits[thread * 4 + 3], 0u);
+
+    // topk.ts:265  let over = full({ t: WIDE }, 0);
+    for (var r = 0; r < 8; r++) {
+      select_over[r] = 0.0f;
+    }
+
+    // topk.ts:266  for (const tb of blocks("t", lo, hi, WIDE)) {
+    workgroupBarrier();
+    for (var tb = lo; tb < hi; tb += 2048) {
+      // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
+      for (var t = 0; t < 2; t++) {
+        var partOf_key_load_wide: array<f32, 4>;
+        {
+          let valid = dims.T - (tb + j_of_thread + t * 1024);
+          let at_2 = q * dims.logitsPitch + tb + j_of_thread + t * 1024;
+          partOf_key_load_wide[0] = logits_or(0 < valid, at_2, 0.0f);
+          partOf_key_load_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
+          partOf_key_load_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
+          partOf_key_load_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
+        }
+        for (var t_2 = 0; t_2 < 4; t_2++) {
+          partOf_key[t_2 + t * 4] = orderedKey(partOf_key_load_wide[t_2]);
+        }
+      }
+
+      // topk.ts:269  over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
+      for (var t = 0; t < 2; t++) {
+        for (var t_2 = 0; t_2 < 4; t_2++) {
+          select_over[t_2 + t * 4] = select(select_over[t_2 + t * 4], select_over[t_2 + t * 4] + 1.0f,
+              tb + j_of_thread + t_2 + t * 1024 < hi && partOf_key[t_2 + t * 4] > select_ceiling_3);
+        }
+      }
+
+      // topk.ts:270  digits.add(
+      for (var t = 0; t < 2; t++) {
+        for (var t_2 = 0; t_2 < 4; t_2++) {
+          if (tb + j_of_thread + t_2 + t * 1024 < hi
+              && (partOf_key[t_2 + t * 4] >= select_floor && partOf_key[t_2 + t * 4] <= select_ceiling_3)) {
+            atomicAdd(&select_digits[i32((partOf_key[t_2 + t * 4] - select_floor) >> (u32(select_shift) & 31u))], 1u);
+          }
+        }
+      }
+    }
+
+    // topk.ts:275  const want = k - (scalar(sum(over, "t")) | 0);
+    var select_want_sum_sum: f32 = 0.0f;
+    for (var t = 0; t < 2; t++) {
+      for (var t_2 = 0; t_2 < 4; t_2++) {
+        select_want_sum_sum = select_want_sum_sum + select_over[t_2 + t * 4];
+      }
+    }
+    select_want_sum = select_want_sum_sum;
+    exchange_f32[thread] = select_want_sum;
+    var joined: f32 = 0.0f;
+    workgroupBarrier();
+    for (var part = 0; part < 256; part++) {
+      joined = joined + exchange_f32[group + part];
+    }
+    select_want_sum = joined;
+    if (thread == 0) { broadcast_f32 = select_want_sum; }
+    let select_want_scalar = workgroupUniformLoad(&broadcast_f32);
+    let select_want = 2048 - i32(select_want_scalar);
+
+    // topk.ts:276  const { bin, above, inBin } = digits.find(Math.max(want, 1));
+    let want = u32(max(select_want, 1));
+    let count = atomicLoad(&select_digits[1023 - thread * 4]);
+    let count_2 = atomicLoad(&select_digits[1023 - (thread * 4 + 1)]);
+    let count_3 = atomicLoad(&select_digits[1023 - (thread * 4 + 2)]);
+    let count_4 = atomicLoad(&select_digits[1023 - (thread * 4 + 3)]);
+    let counts = count + count_2 + count_3 + count_4;
+    exchange_u32[thread] = counts;
+    workgroupBarrier();
+    if (thread < 16) {
+      var sum: u32 = 0u;
+      for (var i = 0; i < 16; i++) {
+        sum = sum + exchange_u32[thread * 16 + i];
+      }
+      group_sums_u32[thread] = sum;
+    }
+    let group_of_thread = thread / 16;
+    var before: u32 = 0u;
+    var total: u32 = 0u;
+    workgroupBarrier();
+    for (var g = 0; g < 16; g++) {
+      let part = group_sums_u32[g];
+      before = select(before, before + part, g < group_of_thread);
+      total = total + part;
+    }
+    for (var i = 0; i < 16; i++) {
+      let at = group_of_thread * 16 + i;
+      before = select(before, before + exchange_u32[at], at < thread);
+    }
+    let after = before + counts;
+    if ((before < want && after >= want) || ((thread == 0 && want == 0u) || (thread == 255 && after < want))) {
+      var above_7: u32 = before;
+      var in_bin: u32 = count;
+      var down: u32 = 0u;
+      if (above_7 + in_bin < want) {
+        above_7 = above_7 + in_bin;
+        in_bin = count_2;
+        down = 1u;
+      }
+      if (above_7 + in_bin < want) {
+        above_7 = above_7 + in_bin;
+        in_bin = count_3;
+        down = 2u;
+      }
+      if (above_7 + in_bin < want) {
+        above_7 = above_7 + in_bin;
+        in_bin = count_4;
+        down = 3u;
+      }
+      exchange_i32[0] = 1023 - thread * 4 - i32(down);
+      exchange_i32[1] = i32(above_7);
+      exchange_i32[2] = i32(in_bin);
+    }
+    workgroupBarrier();
+    let bin_3 = workgroupUniformLoad(&exchange_i32[0]);
+    let above_3 = workgroupUniformLoad(&exchange_i32[1]);
+    let inBin_3 = workgroupUniformLoad(&exchange_i32[2]);
+
+    // topk.ts:277  const start = (floor + ((bin << shift) >>> 0)) >>> 0;
+    let select_start = select_floor + u32(bin_3 << (u32(select_shift) & 31u));
+
+    // topk.ts:70  let found = start;
+    let select_cut_found_lo = select(0u, select_start, select_want > 0 && above_3 + inBin_3 >= select_want);
+    let select_cut_found_hi = select(0xffffffffu, select_start + (1u << (u32(select_shift) & 31u)) - 1u,
+        select_want > 0 && above_3 + inBin_3 >= select_want);
+    let select_cut_found_want = select(2048, select_want - above_3, select_want > 0 && above_3 + inBin_3 >= select_want);
+    let select_cut_found_count = select(select_length, inBin_3, select_want > 0 && above_3 + inBin_3 >= select_want);
+
+    // topk.ts:71  for (const _ of each(Math.ceil(32 / Math.log2(bins)))) {
+    var select_cut_found_lo_2: u32 = select_cut_found_lo;
+    var select_cut_found_hi_2: u32 = select_cut_found_hi;
+    var select_cut_found_want_2: i32 = select_cut_found_want;
+    var select_cut_found_count_2: i32 = select_cut_found_count;
+    for (var _2 = 0; _2 < 4; _2++) {
+      // topk.ts:72  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
+      var select_cut_found_lo_3: u32 = 0u;
+      var select_cut_found_hi_4: u32 = 0u;
+      var select_cut_found_want_4: i32 = 0;
+      var select_cut_found_count_3: i32 = 0;
+      if (!(select_cut_found_lo_2 == select_cut_found_hi_2 || select_cut_found_want_2 == select_cut_found_count_2)) {
+        // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+        atomicStore(&select_digits[thread * 4], 0u);
+        atomicStore(&select_digits[thread * 4 + 1], 0u);
+        atomicStore(&select_digits[thread * 4 + 2], 0u);
+        atomicStore(&select_digits[thread * 4 + 3], 0u);
+
+        // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+        let select_cut_found_shift = max(22 - countLeadingZeros(i32(select_cut_found_hi_2 - select_cut_found_lo_2)), 0);
+
+        // topk.ts:259  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+        workgroupBarrier();
+        for (var tb_2 = lo; tb_2 < hi; tb_2 += 2048) {
+          // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
+          for (var t = 0; t < 2; t++) {
+            var partOf_key_load_2_wide: array<f32, 4>;
+            {
+              let valid = dims.T - (tb_2 + j_of_thread + t * 1024);
+              let at_2 = q * dims.logitsPitch + tb_2 + j_of_thread + t * 1024;
+              partOf_key_load_2_wide[0] = logits_or(0 < valid, at_2, 0.0f);
+              partOf_key_load_2_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
+              partOf_key_load_2_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
+              partOf_key_load_2_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
+            }
+            for (var t_2 = 0; t_2 < 4; t_2++) {
+              partOf_key_2[t_2 + t * 4] = orderedKey(partOf_key_load_2_wide[t_2]);
+            }
+          }
+
+          // topk.ts:52  digits.add(
+          for (var t = 0; t < 2; t++) {
+            for (var t_2 = 0; t_2 < 4; t_2++) {
+              if (tb_2 + j_of_thread + t_2 + t * 1024 < hi
+                  && (partOf_key_2[t_2 + t * 4] >= select_cut_found_lo_2 && partOf_key_2[t_2 + t * 4] <= select_cut_found_hi_2)) {
+                atomicAdd(&select_digits[i32(min((partOf_key_2[t_2 + t * 4]
+                    - select_cut_found_lo_2) >> (u32(select_cut_found_shift) & 31u), 1023u))], 1u);
+              }
+            }
+          }
+        }
+
+        // topk.ts:57  const { bin, above, inBin } = digits.find(want);
+        let want_2 = u32(select_cut_found_want_2);
+        workgroupBarrier();
+        let count_5 = atomicLoad(&select_digits[1023 - thread * 4]);
+        let count_6 = atomicLoad(&select_digits[1023 - (thread * 4 + 1)]);
+        let count_7 = atomicLoad(&select_digits[1023 - (thread * 4 + 2)]);
+        let count_8 = atomicLoad(&select_digits[1023 - (thread * 4 + 3)]);
+        let counts_2 = count_5 + count_6 + count_7 + count_8;
+        exchange_u32[thread] = counts_2;
+        workgroupBarrier();
+        if (thread < 16) {
+          var sum: u32 = 0u;
+          for (var i = 0; i < 16; i++) {
+            sum = sum + exchange_u32[thread * 16 + i];
+          }
+          group_sums_u32[thread] = sum;
+        }
+        let group_of_thread_2 = thread / 16;
+        var before_2: u32 = 0u;
+        var total_2: u32 = 0u;
+        workgroupBarrier();
+        for (var g = 0; g < 16; g++) {
+          let part = group_sums_u32[g];
+          before_2 = select(before_2, before_2 + part, g < group_of_thread_2);
+          total_2 = total_2 + part;
+        }
+        for (var i = 0; i < 16; i++) {
+          let at = group_of_thread_2 * 16 + i;
+          before_2 = select(before_2, before_2 + exchange_u32[at], at < thread);
+        }
+        let after_2 = before_2 + counts_2;
+        if ((before_2 < want_2 && after_2 >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 255 && after_2 < want_2))) {
+          var above_7: u32 = before_2;
+          var in_bin: u32 = count_5;
+          var down: u32 = 0u;
+          if (above_7 + in_bin < want_2) {
+            above_7 = above_7 + in_bin;
+            in_bin = count_6;
+            down = 1u;
+          }
+          if (above_7 + in_bin < want_2) {
+            above_7 = above_7 + in_bin;
+            in_bin = count_7;
+            down = 2u;
+          }
+          if (above_7 + in_bin < want_2) {
+            above_7 = above_7 + in_bin;
+            in_bin = count_8;
+            down = 3u;
+          }
+          exchange_i32[0] = 1023 - thread * 4 - i32(down);
+          exchange_i32[1] = i32(above_7);
+          exchange_i32[2] = i32(in_bin);
+        }
+        workgroupBarrier();
         let bin_4 = workgroupUniformLoad(&exchange_i32[0]);
         let above_4 = workgroupUniformLoad(&exchange_i32[1]);
         let inBin_4 = workgroupUniformLoad(&exchange_i32[2]);
 
-        // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-        let cut_found_start = cut_found_lo_2 + u32(bin_4 << (u32(cut_found_shift) & 31u));
+        // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+        let select_cut_found_start = select_cut_found_lo_2 + u32(bin_4 << (u32(select_cut_found_shift) & 31u));
 
-        // topk.ts:63  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
-        let cut_found_hi_3 = select(cut_found_start + (1u << (u32(cut_found_shift) & 31u)) - 1u, cut_found_hi_2, bin_4 == 1023);
-        let cut_found_want_3 = cut_found_want_2 - above_4;
-        cut_found_lo_3 = cut_found_start;
-        cut_found_hi_4 = cut_found_hi_3;
-        cut_found_want_4 = cut_found_want_3;
-        cut_found_count_3 = inBin_4;
+        // topk.ts:72  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
+        let select_cut_found_hi_3 = select(select_cut_found_start + (1u << (u32(select_cut_found_shift) & 31u)) - 1u,
+            select_cut_found_hi_2, bin_4 == 1023);
+        let select_cut_found_want_3 = select_cut_found_want_2 - above_4;
+        select_cut_found_lo_3 = select_cut_found_start;
+        select_cut_found_hi_4 = select_cut_found_hi_3;
+        select_cut_found_want_4 = select_cut_found_want_3;
+        select_cut_found_count_3 = inBin_4;
       } else {
-        cut_found_lo_3 = cut_found_lo_2;
-        cut_found_hi_4 = cut_found_hi_2;
-        cut_found_want_4 = cut_found_want_2;
-        cut_found_count_3 = cut_found_count_2;
+        select_cut_found_lo_3 = select_cut_found_lo_2;
+        select_cut_found_hi_4 = select_cut_found_hi_2;
+        select_cut_found_want_4 = select_cut_found_want_2;
+        select_cut_found_count_3 = select_cut_found_count_2;
       }
-      cut_found_lo_2 = cut_found_lo_3;
-      cut_found_hi_2 = cut_found_hi_4;
-      cut_found_want_2 = cut_found_want_4;
-      cut_found_count_2 = cut_found_count_3;
+      select_cut_found_lo_2 = select_cut_found_lo_3;
+      select_cut_found_hi_2 = select_cut_found_hi_4;
+      select_cut_found_want_2 = select_cut_found_want_4;
+      select_cut_found_count_2 = select_cut_found_count_3;
     }
-    let cut_found_lo_4 = cut_found_lo_2;
-    let cut_found_want_5 = cut_found_want_2;
-    let cut_found_count_4 = cut_found_count_2;
+    let select_cut_found_lo_4 = select_cut_found_lo_2;
+    let select_cut_found_want_5 = select_cut_found_want_2;
+    let select_cut_found_count_4 = select_cut_found_count_2;
 
-    // topk.ts:68  if (found.count > found.want) {
-    var cut_lastTie_2: i32 = 0;
-    if (cut_found_count_4 > cut_found_want_5) {
-      // topk.ts:70  const last = length >>> 0;
-      let cut_last = u32(length);
+    // topk.ts:77  if (found.count > found.want) {
+    var select_cut_lastTie_2: i32 = 0;
+    if (select_cut_found_count_4 > select_cut_found_want_5) {
+      // topk.ts:79  const last = length >>> 0;
+      let select_cut_last = u32(select_length);
 
-      // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-      atomicStore(&digits[thread * 4], 0u);
-      atomicStore(&digits[thread * 4 + 1], 0u);
-      atomicStore(&digits[thread * 4 + 2], 0u);
-      atomicStore(&digits[thread * 4 + 3], 0u);
+      // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+      atomicStore(&select_digits[thread * 4], 0u);
+      atomicStore(&select_digits[thread * 4 + 1], 0u);
+      atomicStore(&select_digits[thread * 4 + 2], 0u);
+      atomicStore(&select_digits[thread * 4 + 3], 0u);
 
-      // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-      let cut_ties_shift = max(22 - countLeadingZeros(i32(cut_last - 1u)), 0);
+      // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+      let select_cut_ties_shift = max(22 - countLeadingZeros(i32(select_cut_last - 1u)), 0);
 
-      // topk.ts:248  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+      // topk.ts:259  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
       workgroupBarrier();
       for (var tb_3 = lo; tb_3 < hi; tb_3 += 2048) {
-        // topk.ts:243  const key = map([load(row(tb))], orderedKey, "u32");
+        // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
         for (var t = 0; t < 2; t++) {
           var partOf_key_load_3_wide: array<f32, 4>;
           {
@@ -806,27 +812,27 @@ fn topk(
           }
         }
 
-        // topk.ts:43  digits.add(
+        // topk.ts:52  digits.add(
         for (var t = 0; t < 2; t++) {
           for (var t_2 = 0; t_2 < 4; t_2++) {
             let t_3 = tb_3 + j_of_thread + t_2 + t * 1024;
             if (t_3 < hi
-                && (u32(select(0, hi - t_3, partOf_key_3[t_2 + t * 4] == cut_found_lo_4)) >= 1u
-                && u32(select(0, hi - t_3, partOf_key_3[t_2 + t * 4] == cut_found_lo_4)) <= cut_last)) {
-              atomicAdd(&digits[i32(min((u32(select(0, hi - (tb_3 + j_of_thread + t_2 + t * 1024),
-                  partOf_key_3[t_2 + t * 4] == cut_found_lo_4)) - 1u) >> (u32(cut_ties_shift) & 31u), 1023u))], 1u);
+                && (u32(select(0, hi - t_3, partOf_key_3[t_2 + t * 4] == select_cut_found_lo_4)) >= 1u
+                && u32(select(0, hi - t_3, partOf_key_3[t_2 + t * 4] == select_cut_found_lo_4)) <= select_cut_last)) {
+              atomicAdd(&select_digits[i32(min((u32(select(0, hi - (tb_3 + j_of_thread + t_2 + t * 1024),
+                  partOf_key_3[t_2 + t * 4] == select_cut_found_lo_4)) - 1u) >> (u32(select_cut_ties_shift) & 31u), 1023u))], 1u);
             }
           }
         }
       }
 
-      // topk.ts:48  const { bin, above, inBin } = digits.find(want);
-      let want_3 = u32(cut_found_want_5);
+      // topk.ts:57  const { bin, above, inBin } = digits.find(want);
+      let want_2 = u32(select_cut_found_want_5);
       workgroupBarrier();
-      let count_5 = atomicLoad(&digits[1023 - thread * 4]);
-      let count_6 = atomicLoad(&digits[1023 - (thread * 4 + 1)]);
-      let count_7 = atomicLoad(&digits[1023 - (thread * 4 + 2)]);
-      let count_8 = atomicLoad(&digits[1023 - (thread * 4 + 3)]);
+      let count_5 = atomicLoad(&select_digits[1023 - thread * 4]);
+      let count_6 = atomicLoad(&select_digits[1023 - (thread * 4 + 1)]);
+      let count_7 = atomicLoad(&select_digits[1023 - (thread * 4 + 2)]);
+      let count_8 = atomicLoad(&select_digits[1023 - (thread * 4 + 3)]);
       let counts_2 = count_5 + count_6 + count_7 + count_8;
       exchange_u32[thread] = counts_2;
       workgroupBarrier();
@@ -851,21 +857,21 @@ fn topk(
         before_2 = select(before_2, before_2 + exchange_u32[at], at < thread);
       }
       let after_2 = before_2 + counts_2;
-      if ((before_2 < want_3 && after_2 >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 255 && after_2 < want_3))) {
+      if ((before_2 < want_2 && after_2 >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 255 && after_2 < want_2))) {
         var above_7: u32 = before_2;
         var in_bin: u32 = count_5;
         var down: u32 = 0u;
-        if (above_7 + in_bin < want_3) {
+        if (above_7 + in_bin < want_2) {
           above_7 = above_7 + in_bin;
           in_bin = count_6;
           down = 1u;
         }
-        if (above_7 + in_bin < want_3) {
+        if (above_7 + in_bin < want_2) {
           above_7 = above_7 + in_bin;
           in_bin = count_7;
           down = 2u;
         }
-        if (above_7 + in_bin < want_3) {
+        if (above_7 + in_bin < want_2) {
           above_7 = above_7 + in_bin;
           in_bin = count_8;
           down = 3u;
@@ -879,38 +885,39 @@ fn topk(
       let above_5 = workgroupUniformLoad(&exchange_i32[1]);
       let inBin_5 = workgroupUniformLoad(&exchange_i32[2]);
 
-      // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-      let cut_ties_start = 1u + u32(bin_5 << (u32(cut_ties_shift) & 31u));
+      // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+      let select_cut_ties_start = 1u + u32(bin_5 << (u32(select_cut_ties_shift) & 31u));
 
-      // topk.ts:71  let ties = narrow(scores, fromEnd, { lo: 1, hi: last, want: found.want, count: found.count }, last, bins);
-      let cut_ties_hi = select(cut_ties_start + (1u << (u32(cut_ties_shift) & 31u)) - 1u, cut_last, bin_5 == 1023);
-      let cut_ties_want = cut_found_want_5 - above_5;
+      // topk.ts:80  let ties = narrow(scores, fromEnd, { lo: 1, hi: last, want: found.want, count: found.count }, last, bins);
+      let select_cut_ties_hi = select(select_cut_ties_start + (1u << (u32(select_cut_ties_shift) & 31u)) - 1u, select_cut_last,
+          bin_5 == 1023);
+      let select_cut_ties_want = select_cut_found_want_5 - above_5;
 
-      // topk.ts:72  for (const _ of each(Math.ceil(31 / Math.log2(bins)) - 1)) {
-      var cut_ties_lo: u32 = cut_ties_start;
-      var cut_ties_hi_2: u32 = cut_ties_hi;
-      var cut_ties_want_2: i32 = cut_ties_want;
-      var cut_ties_count: i32 = inBin_5;
+      // topk.ts:81  for (const _ of each(Math.ceil(31 / Math.log2(bins)) - 1)) {
+      var select_cut_ties_lo: u32 = select_cut_ties_start;
+      var select_cut_ties_hi_2: u32 = select_cut_ties_hi;
+      var select_cut_ties_want_2: i32 = select_cut_ties_want;
+      var select_cut_ties_count: i32 = inBin_5;
       for (var _3 = 0; _3 < 3; _3++) {
-        // topk.ts:73  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
-        var cut_ties_lo_2: u32 = 0u;
-        var cut_ties_hi_4: u32 = 0u;
-        var cut_ties_want_4: i32 = 0;
-        var cut_ties_count_2: i32 = 0;
-        if (!(cut_ties_lo == cut_ties_hi_2 || cut_ties_want_2 == cut_ties_count)) {
-          // topk.ts:40  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-          atomicStore(&digits[thread * 4], 0u);
-          atomicStore(&digits[thread * 4 + 1], 0u);
-          atomicStore(&digits[thread * 4 + 2], 0u);
-          atomicStore(&digits[thread * 4 + 3], 0u);
+        // topk.ts:82  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
+        var select_cut_ties_lo_2: u32 = 0u;
+        var select_cut_ties_hi_4: u32 = 0u;
+        var select_cut_ties_want_4: i32 = 0;
+        var select_cut_ties_count_2: i32 = 0;
+        if (!(select_cut_ties_lo == select_cut_ties_hi_2 || select_cut_ties_want_2 == select_cut_ties_count)) {
+          // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+          atomicStore(&select_digits[thread * 4], 0u);
+          atomicStore(&select_digits[thread * 4 + 1], 0u);
+          atomicStore(&select_digits[thread * 4 + 2], 0u);
+          atomicStore(&select_digits[thread * 4 + 3], 0u);
 
-          // topk.ts:41  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-          let cut_ties_shift_2 = max(22 - countLeadingZeros(i32(cut_ties_hi_2 - cut_ties_lo)), 0);
+          // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+          let select_cut_ties_shift_2 = max(22 - countLeadingZeros(i32(select_cut_ties_hi_2 - select_cut_ties_lo)), 0);
 
-          // topk.ts:248  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+          // topk.ts:259  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
           workgroupBarrier();
           for (var tb_4 = lo; tb_4 < hi; tb_4 += 2048) {
-            // topk.ts:243  const key = map([load(row(tb))], orderedKey, "u32");
+            // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
             for (var t = 0; t < 2; t++) {
               var partOf_key_load_4_wide: array<f32, 4>;
               {
@@ -926,27 +933,28 @@ fn topk(
               }
             }
 
-            // topk.ts:43  digits.add(
+            // topk.ts:52  digits.add(
             for (var t = 0; t < 2; t++) {
               for (var t_2 = 0; t_2 < 4; t_2++) {
                 let t_3 = tb_4 + j_of_thread + t_2 + t * 1024;
                 if (t_3 < hi
-                    && (u32(select(0, hi - t_3, partOf_key_4[t_2 + t * 4] == cut_found_lo_4)) >= cut_ties_lo
-                    && u32(select(0, hi - t_3, partOf_key_4[t_2 + t * 4] == cut_found_lo_4)) <= cut_ties_hi_2)) {
-                  atomicAdd(&digits[i32(min((u32(select(0, hi - (tb_4 + j_of_thread + t_2 + t * 1024),
-                      partOf_key_4[t_2 + t * 4] == cut_found_lo_4)) - cut_ties_lo) >> (u32(cut_ties_shift_2) & 31u), 1023u))], 1u);
+                    && (u32(select(0, hi - t_3, partOf_key_4[t_2 + t * 4] == select_cut_found_lo_4)) >= select_cut_ties_lo
+                    && u32(select(0, hi - t_3, partOf_key_4[t_2 + t * 4] == select_cut_found_lo_4)) <= select_cut_ties_hi_2)) {
+                  atomicAdd(&select_digits[i32(min((u32(select(0, hi - (tb_4 + j_of_thread + t_2 + t * 1024),
+                      partOf_key_4[t_2 + t * 4] == select_cut_found_lo_4)) - select_cut_ties_lo) >> (u32(select_cut_ties_shift_2) & 31u),
+                      1023u))], 1u);
                 }
               }
             }
           }
 
-          // topk.ts:48  const { bin, above, inBin } = digits.find(want);
-          let want_4 = u32(cut_ties_want_2);
+          // topk.ts:57  const { bin, above, inBin } = digits.find(want);
+          let want_3 = u32(select_cut_ties_want_2);
           workgroupBarrier();
-          let count_9 = atomicLoad(&digits[1023 - thread * 4]);
-          let count_10 = atomicLoad(&digits[1023 - (thread * 4 + 1)]);
-          let count_11 = atomicLoad(&digits[1023 - (thread * 4 + 2)]);
-          let count_12 = atomicLoad(&digits[1023 - (thread * 4 + 3)]);
+          let count_9 = atomicLoad(&select_digits[1023 - thread * 4]);
+          let count_10 = atomicLoad(&select_digits[1023 - (thread * 4 + 1)]);
+          let count_11 = atomicLoad(&select_digits[1023 - (thread * 4 + 2)]);
+          let count_12 = atomicLoad(&select_digits[1023 - (thread * 4 + 3)]);
           let counts_3 = count_9 + count_10 + count_11 + count_12;
           exchange_u32[thread] = counts_3;
           workgroupBarrier();
@@ -971,21 +979,21 @@ fn topk(
             before_3 = select(before_3, before_3 + exchange_u32[at], at < thread);
           }
           let after_3 = before_3 + counts_3;
-          if ((before_3 < want_4 && after_3 >= want_4) || ((thread == 0 && want_4 == 0u) || (thread == 255 && after_3 < want_4))) {
+          if ((before_3 < want_3 && after_3 >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 255 && after_3 < want_3))) {
             var above_7: u32 = before_3;
             var in_bin: u32 = count_9;
             var down: u32 = 0u;
-            if (above_7 + in_bin < want_4) {
+            if (above_7 + in_bin < want_3) {
               above_7 = above_7 + in_bin;
               in_bin = count_10;
               down = 1u;
             }
-            if (above_7 + in_bin < want_4) {
+            if (above_7 + in_bin < want_3) {
               above_7 = above_7 + in_bin;
               in_bin = count_11;
               down = 2u;
             }
-            if (above_7 + in_bin < want_4) {
+            if (above_7 + in_bin < want_3) {
               above_7 = above_7 + in_bin;
               in_bin = count_12;
               down = 3u;
@@ -999,52 +1007,53 @@ fn topk(
           let above_6 = workgroupUniformLoad(&exchange_i32[1]);
           let inBin_6 = workgroupUniformLoad(&exchange_i32[2]);
 
-          // topk.ts:49  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-          let cut_ties_start_2 = cut_ties_lo + u32(bin_6 << (u32(cut_ties_shift_2) & 31u));
+          // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+          let select_cut_ties_start_2 = select_cut_ties_lo + u32(bin_6 << (u32(select_cut_ties_shift_2) & 31u));
 
-          // topk.ts:73  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
-          let cut_ties_hi_3 = select(cut_ties_start_2 + (1u << (u32(cut_ties_shift_2) & 31u)) - 1u, cut_ties_hi_2, bin_6 == 1023);
-          let cut_ties_want_3 = cut_ties_want_2 - above_6;
-          cut_ties_lo_2 = cut_ties_start_2;
-          cut_ties_hi_4 = cut_ties_hi_3;
-          cut_ties_want_4 = cut_ties_want_3;
-          cut_ties_count_2 = inBin_6;
+          // topk.ts:82  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
+          let select_cut_ties_hi_3 = select(select_cut_ties_start_2 + (1u << (u32(select_cut_ties_shift_2) & 31u)) - 1u,
+              select_cut_ties_hi_2, bin_6 == 1023);
+          let select_cut_ties_want_3 = select_cut_ties_want_2 - above_6;
+          select_cut_ties_lo_2 = select_cut_ties_start_2;
+          select_cut_ties_hi_4 = select_cut_ties_hi_3;
+          select_cut_ties_want_4 = select_cut_ties_want_3;
+          select_cut_ties_count_2 = inBin_6;
         } else {
-          cut_ties_lo_2 = cut_ties_lo;
-          cut_ties_hi_4 = cut_ties_hi_2;
-          cut_ties_want_4 = cut_ties_want_2;
-          cut_ties_count_2 = cut_ties_count;
+          select_cut_ties_lo_2 = select_cut_ties_lo;
+          select_cut_ties_hi_4 = select_cut_ties_hi_2;
+          select_cut_ties_want_4 = select_cut_ties_want_2;
+          select_cut_ties_count_2 = select_cut_ties_count;
         }
-        cut_ties_lo = cut_ties_lo_2;
-        cut_ties_hi_2 = cut_ties_hi_4;
-        cut_ties_want_2 = cut_ties_want_4;
-        cut_ties_count = cut_ties_count_2;
+        select_cut_ties_lo = select_cut_ties_lo_2;
+        select_cut_ties_hi_2 = select_cut_ties_hi_4;
+        select_cut_ties_want_2 = select_cut_ties_want_4;
+        select_cut_ties_count = select_cut_ties_count_2;
       }
-      let cut_ties_lo_3 = cut_ties_lo;
+      let select_cut_ties_lo_3 = select_cut_ties_lo;
 
-      // topk.ts:75  lastTie = end - (ties.lo | 0);
-      let cut_lastTie = hi - i32(cut_ties_lo_3);
-      cut_lastTie_2 = cut_lastTie;
+      // topk.ts:84  lastTie = end - (ties.lo | 0);
+      let select_cut_lastTie = hi - i32(select_cut_ties_lo_3);
+      select_cut_lastTie_2 = select_cut_lastTie;
     } else {
-      cut_lastTie_2 = hi;
+      select_cut_lastTie_2 = hi;
     }
-    var out_count: i32 = 0;
+    var select_out_count: i32 = 0;
 
-    // topk.ts:271  for (const span of blocks("t", lo, hi, SPAN)) {
+    // topk.ts:282  for (const span of blocks("t", lo, hi, SPAN)) {
     for (var span = lo; span < hi; span += 32768) {
-      // topk.ts:272  const end = Math.min(span.start + SPAN, hi);
-      let end = min(span + 32768, hi);
+      // topk.ts:283  const end = Math.min(span.start + SPAN, hi);
+      let select_end = min(span + 32768, hi);
 
-      // topk.ts:273  const marks = bitmap(SPAN);
-      atomicStore(&marks[thread * 4], 0u);
-      atomicStore(&marks[thread * 4 + 1], 0u);
-      atomicStore(&marks[thread * 4 + 2], 0u);
-      atomicStore(&marks[thread * 4 + 3], 0u);
+      // topk.ts:284  const marks = bitmap(SPAN);
+      atomicStore(&select_marks[thread * 4], 0u);
+      atomicStore(&select_marks[thread * 4 + 1], 0u);
+      atomicStore(&select_marks[thread * 4 + 2], 0u);
+      atomicStore(&select_marks[thread * 4 + 3], 0u);
 
-      // topk.ts:248  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+      // topk.ts:259  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
       workgroupBarrier();
-      for (var tb_5 = span; tb_5 < end; tb_5 += 2048) {
-        // topk.ts:243  const key = map([load(row(tb))], orderedKey, "u32");
+      for (var tb_5 = span; tb_5 < select_end; tb_5 += 2048) {
+        // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
         for (var t = 0; t < 2; t++) {
           var partOf_key_load_5_wide: array<f32, 4>;
           {
@@ -1060,29 +1069,29 @@ fn topk(
           }
         }
 
-        // topk.ts:83  marks.add(
+        // topk.ts:92  marks.add(
         for (var t = 0; t < 2; t++) {
           for (var t_2 = 0; t_2 < 4; t_2++) {
             let t_3 = tb_5 + j_of_thread + t_2 + t * 1024;
-            if (t_3 < end
-                && (t_3 >= span && t_3 < end && partOf_key_5[t_2 + t * 4] >= cut_found_lo_4
-                && (partOf_key_5[t_2 + t * 4] > cut_found_lo_4 || t_3 <= cut_lastTie_2))) {
+            if (t_3 < select_end
+                && (t_3 >= span && t_3 < select_end && partOf_key_5[t_2 + t * 4] >= select_cut_found_lo_4
+                && (partOf_key_5[t_2 + t * 4] > select_cut_found_lo_4 || t_3 <= select_cut_lastTie_2))) {
               let marked = u32(tb_5 + j_of_thread + t_2 + t * 1024 - span);
-              atomicOr(&marks[i32(marked >> 5u)], 1u << (marked & 31u & 31u));
+              atomicOr(&select_marks[i32(marked >> 5u)], 1u << (marked & 31u & 31u));
             }
           }
         }
       }
 
-      // topk.ts:275  out.pushMarked(marks, iota(span), end - span.start);
-      let words = min((end - span + 31) / 32, 1024);
+      // topk.ts:286  out.pushMarked(marks, entryOf(span), end - span.start);
+      let words = min((select_end - span + 31) / 32, 1024);
       let words_each = (words + 255) / 256;
-      let from_2 = thread * words_each;
-      let to = min(from_2 + words_each, words);
+      let from_value = thread * words_each;
+      let to = min(from_value + words_each, words);
       var own: i32 = 0;
       workgroupBarrier();
-      for (var w = from_2; w < to; w++) {
-        own = own + i32(countOneBits(atomicLoad(&marks[w])));
+      for (var w = from_value; w < to; w++) {
+        own = own + i32(countOneBits(atomicLoad(&select_marks[w])));
       }
       exchange_i32[thread] = own;
       workgroupBarrier();
@@ -1107,14 +1116,14 @@ fn topk(
         before_2 = select(before_2, before_2 + exchange_i32[at], at < thread);
       }
       var at: i32 = before_2;
-      for (var w = from_2; w < to; w++) {
-        var bits: u32 = atomicLoad(&marks[w]);
+      for (var w = from_value; w < to; w++) {
+        var bits: u32 = atomicLoad(&select_marks[w]);
         let base = w * 32;
-        let marks_2 = i32(countOneBits(bits));
-        for (var mark = 0; mark < marks_2; mark++) {
+        let marks = i32(countOneBits(bits));
+        for (var mark = 0; mark < marks; mark++) {
           let others = bits & (bits - 1u);
           if (at < 2048) {
-            atomicStore(&digits[at], u32(base) + countOneBits((bits ^ others) - 1u));
+            atomicStore(&select_digits[at], u32(base) + countOneBits((bits ^ others) - 1u));
           }
           bits = others;
           at = at + 1;
@@ -1123,17 +1132,17 @@ fn topk(
       let listed = min(total_2, 2048);
       workgroupBarrier();
       for (var i = thread; i < listed; i += 256) {
-        let slot = out_count + i;
-        let position = i32(atomicLoad(&digits[i]));
+        let slot = select_out_count + i;
+        let position = i32(atomicLoad(&select_digits[i]));
         if (slot >= 0 && slot < 2048 && slot < 2048) {
           idx[q * 2048 + slot] = span + position;
         }
       }
-      out_count = out_count + total_2;
+      select_out_count = select_out_count + total_2;
     }
 
-    // topk.ts:277  out.fill(-1);
-    for (var slot = out_count + thread; slot < 2048; slot += 256) {
+    // topk.ts:288  out.fill(-1);
+    for (var slot = select_out_count + thread; slot < 2048; slot += 256) {
       idx[q * 2048 + slot] = -1;
     }
   }

@@ -12,6 +12,12 @@ const MATH_REGISTERS = 224;
 const PRODUCER_REGISTERS = 56;
 /** Of an H100 or H200. */
 const MULTIPROCESSORS = 132;
+/** Of the shared memory of a multiprocessor, what the bags of its blocks take at most, beside histograms and bitmaps. */
+const BAG_BYTES = 136 * 1024;
+/** Items of 8 bytes that the bag of one block holds at most. */
+const MOST_ROOM = 20480;
+/** Tokens whose marks a bitmap holds at a time in long rows. */
+const LONG = 131072;
 /** Blocks along an axis that are longer than any axis: one block takes all of it. */
 const ALL = 2 ** 30;
 
@@ -85,28 +91,36 @@ function pagedIndexerLogits(dsa: Dsa): Schedule | undefined {
 /**
  * A block takes a row. Up to one block a multiprocessor a row needs all of it; of more rows several share one, and short ones have little
  * work between barriers, which few threads pass sooner. Few rows leave most multiprocessors idle: where they are long, a cluster of eight
- * blocks takes a row; the tile of a turn is as large as leaves no block without one.
+ * blocks takes a row; the tile of a turn is as large as leaves no block without one. What passes the sample's bound grows with k and with
+ * the row; a bag that leaves no room for a second block is worth its company. `dim` counts rows, or groups of `rowsOf` of them.
  */
-function topK(): Scheduled {
-  const LONG = { ROOM: 8192, SPAN: 131072 };
-  const block = (threads: number, resident: number, tune: Schedule["tune"]): Schedule => ({
-    threads,
-    resident,
-    ahead: ["scores"],
-    tune: { SAMPLE: 4 * threads, BT: 16 * threads, WIDE: 4 * threads, ...tune },
-  });
-  const shared = (BT: number): Schedule => ({ ...block(1024, 1, { ...LONG, BT }), cluster: { blocks: 8, deal: "tb" } });
+const topK = (dim: "Q" | "B", rowsOf: (dsa: Dsa) => number) => (dsa: Dsa): Scheduled => {
+  const atMost = (rows: number) => ({ [dim]: { atMost: Math.max(Math.floor(rows / rowsOf(dsa)), 1) } });
+  const block = (threads: number, resident: number, roomOfK: number, SPAN: number, BT = 16 * threads): Schedule => {
+    const ROOM = Math.min(roomOfK * Math.max(dsa.topK, 2048), MOST_ROOM);
+    return {
+      threads,
+      resident: Math.max(Math.min(resident, Math.floor(BAG_BYTES / (8 * ROOM))), 1),
+      ahead: ["select.scores"],
+      tune: { SAMPLE: 4 * threads, BT, WIDE: 4 * threads, ROOM, SPAN },
+    };
+  };
+  const shared = (BT: number): Schedule => ({ ...block(1024, 1, 4, LONG, BT), cluster: { blocks: 8, deal: "tb" } });
   return [
-    { name: "row", when: { Q: { atMost: 4 }, T: { atLeast: 65536 } }, schedule: shared(16384) },
-    { name: "few", when: { Q: { atMost: 16 }, T: { atLeast: 65536 } }, schedule: shared(8192) },
-    { name: "wave", when: { Q: { atMost: MULTIPROCESSORS } }, schedule: block(1024, 1, LONG) },
-    { name: "short", when: { T: { atMost: 8192 } }, schedule: block(256, 4, { ROOM: 4096, SPAN: 8192 }) },
-    { schedule: block(512, 2, { ROOM: 6144, SPAN: 131072 }) },
+    { name: "row", when: { ...atMost(4), T: { atLeast: 65536 } }, schedule: shared(16384) },
+    { name: "few", when: { ...atMost(16), T: { atLeast: 65536 } }, schedule: shared(8192) },
+    { name: "wave", when: atMost(MULTIPROCESSORS), schedule: block(1024, 1, 4, LONG) },
+    { name: "short", when: { T: { atMost: 8192 } }, schedule: block(256, 4, 2, 8192) },
+    { schedule: block(512, 2, 3, LONG) },
   ];
-}
+};
+const rowsOfQueries = topK("Q", () => 1);
 
 export const hopper: Readonly<Record<string, (dsa: Dsa) => Scheduled | undefined>> = {
   indexer_logits: indexerLogits,
   paged_indexer_logits: pagedIndexerLogits,
-  topk: topK,
+  topk: rowsOfQueries,
+  topk_window: rowsOfQueries,
+  topk_ragged: rowsOfQueries,
+  topk_slots: topK("B", (dsa) => dsa.nextN),
 };

@@ -8,5 +8,7 @@ import { portable } from "./portable.ts";
 
 export function cudaSchedule(kernel: string, spec: unknown, arch: CudaArch): Scheduled {
   const own = arch.features.includes("wgmma") ? hopper[kernel]?.(spec as Dsa) : undefined;
-  return own ?? notingForm(kernel, spec, portable[kernel] ?? {}, "the portable schedule has no linear form");
+  const common = portable[kernel] ?? {};
+  const schedule = typeof common === "function" ? common(spec as Dsa) : common;
+  return own ?? notingForm(kernel, spec, schedule, "the portable schedule has no linear form");
 }

@@ -34,7 +34,7 @@ test("listKernels finds kernels and factories, and nothing else", () => {
     { exportName: "sparseMlaDecode", factory: true },
     { exportName: "sparseMlaCombine", factory: true },
   ]);
-  expect(listKernels(kernelPath("topk.ts"))).toEqual([{ exportName: "topK", factory: true }]);
+  expect(listKernels(kernelPath("indexer_logits.ts"))).toEqual([{ exportName: "indexerLogits", factory: true }]);
   expect(listKernels(kernelPath("spec.ts"))).toEqual([]);
 });
 

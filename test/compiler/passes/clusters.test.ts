@@ -36,7 +36,7 @@ test.each<Selection>([
   { topK: 9, blocks: 4, threads: 32, seed: 3 },
 ])("top-k by $blocks blocks of $threads threads", async ({ topK, blocks, threads, seed }) => {
   const tile = await read("topk", { ...presets["v3.2"]!, topK }, { BT: threads, SAMPLE: 32, BINS: 16, ROOM: 3 * topK, SPAN: 64, WIDE: 32, DENSITY: 3 });
-  const made = compileTile(tile, hopper, { threads, cluster: { blocks, deal: "tb" }, ...(seed > 1 && { ahead: ["scores"] }) }, "");
+  const made = compileTile(tile, hopper, { threads, cluster: { blocks, deal: "tb" }, ...(seed > 1 && { ahead: ["select.scores"] }) }, "");
   const next = random(seed);
   for (const [i, kind] of kinds.entries()) {
     for (const T of [topK - 1, 150 + Math.floor(next() * 200)]) {
@@ -68,7 +68,7 @@ let topk: Compiled;
 beforeAll(async () => {
   const tile: TileKernel = await readKernel({ file: selection, exportName: "compactRows", skipTypes: true, tune: { BC: 32 } });
   made = compileTile(tile, hopper, { threads: 32, cluster: { blocks: 4, deal: "cb" } }, "");
-  topk = compileTile(await read("topk", { ...presets["v3.2"]!, topK: 5 }), hopper, { threads: 256, ahead: ["scores"], cluster: { blocks: 8, deal: "tb" } }, "");
+  topk = compileTile(await read("topk", { ...presets["v3.2"]!, topK: 5 }), hopper, { threads: 256, ahead: ["select.scores"], cluster: { blocks: 8, deal: "tb" } }, "");
 });
 
 test("the plan", async () => {
