@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
-  assemble, covered, distribute, linearLayout, printLayout, project, registerCount, renameAxes, replicated, sameLayout, threadCount, vectorWidth,
+  assemble, covered, distribute, linearLayout, printLayout, project, registerCount, renameAxes, replicated, sameLayout, spread, threadCount, vectorWidth,
   type Digit, type Layout,
 } from "../../../compiler/ir/layout.ts";
 import type { Axis } from "../../../compiler/ir/tile.ts";
@@ -139,6 +139,24 @@ describe("sameLayout", () => {
       }),
     );
   });
+});
+
+test("spread covers further axes with the threads that held copies, and leaves what there was", () => {
+  const powers = fc.integer({ min: 0, max: 3 }).map((n) => 2 ** n);
+  fc.assert(
+    fc.property(powers, powers, powers, powers, powerOfTwo, (a, b, c, d, threads) => {
+      const old: Axis[] = [{ name: "a", extent: a }, { name: "b", extent: b }];
+      const more: Axis[] = [{ name: "c", extent: c }, { name: "d", extent: d }];
+      const before = linearLayout(old, threads);
+      const after = spread(before, more);
+      expect(threadCount(after)).toBe(threads);
+      expect(sameLayout(project(after, ["a", "b"]), before)).toBe(true);
+      const held = pairs(after).map(([t, r]) => key(position(after, t, r), ["a", "b", "c", "d"]));
+      expect(new Set(held).size).toBe(a * b * c * d);
+      if (!replicated(after)) expect(held.length).toBe(a * b * c * d);
+      expect(registerCount(after)).toBe(Math.max(registerCount(before), (a * b * c * d) / threads, 1));
+    }),
+  );
 });
 
 test("vectorWidth divides", () => {

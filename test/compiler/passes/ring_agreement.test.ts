@@ -2,6 +2,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { runLoop } from "../../../compiler/interp/loop.ts";
+import { printLayout } from "../../../compiler/ir/layout.ts";
+import { definedTiles } from "../../../compiler/ir/walk.ts";
 import { interpretTile } from "../../../compiler/interp/tile.ts";
 import { compileTile } from "../../../compiler/pipeline.ts";
 import type { Schedule } from "../../../compiler/target.ts";
@@ -186,3 +188,11 @@ test.each<[string, Case]>([
   ["scalars that loops and branches carry, of which copies need some", { kernel: "carried", spec: undefined, tune: {}, schedule: ringSchedule({ warps: 4, brings: { x: 3 }, persistent: "strided" }), dims: { N: 7, T: 100 }, seed: 1 }],
   ["an operand whose columns lie together", { kernel: "matmulColumns", spec: undefined, tune: { BM: 128, BN: 128 }, schedule: ringSchedule({ warps: 8, brings: { x: 2, y: 2 }, mma: { acc: { parts: 2 } }, persistent: "strided" }), dims: { M: 130, N: 150, K: 72, bPitch: 152 }, seed: 1 }],
 ])("%s", (_, c) => agree(c));
+test("weights that a loop folds by lie as it reads them, also for the sum in front of it", async () => {
+  const { kernel, spec, tune, schedule } = { ...base, tune: { BQ: 4, BT: 64 }, schedule: { ...scores({ mma: { dot: { parts: 2 }, "dot.linear": { behind: "dot" } } }), algebra: ["hoistScales", "splitRelu", "hoistInvariants"] } satisfies Schedule };
+  const { plan, tile } = compileTile(await readRings(kernel, spec, tune), hopper, schedule, "");
+  const placeOf = (label: string) => plan.places.get([...definedTiles(tile.body)].find((v) => v.label === label)!.id)!;
+  const [half, vector] = [placeOf("dot.half"), placeOf("dot.vector")];
+  expect(half.kind === "Stored" && !half.stage && printLayout(half.layout!)).toBe("threads(q 4, copies 32) registers(h 16)");
+  expect(vector.kind === "Stored" && printLayout(vector.layout!)).toBe("threads(q 4, d 32 by 2) registers(d 2)");
+});
