@@ -132,119 +132,121 @@ function select(k: number, { BT, SAMPLE, DENSITY, BINS, ROOM, SPAN, WIDE }: type
   let bound = 0;
   let ceiling = LAST_KEY;
   let isPlateau = true; // the bound is a frequent score itself
-  if (!isDone && vectors > 0) {
-    // a jittered vector from each of equal strata
-    const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
-    const strata = rounds * (SAMPLE / 4);
-    const width = vectors / Math.sqrt(strata * strata); // in f32
-    const sampled = (round: number): Tile<"u32", "v" | "t"> => {
-      const stratum = iota({ axis: "v", start: round * (SAMPLE / 4), size: SAMPLE / 4 });
-      const place = map([stratum], (v) => from + 4 * Math.max(Math.min(((v + ((v * 40503) & 0xffff) * 2 ** -16) * width) | 0, vectors - 1), 0), "i32");
-      return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
-    };
-    const firstRound = sampled(0);
-    const part = (keys: Tile<"u32", "v" | "t">): Part<"v" | "t"> => ({
-      numbers: (f) => map([keys], (k) => f(k, 0), "u32"),
-      where: (holds) => mask([keys], (k) => holds(k, 0)),
-    });
-    const sample: Scores<"v" | "t"> = (visit) => {
-      visit(part(firstRound));
-      for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
-    };
-    const expected = div(4 * strata * k, length);
-    const spread = Math.sqrt(expected) * 4.5 + 4;
-    const rank = Math.min(expected + spread, 4 * strata) | 0;
-    const coarse = 32 - Math.log2(BINS);
-    const digits = histogram(BINS);
-    sample(({ numbers, where }) => {
-      digits.add(
-        numbers((k) => k >>> coarse),
-        where(() => true),
-      );
-    });
-    const { bin, above, inBin } = digits.find(rank);
-    const top = digits.find(Math.max(expected - spread, 1) | 0).bin;
-    ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
-    const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
-    let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
-    for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
-      if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
-    }
-    isPlateau = found.count > enough || found.lo === 0;
-    bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
-  }
-
-  if (ROOM > k && !isDone) {
-    // ---- Filter: the whole vectors of the window, then what is left before and behind them
-    const kept = bag(ROOM, { x: "f32", t: "i32" });
-    const digitsOfKept = histogram(BINS); // cleared while scores are on their way
-    const whole = from + div(Math.max(hi - from, 0), BT) * BT;
-    for (const tb of blocks("t", from, whole, BT)) {
-      const scores = load(row(tb));
-      kept.add(
-        { x: scores, t: iota(tb) },
-        mask([scores], (x) => orderedKey(x) > bound),
-      );
-    }
-    for (const part of each(2)) {
-      const start = part === 0 ? whole : lo;
-      const end = part === 0 ? hi : Math.min(from, hi);
-      for (const tb of blocks("t", start, end, BT)) {
-        const x = load(row(tb));
-        const t = iota(tb);
-        kept.add(
-          { x, t },
-          mask([x, t], (x, t) => orderedKey(x) > bound && t < end),
-        );
-      }
-    }
-
-    // ---- Prove
-    const count = kept.count;
-    if (count >= k && count <= ROOM) {
-      const { x, t } = kept.items("c");
-      const key = map([x], orderedKey, "u32");
-      const items: Scores<"~c"> = (visit) => {
-        visit({ numbers: (f) => map([key, t], f, "u32"), where: (holds) => mask([key, t], holds) });
+  if (!isDone) {
+    if (vectors > 0) {
+      // a jittered vector from each of equal strata
+      const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
+      const strata = rounds * (SAMPLE / 4);
+      const width = vectors / Math.sqrt(strata * strata); // in f32
+      const sampled = (round: number): Tile<"u32", "v" | "t"> => {
+        const stratum = iota({ axis: "v", start: round * (SAMPLE / 4), size: SAMPLE / 4 });
+        const place = map([stratum], (v) => from + 4 * Math.max(Math.min(((v + ((v * 40503) & 0xffff) * 2 ** -16) * width) | 0, vectors - 1), 0), "i32");
+        return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
       };
-      const above: Digits = { lo: (bound + 1) >>> 0, hi: LAST_KEY, want: k, count };
-      const first = narrow(items, keyItself, above, Math.max(ceiling, above.lo), BINS, digitsOfKept);
-      const cut = cutOf(items, first, hi, length, BINS);
-      const out = append(list);
-      for (const span of blocks("t", lo, hi, SPAN)) {
-        const marks = bitmap(SPAN);
-        markSelected(marks, items, cut, span.start, span.start + SPAN);
-        out.pushMarked(marks, entryOf(span), Math.min(hi - span.start, SPAN));
-      }
-      out.fill(-1);
-      isDone = true;
-    } else if (isPlateau && count < k) {
-      const { t } = kept.items("c");
-      const out = append(list);
-      let ties = k - count;
-      for (const span of blocks("t", lo, hi, SPAN)) {
-        const marks = bitmap(SPAN);
-        marks.add(
-          map([t], (t) => t - span.start, "i32"),
-          mask([t], (t) => t >= span.start && t < span.start + SPAN),
+      const firstRound = sampled(0);
+      const part = (keys: Tile<"u32", "v" | "t">): Part<"v" | "t"> => ({
+        numbers: (f) => map([keys], (k) => f(k, 0), "u32"),
+        where: (holds) => mask([keys], (k) => holds(k, 0)),
+      });
+      const sample: Scores<"v" | "t"> = (visit) => {
+        visit(part(firstRound));
+        for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+      };
+      const expected = div(4 * strata * k, length);
+      const spread = Math.sqrt(expected) * 4.5 + 4;
+      const rank = Math.min(expected + spread, 4 * strata) | 0;
+      const coarse = 32 - Math.log2(BINS);
+      const digits = histogram(BINS);
+      sample(({ numbers, where }) => {
+        digits.add(
+          numbers((k) => k >>> coarse),
+          where(() => true),
         );
-        const end = Math.min(span.start + SPAN, hi);
-        for (const tb of blocks("t", span.start, end, WIDE)) {
-          if (ties > 0) {
-            const token = iota(tb);
-            const isTie = mask([load(row(tb)), token], (x, t) => t < end && orderedKey(x) === bound);
-            const rank = scan(isTie, "t");
-            marks.add(
-              map([token], (t) => t - span.start, "i32"),
-              mask([isTie, rank], (tie, r) => tie !== 0 && r <= ties),
-            );
-            ties -= scalar(sum(isTie, "t"));
-          }
-        }
-        out.pushMarked(marks, entryOf(span), end - span.start);
+      });
+      const { bin, above, inBin } = digits.find(rank);
+      const top = digits.find(Math.max(expected - spread, 1) | 0).bin;
+      ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
+      const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
+      let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
+      for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
+        if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
       }
-      out.fill(-1);
-      isDone = ties <= 0; // else the bound was no plateau after all, and all is written once more
+      isPlateau = found.count > enough || found.lo === 0;
+      bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
+    }
+
+    if (ROOM > k) {
+      // ---- Filter: the whole vectors of the window, then what is left before and behind them
+      const kept = bag(ROOM, { x: "f32", t: "i32" });
+      const digitsOfKept = histogram(BINS); // cleared while scores are on their way
+      const whole = from + div(Math.max(hi - from, 0), BT) * BT;
+      for (const tb of blocks("t", from, whole, BT)) {
+        const scores = load(row(tb));
+        kept.add(
+          { x: scores, t: iota(tb) },
+          mask([scores], (x) => orderedKey(x) > bound),
+        );
+      }
+      for (const part of each(2)) {
+        const start = part === 0 ? whole : lo;
+        const end = part === 0 ? hi : Math.min(from, hi);
+        for (const tb of blocks("t", start, end, BT)) {
+          const x = load(row(tb));
+          const t = iota(tb);
+          kept.add(
+            { x, t },
+            mask([x, t], (x, t) => orderedKey(x) > bound && t < end),
+          );
+        }
+      }
+
+      // ---- Prove
+      const count = kept.count;
+      if (count >= k && count <= ROOM) {
+        const { x, t } = kept.items("c");
+        const key = map([x], orderedKey, "u32");
+        const items: Scores<"~c"> = (visit) => {
+          visit({ numbers: (f) => map([key, t], f, "u32"), where: (holds) => mask([key, t], holds) });
+        };
+        const above: Digits = { lo: (bound + 1) >>> 0, hi: LAST_KEY, want: k, count };
+        const first = narrow(items, keyItself, above, Math.max(ceiling, above.lo), BINS, digitsOfKept);
+        const cut = cutOf(items, first, hi, length, BINS);
+        const out = append(list);
+        for (const span of blocks("t", lo, hi, SPAN)) {
+          const marks = bitmap(SPAN);
+          markSelected(marks, items, cut, span.start, span.start + SPAN);
+          out.pushMarked(marks, entryOf(span), Math.min(hi - span.start, SPAN));
+        }
+        out.fill(-1);
+        isDone = true;
+      } else if (isPlateau && count < k) {
+        const { t } = kept.items("c");
+        const out = append(list);
+        let ties = k - count;
+        for (const span of blocks("t", lo, hi, SPAN)) {
+          const marks = bitmap(SPAN);
+          marks.add(
+            map([t], (t) => t - span.start, "i32"),
+            mask([t], (t) => t >= span.start && t < span.start + SPAN),
+          );
+          const end = Math.min(span.start + SPAN, hi);
+          for (const tb of blocks("t", span.start, end, WIDE)) {
+            if (ties > 0) {
+              const token = iota(tb);
+              const isTie = mask([load(row(tb)), token], (x, t) => t < end && orderedKey(x) === bound);
+              const rank = scan(isTie, "t");
+              marks.add(
+                map([token], (t) => t - span.start, "i32"),
+                mask([isTie, rank], (tie, r) => tie !== 0 && r <= ties),
+              );
+              ties -= scalar(sum(isTie, "t"));
+            }
+          }
+          out.pushMarked(marks, entryOf(span), end - span.start);
+        }
+        out.fill(-1);
+        isDone = ties <= 0; // else the bound was no plateau after all, and all is written once more
+      }
     }
   }
 

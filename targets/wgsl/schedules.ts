@@ -2,7 +2,7 @@
 import type { Schedule } from "../../compiler/target.ts";
 import { notingForm } from "../../dsl/kernels/score_form.ts";
 
-const topK: Schedule = { threads: 256, tune: { ROOM: 1, BINS: 1024, WIDE: 2048 } }; // no room for a bag of k items in 16 KiB
+const topK: Schedule = { threads: 256, tune: { ROOM: 1, SAMPLE: 2048, SPAN: 8192 } }; // no room for a bag of k items in 16 KiB
 
 const schedules: Readonly<Record<string, Schedule>> = {
   indexer_logits: { threads: 128, tune: { BQ: 1, BT: 32, CHUNK: 512 } },

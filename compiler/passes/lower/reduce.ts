@@ -141,8 +141,27 @@ function reduceAtOnce(ctx: Lowering, s: Extract<PlanStmt, { kind: "Reduce" }>, t
   if (plan.joins.length > 0) join(ctx, array, type, registerCount(result), op.fn, plan.joins);
 }
 
-/** Joins partial results of threads that differ in some digits; every one of them gets the result. A few registers at a time, as the exchange has room. */
-function join(ctx: Lowering, array: string, type: Number, registers: number, fn: ReduceFn, joins: readonly { stride: number; size: number }[]): void {
+interface Join {
+  readonly stride: number;
+  readonly size: number;
+}
+/** Partial results that one thread folds at most, one after the other. */
+const MOST_PARTS = 32;
+
+/** Joins partial results of threads that differ in some digits; every one of them gets the result. Many are joined in steps of about their root. */
+function join(ctx: Lowering, array: string, type: Number, registers: number, fn: ReduceFn, joins: readonly Join[]): void {
+  const parts = joins.reduce((n, j) => n * j.size, 1);
+  if (parts <= MOST_PARTS) return joinAtOnce(ctx, array, type, registers, fn, joins);
+  for (const j of joins.flatMap(halves)) joinAtOnce(ctx, array, type, registers, fn, [j]);
+}
+function halves(j: Join): readonly Join[] {
+  if (j.size <= MOST_PARTS) return [j];
+  const size = 2 ** Math.ceil(Math.log2(j.size) / 2);
+  return j.size % size === 0 ? [{ stride: j.stride, size }, { stride: j.stride * size, size: j.size / size }] : [j];
+}
+
+/** A few registers at a time, as the exchange has room. */
+function joinAtOnce(ctx: Lowering, array: string, type: Number, registers: number, fn: ReduceFn, joins: readonly Join[]): void {
   const { threads } = ctx;
   const together = Math.max(1, Math.min(registers, Math.floor(ctx.machine.exchangeBytes / (4 * threads))));
   const buffer = ctx.scratch(type, together * threads);
@@ -155,7 +174,7 @@ function join(ctx: Lowering, array: string, type: Number, registers: number, fn:
     ctx.unrolled("r", count, (r) => {
       const total = ctx.name("joined");
       ctx.emit({ kind: "Variable", name: total, type, init: identity(fn, type) });
-      const over = (rest: readonly { stride: number; size: number }[], t: Expr): void => {
+      const over = (rest: readonly Join[], t: Expr): void => {
         const [j, ...more] = rest;
         if (!j) return ctx.emit({ kind: "Assign", name: total, value: combine(fn, variable(type, total), { kind: "Shared", type, buffer, index: add(mul(r, int(threads)), t) }) });
         ctx.repeated("part", j.size, (part) => over(more, add(t, mul(part, int(j.stride)))));
