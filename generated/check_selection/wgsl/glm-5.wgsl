@@ -38,7 +38,8 @@ fn check_selection(
   let q = block;
   var faults_sum: i32;
   let j_of_thread = thread * 4;
-  let group = thread - (thread % 128);
+  let group = thread - (thread % 16);
+  let group_2 = thread - ((thread / 16) % 8) * 16;
 
   // check_selection.ts:22  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
   let lo_scalar = first[q];
@@ -69,10 +70,18 @@ fn check_selection(
     exchange_i32[thread] = faults_sum;
     var joined: i32 = 0;
     workgroupBarrier();
-    for (var part = 0; part < 128; part++) {
+    for (var part = 0; part < 16; part++) {
       joined = joined + exchange_i32[group + part];
     }
     faults_sum = joined;
+    workgroupBarrier();
+    exchange_i32[thread] = faults_sum;
+    var joined_2: i32 = 0;
+    workgroupBarrier();
+    for (var part = 0; part < 8; part++) {
+      joined_2 = joined_2 + exchange_i32[group_2 + part * 16];
+    }
+    faults_sum = joined_2;
     if (thread == 0) { broadcast_i32 = faults_sum; }
     let faults_scalar = workgroupUniformLoad(&broadcast_i32);
     let faults_3 = faults_2 + faults_scalar;

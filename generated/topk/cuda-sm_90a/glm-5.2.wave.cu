@@ -9,11 +9,11 @@
 //   dim logitsPitch = T
 // work of a block, once: 8 bytes loaded
 //   if select.isDone: 8192 stored, 2048 elements of scalar code
-//   if !select.isDone && (select.vectors > 0): 16384 bytes loaded, 17408 elements of scalar code
-//   if !select.isDone && (select.vectors > 0), each round: 16384 bytes loaded, 17408 elements of scalar code
-//   if !select.isDone && (select.vectors > 0), each _, if select.found.count > select.enough: 12288 elements of scalar code
-//   if !select.isDone && (select.vectors > 0), each _, if select.found.count > select.enough, each round_2: 16384 bytes loaded, 17408 elements of scalar code
 //   if !select.isDone: 65536 bytes loaded
+//   if !select.isDone, if select.vectors > 0: 16384 bytes loaded, 17408 elements of scalar code
+//   if !select.isDone, if select.vectors > 0, each round: 16384 bytes loaded, 17408 elements of scalar code
+//   if !select.isDone, if select.vectors > 0, each _, if select.found.count > select.enough: 12288 elements of scalar code
+//   if !select.isDone, if select.vectors > 0, each _, if select.found.count > select.enough, each round_2: 16384 bytes loaded, 17408 elements of scalar code
 //   if !select.isDone, each tb: 32768 elements of scalar code
 //   if !select.isDone, each tb, if (tb + 16384) < select.whole: 65536 bytes loaded
 //   if !select.isDone, each part, each tb_2: 65536 bytes loaded, 32768 elements of scalar code
@@ -80,6 +80,8 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
   const int thread = threadIdx.x;
   const int q = block;
   const int j_of_thread = thread * 2;
+  float select_scores_first[16];
+  const int t_of_thread = thread * 4;
   float select_firstRound_gatherRuns[4];
   u32 select_firstRound[4];
   float sampled_gatherRuns[4];
@@ -87,8 +89,6 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
   const int lane = thread % 32;
   float sampled_gatherRuns_2[4];
   u32 sampled_2[4];
-  float select_scores_first[16];
-  const int t_of_thread = thread * 4;
   float select_scores[16];
   float select_scores_next[16];
   float select_x[16];
@@ -104,11 +104,11 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
   u32 partOf_key_4[4];
   u32 partOf_key_5[4];
 
-  // topk.ts:305  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+  // topk.ts:307  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
   const int lo_scalar = first[q];
   const int lo = max(lo_scalar, 0);
 
-  // topk.ts:306  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+  // topk.ts:308  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
   const int hi_scalar = last[q];
   const int hi = min(hi_scalar, T);
 
@@ -133,364 +133,13 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
   // topk.ts:131  const vectors = (hi - from) >> 2;
   const int select_vectors = (hi - select_from) >> 2;
 
-  // topk.ts:135  if (!isDone && vectors > 0) {
-  u32 select_ceiling_3 = 0u;
-  bool select_isPlateau_3 = false;
-  u32 select_bound_3 = 0u;
-  if (!select_isDone && select_vectors > 0) {
-    // topk.ts:137  const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
-    const int select_rounds = max(__float2int_rz(sqrtf((float)select_length) * 0.0029296875f), 1);
-
-    // topk.ts:138  const strata = rounds * (SAMPLE / 4);
-    const int select_strata = select_rounds * 1024;
-
-    // topk.ts:139  const width = vectors / Math.sqrt(strata * strata); // in f32
-    const float select_width = (float)select_vectors / sqrtf((float)(select_strata * select_strata));
-
-    // topk.ts:143  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
-    if (((q * (logitsPitch * 4)) & 15) == 0) {
-      const int select_firstRound_place = select_from + 4
-          * max(min(__float2int_rz(((float)thread + (float)((thread * 40503) & 65535) * 0.000015258789f) * select_width),
-          select_vectors - 1), 0);
-      {
-        const int valid = T - select_firstRound_place;
-        const float* const at_2 = logits + ((i64)q * logitsPitch + select_firstRound_place);
-        if (valid >= 4) {
-          const float4 words_2 = *(const float4*)at_2;
-          select_firstRound_gatherRuns[0] = words_2.x; select_firstRound_gatherRuns[1] = words_2.y;
-          select_firstRound_gatherRuns[2] = words_2.z; select_firstRound_gatherRuns[3] = words_2.w;
-        } else {
-          #pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            select_firstRound_gatherRuns[e] = e < valid ? at_2[e] : 0.0f;
-          }
-        }
-      }
-    } else {
-      const int select_firstRound_place = select_from + 4
-          * max(min(__float2int_rz(((float)thread + (float)((thread * 40503) & 65535) * 0.000015258789f) * select_width),
-          select_vectors - 1), 0);
-      float select_firstRound_gatherRuns_wide[4];
-      {
-        const int valid = T - select_firstRound_place;
-        const float* const at_2 = logits + ((i64)q * logitsPitch + select_firstRound_place);
-        #pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          select_firstRound_gatherRuns_wide[e] = e < valid ? at_2[e] : 0.0f;
-        }
-      }
-      #pragma unroll
-      for (int t = 0; t < 4; ++t) {
-        select_firstRound_gatherRuns[t] = select_firstRound_gatherRuns_wide[t];
-      }
-    }
-    #pragma unroll
-    for (int t = 0; t < 4; ++t) {
-      select_firstRound[t] = orderedKey(select_firstRound_gatherRuns[t]);
-    }
-
-    // topk.ts:154  const expected = div(4 * strata * k, length);
-    const int select_expected = (4 * select_strata * 2048) / select_length;
-
-    // topk.ts:155  const spread = Math.sqrt(expected) * 4.5 + 4;
-    const float select_spread = sqrtf((float)select_expected) * 4.5f + 4.0f;
-
-    // topk.ts:156  const rank = Math.min(expected + spread, 4 * strata) | 0;
-    const int select_rank_value = __float2int_rz(fminf((float)select_expected + select_spread, (float)(4 * select_strata)));
-
-    // topk.ts:158  const digits = histogram(BINS);
-    for (int i = 0; i < 2; ++i) {
-      const int bin_11 = i * 1024 + thread;
-      select_digits[bin_11] = 0u;
-    }
-
-    // topk.ts:160  digits.add(
-    __syncthreads();
-    #pragma unroll
-    for (int t = 0; t < 4; ++t) {
-      atomicAdd(&select_digits[(int)(select_firstRound[t] >> 21)], 1u);
-    }
-
-    // topk.ts:152  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
-    for (int round = 0; round < select_rounds - 1; ++round) {
-      // topk.ts:143  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
-      if (((q * (logitsPitch * 4)) & 15) == 0) {
-        const int v = (round + 1) * 1024 + thread;
-        const int sampled_place = select_from + 4
-            * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
-        {
-          const int valid = T - sampled_place;
-          const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place);
-          if (valid >= 4) {
-            const float4 words_2 = *(const float4*)at_2;
-            sampled_gatherRuns[0] = words_2.x; sampled_gatherRuns[1] = words_2.y;
-            sampled_gatherRuns[2] = words_2.z; sampled_gatherRuns[3] = words_2.w;
-          } else {
-            #pragma unroll
-            for (int e = 0; e < 4; ++e) {
-              sampled_gatherRuns[e] = e < valid ? at_2[e] : 0.0f;
-            }
-          }
-        }
-      } else {
-        const int v = (round + 1) * 1024 + thread;
-        const int sampled_place = select_from + 4
-            * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
-        float sampled_gatherRuns_wide[4];
-        {
-          const int valid = T - sampled_place;
-          const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place);
-          #pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            sampled_gatherRuns_wide[e] = e < valid ? at_2[e] : 0.0f;
-          }
-        }
-        #pragma unroll
-        for (int t = 0; t < 4; ++t) {
-          sampled_gatherRuns[t] = sampled_gatherRuns_wide[t];
-        }
-      }
-      #pragma unroll
-      for (int t = 0; t < 4; ++t) {
-        sampled[t] = orderedKey(sampled_gatherRuns[t]);
-      }
-
-      // topk.ts:160  digits.add(
-      #pragma unroll
-      for (int t = 0; t < 4; ++t) {
-        atomicAdd(&select_digits[(int)(sampled[t] >> 21)], 1u);
-      }
-    }
-
-    // topk.ts:165  const { bin, above, inBin } = digits.find(rank);
-    const u32 want = (u32)select_rank_value;
-    const u32 want_2 = (u32)__float2int_rz(fmaxf((float)select_expected - select_spread, 1.0f));
-    __syncthreads();
-    const u32 count = select_digits[2047 - thread * 2];
-    const u32 count_2 = select_digits[2047 - (thread * 2 + 1)];
-    const u32 counts = count + count_2;
-    u32 upto;
-    upto = counts;
-    warpScanAdd(upto);
-    if (lane == 31) {
-      exchange_u32[thread / 32] = upto;
-    }
-    __syncthreads();
-    const u32 part_2 = lane < 32 ? exchange_u32[lane] : 0u;
-    u32 below;
-    below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_2 : 0u);
-    const u32 before_thread = below + upto - counts;
-    const u32 after = before_thread + counts;
-    if ((before_thread < want && after >= want) || ((thread == 0 && want == 0u) || (thread == 1023 && after < want))) {
-      u32 above_11 = before_thread;
-      u32 in_bin = count;
-      u32 down = 0u;
-      if (above_11 + in_bin < want) {
-        above_11 = above_11 + in_bin;
-        in_bin = count_2;
-        down = 1u;
-      }
-      exchange_i32[0] = 2047 - thread * 2 - (int)down;
-      exchange_i32[1] = (int)above_11;
-      exchange_i32[2] = (int)in_bin;
-    }
-    if ((before_thread < want_2 && after >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 1023 && after < want_2))) {
-      u32 above_11 = before_thread;
-      u32 in_bin = count;
-      u32 down = 0u;
-      if (above_11 + in_bin < want_2) {
-        above_11 = above_11 + in_bin;
-        in_bin = count_2;
-        down = 1u;
-      }
-      exchange_i32[3] = 2047 - thread * 2 - (int)down;
-      exchange_i32[4] = (int)above_11;
-      exchange_i32[5] = (int)in_bin;
-    }
-    __syncthreads();
-    const int bin = exchange_i32[0];
-    const int above = exchange_i32[1];
-    const int inBin = exchange_i32[2];
-    const int select_top_bin = exchange_i32[3];
-
-    // topk.ts:167  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
-    const u32 select_ceiling = (u32)(select_top_bin << 21) + 0x1fffffu;
-
-    // topk.ts:168  const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
-    const int select_enough = max(select_rank_value >> 2, 2);
-
-    // topk.ts:169  let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
-    const u32 select_found_lo = (u32)(bin << 21);
-    const u32 select_found_hi = (u32)(bin << 21) + 0x1fffffu;
-    const int select_found_want = select_rank_value - above;
-
-    // topk.ts:170  for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
-    u32 select_found_lo_2 = select_found_lo;
-    u32 select_found_hi_2 = select_found_hi;
-    int select_found_want_2 = select_found_want;
-    int select_found_count = inBin;
-    for (int unnamed = 0; unnamed < 2; ++unnamed) {
-      // topk.ts:171  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
-      u32 select_found_lo_3 = 0u;
-      u32 select_found_hi_4 = 0u;
-      int select_found_want_4 = 0;
-      int select_found_count_2 = 0;
-      if (select_found_count > select_enough) {
-        // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-        for (int i = 0; i < 2; ++i) {
-          const int bin_11 = i * 1024 + thread;
-          select_digits[bin_11] = 0u;
-        }
-
-        // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-        const int select_found_shift = max(21 - __clz((int)(select_found_hi_2 - select_found_lo_2)), 0);
-
-        // topk.ts:52  digits.add(
-        __syncthreads();
-        #pragma unroll
-        for (int t = 0; t < 4; ++t) {
-          if (select_firstRound[t] >= select_found_lo_2 && select_firstRound[t] <= select_found_hi_2) {
-            atomicAdd(&select_digits[(int)min((select_firstRound[t] - select_found_lo_2) >> (select_found_shift & 31), 2047u)], 1u);
-          }
-        }
-
-        // topk.ts:152  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
-        for (int round_2 = 0; round_2 < select_rounds - 1; ++round_2) {
-          // topk.ts:143  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
-          if (((q * (logitsPitch * 4)) & 15) == 0) {
-            const int v = (round_2 + 1) * 1024 + thread;
-            const int sampled_place_2 = select_from + 4
-                * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1),
-                0);
-            {
-              const int valid = T - sampled_place_2;
-              const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place_2);
-              if (valid >= 4) {
-                const float4 words_2 = *(const float4*)at_2;
-                sampled_gatherRuns_2[0] = words_2.x; sampled_gatherRuns_2[1] = words_2.y;
-                sampled_gatherRuns_2[2] = words_2.z; sampled_gatherRuns_2[3] = words_2.w;
-              } else {
-                #pragma unroll
-                for (int e = 0; e < 4; ++e) {
-                  sampled_gatherRuns_2[e] = e < valid ? at_2[e] : 0.0f;
-                }
-              }
-            }
-          } else {
-            const int v = (round_2 + 1) * 1024 + thread;
-            const int sampled_place_2 = select_from + 4
-                * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1),
-                0);
-            float sampled_gatherRuns_2_wide[4];
-            {
-              const int valid = T - sampled_place_2;
-              const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place_2);
-              #pragma unroll
-              for (int e = 0; e < 4; ++e) {
-                sampled_gatherRuns_2_wide[e] = e < valid ? at_2[e] : 0.0f;
-              }
-            }
-            #pragma unroll
-            for (int t = 0; t < 4; ++t) {
-              sampled_gatherRuns_2[t] = sampled_gatherRuns_2_wide[t];
-            }
-          }
-          #pragma unroll
-          for (int t = 0; t < 4; ++t) {
-            sampled_2[t] = orderedKey(sampled_gatherRuns_2[t]);
-          }
-
-          // topk.ts:52  digits.add(
-          #pragma unroll
-          for (int t = 0; t < 4; ++t) {
-            if (sampled_2[t] >= select_found_lo_2 && sampled_2[t] <= select_found_hi_2) {
-              atomicAdd(&select_digits[(int)min((sampled_2[t] - select_found_lo_2) >> (select_found_shift & 31), 2047u)], 1u);
-            }
-          }
-        }
-
-        // topk.ts:57  const { bin, above, inBin } = digits.find(want);
-        const u32 want_3 = (u32)select_found_want_2;
-        __syncthreads();
-        const u32 count_3 = select_digits[2047 - thread * 2];
-        const u32 count_4 = select_digits[2047 - (thread * 2 + 1)];
-        const u32 counts_2 = count_3 + count_4;
-        u32 upto_2;
-        upto_2 = counts_2;
-        warpScanAdd(upto_2);
-        if (lane == 31) {
-          exchange_u32[thread / 32] = upto_2;
-        }
-        __syncthreads();
-        const u32 part_3 = lane < 32 ? exchange_u32[lane] : 0u;
-        u32 below_2;
-        below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
-        const u32 before_thread_2 = below_2 + upto_2 - counts_2;
-        const u32 after_2 = before_thread_2 + counts_2;
-        if ((before_thread_2 < want_3 && after_2 >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 1023 && after_2 < want_3))) {
-          u32 above_11 = before_thread_2;
-          u32 in_bin = count_3;
-          u32 down = 0u;
-          if (above_11 + in_bin < want_3) {
-            above_11 = above_11 + in_bin;
-            in_bin = count_4;
-            down = 1u;
-          }
-          exchange_i32[0] = 2047 - thread * 2 - (int)down;
-          exchange_i32[1] = (int)above_11;
-          exchange_i32[2] = (int)in_bin;
-        }
-        __syncthreads();
-        const int bin_2 = exchange_i32[0];
-        const int above_2 = exchange_i32[1];
-        const int inBin_2 = exchange_i32[2];
-
-        // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-        const u32 select_found_start = select_found_lo_2 + (u32)(bin_2 << (select_found_shift & 31));
-
-        // topk.ts:171  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
-        const u32 select_found_hi_3 = bin_2 == 2047 ? select_found_hi_2 : select_found_start + (1u << (select_found_shift & 31)) - 1u;
-        const int select_found_want_3 = select_found_want_2 - above_2;
-        select_found_lo_3 = select_found_start;
-        select_found_hi_4 = select_found_hi_3;
-        select_found_want_4 = select_found_want_3;
-        select_found_count_2 = inBin_2;
-      } else {
-        select_found_lo_3 = select_found_lo_2;
-        select_found_hi_4 = select_found_hi_2;
-        select_found_want_4 = select_found_want_2;
-        select_found_count_2 = select_found_count;
-      }
-      select_found_lo_2 = select_found_lo_3;
-      select_found_hi_2 = select_found_hi_4;
-      select_found_want_2 = select_found_want_4;
-      select_found_count = select_found_count_2;
-    }
-    const u32 select_found_lo_4 = select_found_lo_2;
-    const int select_found_count_3 = select_found_count;
-
-    // topk.ts:173  isPlateau = found.count > enough || found.lo === 0;
-    const bool select_isPlateau = select_found_count_3 > select_enough || select_found_lo_4 == 0u;
-
-    // topk.ts:174  bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
-    const u32 select_bound = select_isPlateau ? select_found_lo_4 : select_found_lo_4 - 1u;
-    select_ceiling_3 = select_ceiling;
-    select_isPlateau_3 = select_isPlateau;
-    select_bound_3 = select_bound;
-  } else {
-    // topk.ts:135  if (!isDone && vectors > 0) {
-    const u32 select_ceiling_2 = 0xffffffffu;
-    const bool select_isPlateau_2 = true;
-    const u32 select_bound_2 = 0u;
-    select_ceiling_3 = select_ceiling_2;
-    select_isPlateau_3 = select_isPlateau_2;
-    select_bound_3 = select_bound_2;
-  }
-
-  // topk.ts:177  if (ROOM > k && !isDone) {
+  // topk.ts:135  if (!isDone) {
+  u32 select_ceiling_5 = 0u;
+  bool select_isPlateau_5 = false;
+  u32 select_bound_5 = 0u;
   bool select_isDone_6 = false;
   if (!select_isDone) {
-    // topk.ts:183  const scores = load(row(tb));
+    // topk.ts:184  const scores = load(row(tb));
     if (((q * (logitsPitch * 4) + select_from * 4) & 15) == 0 && select_from <= T - 16384) {
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
@@ -517,30 +166,384 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
       }
     }
 
-    // topk.ts:179  const kept = bag(ROOM, { x: "f32", t: "i32" });
+    // topk.ts:136  if (vectors > 0) {
+    u32 select_ceiling_3 = 0u;
+    bool select_isPlateau_3 = false;
+    u32 select_bound_3 = 0u;
+    if (select_vectors > 0) {
+      // topk.ts:138  const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
+      const int select_rounds = max(__float2int_rz(sqrtf((float)select_length) * 0.0029296875f), 1);
+
+      // topk.ts:139  const strata = rounds * (SAMPLE / 4);
+      const int select_strata = select_rounds * 1024;
+
+      // topk.ts:140  const width = vectors / Math.sqrt(strata * strata); // in f32
+      const float select_width = (float)select_vectors / sqrtf((float)(select_strata * select_strata));
+
+      // topk.ts:144  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+      if (((q * (logitsPitch * 4)) & 15) == 0) {
+        const int select_firstRound_place = select_from + 4
+            * max(min(__float2int_rz(((float)thread + (float)((thread * 40503) & 65535) * 0.000015258789f) * select_width),
+            select_vectors - 1), 0);
+        {
+          const int valid = T - select_firstRound_place;
+          const float* const at_2 = logits + ((i64)q * logitsPitch + select_firstRound_place);
+          if (valid >= 4) {
+            const float4 words_2 = *(const float4*)at_2;
+            select_firstRound_gatherRuns[0] = words_2.x; select_firstRound_gatherRuns[1] = words_2.y;
+            select_firstRound_gatherRuns[2] = words_2.z; select_firstRound_gatherRuns[3] = words_2.w;
+          } else {
+            #pragma unroll
+            for (int e = 0; e < 4; ++e) {
+              select_firstRound_gatherRuns[e] = e < valid ? at_2[e] : 0.0f;
+            }
+          }
+        }
+      } else {
+        const int select_firstRound_place = select_from + 4
+            * max(min(__float2int_rz(((float)thread + (float)((thread * 40503) & 65535) * 0.000015258789f) * select_width),
+            select_vectors - 1), 0);
+        float select_firstRound_gatherRuns_wide[4];
+        {
+          const int valid = T - select_firstRound_place;
+          const float* const at_2 = logits + ((i64)q * logitsPitch + select_firstRound_place);
+          #pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            select_firstRound_gatherRuns_wide[e] = e < valid ? at_2[e] : 0.0f;
+          }
+        }
+        #pragma unroll
+        for (int t = 0; t < 4; ++t) {
+          select_firstRound_gatherRuns[t] = select_firstRound_gatherRuns_wide[t];
+        }
+      }
+      #pragma unroll
+      for (int t = 0; t < 4; ++t) {
+        select_firstRound[t] = orderedKey(select_firstRound_gatherRuns[t]);
+      }
+
+      // topk.ts:155  const expected = div(4 * strata * k, length);
+      const int select_expected = (4 * select_strata * 2048) / select_length;
+
+      // topk.ts:156  const spread = Math.sqrt(expected) * 4.5 + 4;
+      const float select_spread = sqrtf((float)select_expected) * 4.5f + 4.0f;
+
+      // topk.ts:157  const rank = Math.min(expected + spread, 4 * strata) | 0;
+      const int select_rank_value = __float2int_rz(fminf((float)select_expected + select_spread, (float)(4 * select_strata)));
+
+      // topk.ts:159  const digits = histogram(BINS);
+      for (int i = 0; i < 2; ++i) {
+        const int bin_11 = i * 1024 + thread;
+        select_digits[bin_11] = 0u;
+      }
+
+      // topk.ts:161  digits.add(
+      __syncthreads();
+      #pragma unroll
+      for (int t = 0; t < 4; ++t) {
+        atomicAdd(&select_digits[(int)(select_firstRound[t] >> 21)], 1u);
+      }
+
+      // topk.ts:153  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+      for (int round = 0; round < select_rounds - 1; ++round) {
+        // topk.ts:144  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+        if (((q * (logitsPitch * 4)) & 15) == 0) {
+          const int v = (round + 1) * 1024 + thread;
+          const int sampled_place = select_from + 4
+              * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
+          {
+            const int valid = T - sampled_place;
+            const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place);
+            if (valid >= 4) {
+              const float4 words_2 = *(const float4*)at_2;
+              sampled_gatherRuns[0] = words_2.x; sampled_gatherRuns[1] = words_2.y;
+              sampled_gatherRuns[2] = words_2.z; sampled_gatherRuns[3] = words_2.w;
+            } else {
+              #pragma unroll
+              for (int e = 0; e < 4; ++e) {
+                sampled_gatherRuns[e] = e < valid ? at_2[e] : 0.0f;
+              }
+            }
+          }
+        } else {
+          const int v = (round + 1) * 1024 + thread;
+          const int sampled_place = select_from + 4
+              * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
+          float sampled_gatherRuns_wide[4];
+          {
+            const int valid = T - sampled_place;
+            const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place);
+            #pragma unroll
+            for (int e = 0; e < 4; ++e) {
+              sampled_gatherRuns_wide[e] = e < valid ? at_2[e] : 0.0f;
+            }
+          }
+          #pragma unroll
+          for (int t = 0; t < 4; ++t) {
+            sampled_gatherRuns[t] = sampled_gatherRuns_wide[t];
+          }
+        }
+        #pragma unroll
+        for (int t = 0; t < 4; ++t) {
+          sampled[t] = orderedKey(sampled_gatherRuns[t]);
+        }
+
+        // topk.ts:161  digits.add(
+        #pragma unroll
+        for (int t = 0; t < 4; ++t) {
+          atomicAdd(&select_digits[(int)(sampled[t] >> 21)], 1u);
+        }
+      }
+
+      // topk.ts:166  const { bin, above, inBin } = digits.find(rank);
+      const u32 want = (u32)select_rank_value;
+      const u32 want_2 = (u32)__float2int_rz(fmaxf((float)select_expected - select_spread, 1.0f));
+      __syncthreads();
+      const u32 count = select_digits[2047 - thread * 2];
+      const u32 count_2 = select_digits[2047 - (thread * 2 + 1)];
+      const u32 counts = count + count_2;
+      u32 upto;
+      upto = counts;
+      warpScanAdd(upto);
+      if (lane == 31) {
+        exchange_u32[thread / 32] = upto;
+      }
+      __syncthreads();
+      const u32 part_2 = lane < 32 ? exchange_u32[lane] : 0u;
+      u32 below;
+      below = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_2 : 0u);
+      const u32 before_thread = below + upto - counts;
+      const u32 after = before_thread + counts;
+      if ((before_thread < want && after >= want) || ((thread == 0 && want == 0u) || (thread == 1023 && after < want))) {
+        u32 above_11 = before_thread;
+        u32 in_bin = count;
+        u32 down = 0u;
+        if (above_11 + in_bin < want) {
+          above_11 = above_11 + in_bin;
+          in_bin = count_2;
+          down = 1u;
+        }
+        exchange_i32[0] = 2047 - thread * 2 - (int)down;
+        exchange_i32[1] = (int)above_11;
+        exchange_i32[2] = (int)in_bin;
+      }
+      if ((before_thread < want_2 && after >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 1023 && after < want_2))) {
+        u32 above_11 = before_thread;
+        u32 in_bin = count;
+        u32 down = 0u;
+        if (above_11 + in_bin < want_2) {
+          above_11 = above_11 + in_bin;
+          in_bin = count_2;
+          down = 1u;
+        }
+        exchange_i32[3] = 2047 - thread * 2 - (int)down;
+        exchange_i32[4] = (int)above_11;
+        exchange_i32[5] = (int)in_bin;
+      }
+      __syncthreads();
+      const int bin = exchange_i32[0];
+      const int above = exchange_i32[1];
+      const int inBin = exchange_i32[2];
+      const int select_top_bin = exchange_i32[3];
+
+      // topk.ts:168  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
+      const u32 select_ceiling = (u32)(select_top_bin << 21) + 0x1fffffu;
+
+      // topk.ts:169  const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
+      const int select_enough = max(select_rank_value >> 2, 2);
+
+      // topk.ts:170  let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
+      const u32 select_found_lo = (u32)(bin << 21);
+      const u32 select_found_hi = (u32)(bin << 21) + 0x1fffffu;
+      const int select_found_want = select_rank_value - above;
+
+      // topk.ts:171  for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
+      u32 select_found_lo_2 = select_found_lo;
+      u32 select_found_hi_2 = select_found_hi;
+      int select_found_want_2 = select_found_want;
+      int select_found_count = inBin;
+      for (int unnamed = 0; unnamed < 2; ++unnamed) {
+        // topk.ts:172  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
+        u32 select_found_lo_3 = 0u;
+        u32 select_found_hi_4 = 0u;
+        int select_found_want_4 = 0;
+        int select_found_count_2 = 0;
+        if (select_found_count > select_enough) {
+          // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+          for (int i = 0; i < 2; ++i) {
+            const int bin_11 = i * 1024 + thread;
+            select_digits[bin_11] = 0u;
+          }
+
+          // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+          const int select_found_shift = max(21 - __clz((int)(select_found_hi_2 - select_found_lo_2)), 0);
+
+          // topk.ts:52  digits.add(
+          __syncthreads();
+          #pragma unroll
+          for (int t = 0; t < 4; ++t) {
+            if (select_firstRound[t] >= select_found_lo_2 && select_firstRound[t] <= select_found_hi_2) {
+              atomicAdd(&select_digits[(int)min((select_firstRound[t] - select_found_lo_2) >> (select_found_shift & 31), 2047u)], 1u);
+            }
+          }
+
+          // topk.ts:153  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+          for (int round_2 = 0; round_2 < select_rounds - 1; ++round_2) {
+            // topk.ts:144  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+            if (((q * (logitsPitch * 4)) & 15) == 0) {
+              const int v = (round_2 + 1) * 1024 + thread;
+              const int sampled_place_2 = select_from + 4
+                  * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * select_width),
+                  select_vectors - 1), 0);
+              {
+                const int valid = T - sampled_place_2;
+                const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place_2);
+                if (valid >= 4) {
+                  const float4 words_2 = *(const float4*)at_2;
+                  sampled_gatherRuns_2[0] = words_2.x; sampled_gatherRuns_2[1] = words_2.y;
+                  sampled_gatherRuns_2[2] = words_2.z; sampled_gatherRuns_2[3] = words_2.w;
+                } else {
+                  #pragma unroll
+                  for (int e = 0; e < 4; ++e) {
+                    sampled_gatherRuns_2[e] = e < valid ? at_2[e] : 0.0f;
+                  }
+                }
+              }
+            } else {
+              const int v = (round_2 + 1) * 1024 + thread;
+              const int sampled_place_2 = select_from + 4
+                  * max(min(__float2int_rz(((float)v + (float)((v * 40503) & 65535) * 0.000015258789f) * select_width),
+                  select_vectors - 1), 0);
+              float sampled_gatherRuns_2_wide[4];
+              {
+                const int valid = T - sampled_place_2;
+                const float* const at_2 = logits + ((i64)q * logitsPitch + sampled_place_2);
+                #pragma unroll
+                for (int e = 0; e < 4; ++e) {
+                  sampled_gatherRuns_2_wide[e] = e < valid ? at_2[e] : 0.0f;
+                }
+              }
+              #pragma unroll
+              for (int t = 0; t < 4; ++t) {
+                sampled_gatherRuns_2[t] = sampled_gatherRuns_2_wide[t];
+              }
+            }
+            #pragma unroll
+            for (int t = 0; t < 4; ++t) {
+              sampled_2[t] = orderedKey(sampled_gatherRuns_2[t]);
+            }
+
+            // topk.ts:52  digits.add(
+            #pragma unroll
+            for (int t = 0; t < 4; ++t) {
+              if (sampled_2[t] >= select_found_lo_2 && sampled_2[t] <= select_found_hi_2) {
+                atomicAdd(&select_digits[(int)min((sampled_2[t] - select_found_lo_2) >> (select_found_shift & 31), 2047u)], 1u);
+              }
+            }
+          }
+
+          // topk.ts:57  const { bin, above, inBin } = digits.find(want);
+          const u32 want_3 = (u32)select_found_want_2;
+          __syncthreads();
+          const u32 count_3 = select_digits[2047 - thread * 2];
+          const u32 count_4 = select_digits[2047 - (thread * 2 + 1)];
+          const u32 counts_2 = count_3 + count_4;
+          u32 upto_2;
+          upto_2 = counts_2;
+          warpScanAdd(upto_2);
+          if (lane == 31) {
+            exchange_u32[thread / 32] = upto_2;
+          }
+          __syncthreads();
+          const u32 part_3 = lane < 32 ? exchange_u32[lane] : 0u;
+          u32 below_2;
+          below_2 = __reduce_add_sync(0xffffffffu, lane < thread / 32 ? part_3 : 0u);
+          const u32 before_thread_2 = below_2 + upto_2 - counts_2;
+          const u32 after_2 = before_thread_2 + counts_2;
+          if ((before_thread_2 < want_3 && after_2 >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 1023 && after_2 < want_3))) {
+            u32 above_11 = before_thread_2;
+            u32 in_bin = count_3;
+            u32 down = 0u;
+            if (above_11 + in_bin < want_3) {
+              above_11 = above_11 + in_bin;
+              in_bin = count_4;
+              down = 1u;
+            }
+            exchange_i32[0] = 2047 - thread * 2 - (int)down;
+            exchange_i32[1] = (int)above_11;
+            exchange_i32[2] = (int)in_bin;
+          }
+          __syncthreads();
+          const int bin_2 = exchange_i32[0];
+          const int above_2 = exchange_i32[1];
+          const int inBin_2 = exchange_i32[2];
+
+          // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+          const u32 select_found_start = select_found_lo_2 + (u32)(bin_2 << (select_found_shift & 31));
+
+          // topk.ts:172  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
+          const u32 select_found_hi_3 = bin_2 == 2047 ? select_found_hi_2 : select_found_start + (1u << (select_found_shift & 31)) - 1u;
+          const int select_found_want_3 = select_found_want_2 - above_2;
+          select_found_lo_3 = select_found_start;
+          select_found_hi_4 = select_found_hi_3;
+          select_found_want_4 = select_found_want_3;
+          select_found_count_2 = inBin_2;
+        } else {
+          select_found_lo_3 = select_found_lo_2;
+          select_found_hi_4 = select_found_hi_2;
+          select_found_want_4 = select_found_want_2;
+          select_found_count_2 = select_found_count;
+        }
+        select_found_lo_2 = select_found_lo_3;
+        select_found_hi_2 = select_found_hi_4;
+        select_found_want_2 = select_found_want_4;
+        select_found_count = select_found_count_2;
+      }
+      const u32 select_found_lo_4 = select_found_lo_2;
+      const int select_found_count_3 = select_found_count;
+
+      // topk.ts:174  isPlateau = found.count > enough || found.lo === 0;
+      const bool select_isPlateau = select_found_count_3 > select_enough || select_found_lo_4 == 0u;
+
+      // topk.ts:175  bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
+      const u32 select_bound = select_isPlateau ? select_found_lo_4 : select_found_lo_4 - 1u;
+      select_ceiling_3 = select_ceiling;
+      select_isPlateau_3 = select_isPlateau;
+      select_bound_3 = select_bound;
+    } else {
+      // topk.ts:136  if (vectors > 0) {
+      const u32 select_ceiling_2 = 0xffffffffu;
+      const bool select_isPlateau_2 = true;
+      const u32 select_bound_2 = 0u;
+      select_ceiling_3 = select_ceiling_2;
+      select_isPlateau_3 = select_isPlateau_2;
+      select_bound_3 = select_bound_2;
+    }
+
+    // topk.ts:180  const kept = bag(ROOM, { x: "f32", t: "i32" });
     if (thread == 0) {
       select_kept_added[0] = 0u;
     }
 
-    // topk.ts:180  const digitsOfKept = histogram(BINS); // cleared while scores are on their way
+    // topk.ts:181  const digitsOfKept = histogram(BINS); // cleared while scores are on their way
     for (int i = 0; i < 2; ++i) {
       const int bin_11 = i * 1024 + thread;
       select_digits[bin_11] = 0u;
     }
 
-    // topk.ts:181  const whole = from + div(Math.max(hi - from, 0), BT) * BT;
+    // topk.ts:182  const whole = from + div(Math.max(hi - from, 0), BT) * BT;
     const int select_whole = select_from + (max(hi - select_from, 0) / 16384) * 16384;
     #pragma unroll
     for (int r = 0; r < 16; ++r) {
       select_scores[r] = select_scores_first[r];
     }
 
-    // topk.ts:182  for (const tb of blocks("t", from, whole, BT)) {
+    // topk.ts:183  for (const tb of blocks("t", from, whole, BT)) {
     const float least = select_bound_3 < 0xff800000u ? orderedValue(max(select_bound_3 + 1u, 0x7fffffu)) : __uint_as_float(0x7fc00000u);
     __syncthreads();
     for (int tb = select_from; tb < select_whole; tb += 16384) {
       if (tb + 16384 < select_whole) {
-        // topk.ts:183  const scores = load(row(tb));
+        // topk.ts:184  const scores = load(row(tb));
         if (((q * (logitsPitch * 4) + (tb + 16384) * 4) & 15) == 0 && tb + 16384 <= T - 16384) {
           #pragma unroll
           for (int t = 0; t < 4; ++t) {
@@ -573,7 +576,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
         }
       }
 
-      // topk.ts:184  kept.add(
+      // topk.ts:185  kept.add(
       u32 kept;
       kept = 0u;
       #pragma unroll
@@ -618,18 +621,18 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
       }
     }
 
-    // topk.ts:189  for (const part of each(2)) {
+    // topk.ts:190  for (const part of each(2)) {
     const float least_2 = select_bound_3 < 0xff800000u ? orderedValue(max(select_bound_3 + 1u, 0x7fffffu)) : __uint_as_float(0x7fc00000u);
     for (int part = 0; part < 2; ++part) {
-      // topk.ts:190  const start = part === 0 ? whole : lo;
+      // topk.ts:191  const start = part === 0 ? whole : lo;
       const int select_start = part == 0 ? select_whole : lo;
 
-      // topk.ts:191  const end = part === 0 ? hi : Math.min(from, hi);
+      // topk.ts:192  const end = part === 0 ? hi : Math.min(from, hi);
       const int select_end = part == 0 ? hi : min(select_from, hi);
 
-      // topk.ts:192  for (const tb of blocks("t", start, end, BT)) {
+      // topk.ts:193  for (const tb of blocks("t", start, end, BT)) {
       for (int tb_2 = select_start; tb_2 < select_end; tb_2 += 16384) {
-        // topk.ts:193  const x = load(row(tb));
+        // topk.ts:194  const x = load(row(tb));
         if (((q * (logitsPitch * 4) + tb_2 * 4) & 15) == 0 && tb_2 <= T - 16384) {
           #pragma unroll
           for (int t = 0; t < 4; ++t) {
@@ -656,7 +659,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
           }
         }
 
-        // topk.ts:195  kept.add(
+        // topk.ts:196  kept.add(
         u32 kept;
         kept = 0u;
         #pragma unroll
@@ -701,12 +704,12 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
     __syncthreads();
     const int select_count = (int)select_kept_added[0];
 
-    // topk.ts:204  if (count >= k && count <= ROOM) {
+    // topk.ts:205  if (count >= k && count <= ROOM) {
     bool select_isDone_5 = false;
     if (select_count >= 2048 && select_count <= 8192) {
       const int select_kept_added_value = (int)select_kept_added[0];
 
-      // topk.ts:205  const { x, t } = kept.items("c");
+      // topk.ts:206  const { x, t } = kept.items("c");
       const int select_kept_held = select_kept_added_value <= 8192 ? select_kept_added_value : 0;
 
       // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
@@ -1039,9 +1042,9 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
       }
       int select_out_count = 0;
 
-      // topk.ts:214  for (const span of blocks("t", lo, hi, SPAN)) {
+      // topk.ts:215  for (const span of blocks("t", lo, hi, SPAN)) {
       for (int span = lo; span < hi; span += 131072) {
-        // topk.ts:215  const marks = bitmap(SPAN);
+        // topk.ts:216  const marks = bitmap(SPAN);
         *(uint4*)(select_marks + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
         // topk.ts:92  marks.add(
@@ -1058,7 +1061,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
           }
         }
 
-        // topk.ts:217  out.pushMarked(marks, entryOf(span), Math.min(hi - span.start, SPAN));
+        // topk.ts:218  out.pushMarked(marks, entryOf(span), Math.min(hi - span.start, SPAN));
         const int words = min((min(hi - span, 131072) + 31) / 32, 4096);
         const int words_each = (words + 1023) / 1024;
         const int from = thread * words_each;
@@ -1105,34 +1108,34 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
         select_out_count = select_out_count + total;
       }
 
-      // topk.ts:219  out.fill(-1);
+      // topk.ts:220  out.fill(-1);
       for (int slot = select_out_count + thread; slot < 2048; slot += 1024) {
         idx[(i64)q * 2048 + slot] = -1;
       }
 
-      // topk.ts:204  if (count >= k && count <= ROOM) {
+      // topk.ts:205  if (count >= k && count <= ROOM) {
       const bool select_isDone_4 = true;
       select_isDone_5 = select_isDone_4;
     } else {
-      // topk.ts:221  } else if (isPlateau && count < k) {
+      // topk.ts:222  } else if (isPlateau && count < k) {
       bool select_isDone_3 = false;
       if (select_isPlateau_3 && select_count < 2048) {
         const int select_kept_added_2 = (int)select_kept_added[0];
 
-        // topk.ts:222  const { t } = kept.items("c");
+        // topk.ts:223  const { t } = kept.items("c");
         const int select_kept_held_2 = select_kept_added_2 <= 8192 ? select_kept_added_2 : 0;
         int select_out_2_count = 0;
 
-        // topk.ts:224  let ties = k - count;
+        // topk.ts:225  let ties = k - count;
         const int select_ties = 2048 - select_count;
 
-        // topk.ts:225  for (const span of blocks("t", lo, hi, SPAN)) {
+        // topk.ts:226  for (const span of blocks("t", lo, hi, SPAN)) {
         int select_ties_2 = select_ties;
         for (int span_2 = lo; span_2 < hi; span_2 += 131072) {
-          // topk.ts:226  const marks = bitmap(SPAN);
+          // topk.ts:227  const marks = bitmap(SPAN);
           *(uint4*)(select_marks + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-          // topk.ts:227  marks.add(
+          // topk.ts:228  marks.add(
           const int items_each = (select_kept_held_2 + 1023) / 1024;
           const int run = items_each | 1;
           const int first_item = thread * run;
@@ -1145,16 +1148,16 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
             }
           }
 
-          // topk.ts:231  const end = Math.min(span.start + SPAN, hi);
+          // topk.ts:232  const end = Math.min(span.start + SPAN, hi);
           const int select_end_2 = min(span_2 + 131072, hi);
 
-          // topk.ts:232  for (const tb of blocks("t", span.start, end, WIDE)) {
+          // topk.ts:233  for (const tb of blocks("t", span.start, end, WIDE)) {
           int select_ties_3 = select_ties_2;
           for (int tb_3 = span_2; tb_3 < select_end_2; tb_3 += 4096) {
-            // topk.ts:233  if (ties > 0) {
+            // topk.ts:234  if (ties > 0) {
             int select_ties_5 = 0;
             if (select_ties_3 > 0) {
-              // topk.ts:235  const isTie = mask([load(row(tb)), token], (x, t) => t < end && orderedKey(x) === bound);
+              // topk.ts:236  const isTie = mask([load(row(tb)), token], (x, t) => t < end && orderedKey(x) === bound);
               float select_isTie_load_wide[4];
               {
                 const int valid = T - (tb_3 + t_of_thread);
@@ -1169,7 +1172,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
                 select_isTie[t] = tb_3 + t_of_thread + t < select_end_2 && orderedKey(select_isTie_load_wide[t]) == select_bound_3;
               }
 
-              // topk.ts:236  const rank = scan(isTie, "t");
+              // topk.ts:237  const rank = scan(isTie, "t");
               int select_rank_2_base = 0;
               const int item = select_isTie[0];
               const int item_2 = select_isTie[1];
@@ -1201,7 +1204,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
               select_rank[3] = sofar_5;
               select_rank_2_base = select_rank_2_base + total;
 
-              // topk.ts:237  marks.add(
+              // topk.ts:238  marks.add(
               #pragma unroll
               for (int t = 0; t < 4; ++t) {
                 if (select_isTie[t] && select_rank[t] <= select_ties_3) {
@@ -1210,7 +1213,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
                 }
               }
 
-              // topk.ts:241  ties -= scalar(sum(isTie, "t"));
+              // topk.ts:242  ties -= scalar(sum(isTie, "t"));
               int select_ties_sum_sum = 0;
               #pragma unroll
               for (int t = 0; t < 4; ++t) {
@@ -1250,7 +1253,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
           }
           const int select_ties_6 = select_ties_3;
 
-          // topk.ts:244  out.pushMarked(marks, entryOf(span), end - span.start);
+          // topk.ts:245  out.pushMarked(marks, entryOf(span), end - span.start);
           const int words = min((select_end_2 - span_2 + 31) / 32, 4096);
           const int words_each = (words + 1023) / 1024;
           const int from = thread * words_each;
@@ -1299,12 +1302,12 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
         }
         const int select_ties_7 = select_ties_2;
 
-        // topk.ts:246  out.fill(-1);
+        // topk.ts:247  out.fill(-1);
         for (int slot = select_out_2_count + thread; slot < 2048; slot += 1024) {
           idx[(i64)q * 2048 + slot] = -1;
         }
 
-        // topk.ts:247  isDone = ties <= 0; // else the bound was no plateau after all, and all is written once more
+        // topk.ts:248  isDone = ties <= 0; // else the bound was no plateau after all, and all is written once more
         const bool select_isDone_2 = select_ties_7 <= 0;
         select_isDone_3 = select_isDone_2;
       } else {
@@ -1312,36 +1315,46 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
       }
       select_isDone_5 = select_isDone_3;
     }
+    select_ceiling_5 = select_ceiling_3;
+    select_isPlateau_5 = select_isPlateau_3;
+    select_bound_5 = select_bound_3;
     select_isDone_6 = select_isDone_5;
   } else {
+    // topk.ts:135  if (!isDone) {
+    const u32 select_ceiling_4 = 0xffffffffu;
+    const bool select_isPlateau_4 = true;
+    const u32 select_bound_4 = 0u;
+    select_ceiling_5 = select_ceiling_4;
+    select_isPlateau_5 = select_isPlateau_4;
+    select_bound_5 = select_bound_4;
     select_isDone_6 = select_isDone;
   }
 
-  // topk.ts:252  if (!isDone) {
+  // topk.ts:254  if (!isDone) {
   if (!select_isDone_6) {
-    // topk.ts:262  const floor = isPlateau ? bound : (bound + 1) >>> 0;
-    const u32 select_floor = select_isPlateau_3 ? select_bound_3 : select_bound_3 + 1u;
+    // topk.ts:264  const floor = isPlateau ? bound : (bound + 1) >>> 0;
+    const u32 select_floor = select_isPlateau_5 ? select_bound_5 : select_bound_5 + 1u;
 
-    // topk.ts:263  const shift = Math.max(32 - Math.log2(BINS) - clz32((Math.max(ceiling, floor) - floor) | 0), 0);
-    const int select_shift = max(21 - __clz((int)(max(select_ceiling_3, select_floor) - select_floor)), 0);
+    // topk.ts:265  const shift = Math.max(32 - Math.log2(BINS) - clz32((Math.max(ceiling, floor) - floor) | 0), 0);
+    const int select_shift = max(21 - __clz((int)(max(select_ceiling_5, select_floor) - select_floor)), 0);
 
-    // topk.ts:264  const digits = histogram(BINS);
+    // topk.ts:266  const digits = histogram(BINS);
     __syncthreads();
     for (int i = 0; i < 2; ++i) {
       const int bin_11 = i * 1024 + thread;
       select_digits[bin_11] = 0u;
     }
 
-    // topk.ts:265  let over = full({ t: WIDE }, 0);
+    // topk.ts:267  let over = full({ t: WIDE }, 0);
     #pragma unroll
     for (int r = 0; r < 4; ++r) {
       select_over[r] = 0.0f;
     }
 
-    // topk.ts:266  for (const tb of blocks("t", lo, hi, WIDE)) {
+    // topk.ts:268  for (const tb of blocks("t", lo, hi, WIDE)) {
     __syncthreads();
     for (int tb_4 = lo; tb_4 < hi; tb_4 += 4096) {
-      // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
+      // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
       float partOf_key_load_wide[4];
       {
         const int valid = T - (tb_4 + t_of_thread);
@@ -1356,22 +1369,22 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
         partOf_key[t] = orderedKey(partOf_key_load_wide[t]);
       }
 
-      // topk.ts:269  over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
+      // topk.ts:271  over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
-        select_over[t] = tb_4 + t_of_thread + t < hi && partOf_key[t] > select_ceiling_3 ? select_over[t] + 1.0f : select_over[t];
+        select_over[t] = tb_4 + t_of_thread + t < hi && partOf_key[t] > select_ceiling_5 ? select_over[t] + 1.0f : select_over[t];
       }
 
-      // topk.ts:270  digits.add(
+      // topk.ts:272  digits.add(
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
-        if (tb_4 + t_of_thread + t < hi && (partOf_key[t] >= select_floor && partOf_key[t] <= select_ceiling_3)) {
+        if (tb_4 + t_of_thread + t < hi && (partOf_key[t] >= select_floor && partOf_key[t] <= select_ceiling_5)) {
           atomicAdd(&select_digits[(int)((partOf_key[t] - select_floor) >> (select_shift & 31))], 1u);
         }
       }
     }
 
-    // topk.ts:275  const want = k - (scalar(sum(over, "t")) | 0);
+    // topk.ts:277  const want = k - (scalar(sum(over, "t")) | 0);
     float select_want_sum_sum = 0.0f;
     #pragma unroll
     for (int t = 0; t < 4; ++t) {
@@ -1403,7 +1416,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
     const float select_want_scalar = select_want_sum;
     const int select_want = 2048 - __float2int_rz(select_want_scalar);
 
-    // topk.ts:276  const { bin, above, inBin } = digits.find(Math.max(want, 1));
+    // topk.ts:278  const { bin, above, inBin } = digits.find(Math.max(want, 1));
     const u32 want = (u32)max(select_want, 1);
     const u32 count = select_digits[2047 - thread * 2];
     const u32 count_2 = select_digits[2047 - (thread * 2 + 1)];
@@ -1438,7 +1451,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
     const int above_7 = exchange_i32[1];
     const int inBin_7 = exchange_i32[2];
 
-    // topk.ts:277  const start = (floor + ((bin << shift) >>> 0)) >>> 0;
+    // topk.ts:279  const start = (floor + ((bin << shift) >>> 0)) >>> 0;
     const u32 select_start_2 = select_floor + (u32)(bin_7 << (select_shift & 31));
 
     // topk.ts:70  let found = start;
@@ -1469,10 +1482,10 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
         // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
         const int select_cut_found_shift_2 = max(21 - __clz((int)(select_cut_found_hi_7 - select_cut_found_lo_5)), 0);
 
-        // topk.ts:259  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+        // topk.ts:261  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
         __syncthreads();
         for (int tb_5 = lo; tb_5 < hi; tb_5 += 4096) {
-          // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
+          // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
           float partOf_key_load_2_wide[4];
           {
             const int valid = T - (tb_5 + t_of_thread);
@@ -1573,10 +1586,10 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
       // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
       const int select_cut_ties_shift_3 = max(21 - __clz((int)(select_cut_last_2 - 1u)), 0);
 
-      // topk.ts:259  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+      // topk.ts:261  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
       __syncthreads();
       for (int tb_6 = lo; tb_6 < hi; tb_6 += 4096) {
-        // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
+        // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
         float partOf_key_load_3_wide[4];
         {
           const int valid = T - (tb_6 + t_of_thread);
@@ -1669,10 +1682,10 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
           // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
           const int select_cut_ties_shift_4 = max(21 - __clz((int)(select_cut_ties_hi_7 - select_cut_ties_lo_4)), 0);
 
-          // topk.ts:259  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+          // topk.ts:261  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
           __syncthreads();
           for (int tb_7 = lo; tb_7 < hi; tb_7 += 4096) {
-            // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
+            // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
             float partOf_key_load_4_wide[4];
             {
               const int valid = T - (tb_7 + t_of_thread);
@@ -1768,18 +1781,18 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
     }
     int select_out_3_count = 0;
 
-    // topk.ts:282  for (const span of blocks("t", lo, hi, SPAN)) {
+    // topk.ts:284  for (const span of blocks("t", lo, hi, SPAN)) {
     for (int span_3 = lo; span_3 < hi; span_3 += 131072) {
-      // topk.ts:283  const end = Math.min(span.start + SPAN, hi);
+      // topk.ts:285  const end = Math.min(span.start + SPAN, hi);
       const int select_end_3 = min(span_3 + 131072, hi);
 
-      // topk.ts:284  const marks = bitmap(SPAN);
+      // topk.ts:286  const marks = bitmap(SPAN);
       *(uint4*)(select_marks + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-      // topk.ts:259  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+      // topk.ts:261  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
       __syncthreads();
       for (int tb_8 = span_3; tb_8 < select_end_3; tb_8 += 4096) {
-        // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
+        // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
         float partOf_key_load_5_wide[4];
         {
           const int valid = T - (tb_8 + t_of_thread);
@@ -1807,7 +1820,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
         }
       }
 
-      // topk.ts:286  out.pushMarked(marks, entryOf(span), end - span.start);
+      // topk.ts:288  out.pushMarked(marks, entryOf(span), end - span.start);
       const int words = min((select_end_3 - span_3 + 31) / 32, 4096);
       const int words_each = (words + 1023) / 1024;
       const int from = thread * words_each;
@@ -1854,7 +1867,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk(
       select_out_3_count = select_out_3_count + total;
     }
 
-    // topk.ts:288  out.fill(-1);
+    // topk.ts:290  out.fill(-1);
     for (int slot = select_out_3_count + thread; slot < 2048; slot += 1024) {
       idx[(i64)q * 2048 + slot] = -1;
     }

@@ -8,25 +8,25 @@
 //   dim logitsPitch = T
 // work of a block, once: 8 bytes loaded
 //   if select.isDone: 8192 stored, 2048 elements of scalar code
-//   if !select.isDone && (select.vectors > 0): 4096 bytes loaded, 4352 elements of scalar code
-//   if !select.isDone && (select.vectors > 0), each round: 4096 bytes loaded, 4352 elements of scalar code
-//   if !select.isDone && (select.vectors > 0), each _, if select.found.count > select.enough: 3072 elements of scalar code
-//   if !select.isDone && (select.vectors > 0), each _, if select.found.count > select.enough, each round_2: 4096 bytes loaded, 4352 elements of scalar code
-//   if !select.isDone: 2048 elements of scalar code
-//   if !select.isDone, each tb: 8192 bytes loaded, 12288 elements of scalar code
-//   if !select.isDone, each __2, if !((select.cut.found.lo_2 == select.cut.found.hi_2) || (select.cut.found.want_2 == select.cut.found.count_2)), each tb_2: 8192 bytes loaded, 8192 elements of scalar code
-//   if !select.isDone, if select.cut.found.count_4 > select.cut.found.want_5, each tb_3: 8192 bytes loaded, 8192 elements of scalar code
-//   if !select.isDone, if select.cut.found.count_4 > select.cut.found.want_5, each __3, if !((select.cut.ties.lo == select.cut.ties.hi_2) || (select.cut.ties.want_2 == select.cut.ties.count)), each tb_4: 8192 bytes loaded, 8192 elements of scalar code
-//   if !select.isDone, each span, each tb_5: 8192 bytes loaded, 8192 elements of scalar code
-// Q blocks of 256 threads; tune: BT 4096, SAMPLE 1024, DENSITY 12, BINS 1024, ROOM 1, SPAN 32768, WIDE 2048
-// 15616 bytes of shared memory:
-//        0  select.digits  u32 x 2048  (a part of select.out)
+//   if !select.isDone, if select.vectors > 0: 8192 bytes loaded, 8704 elements of scalar code
+//   if !select.isDone, if select.vectors > 0, each round: 8192 bytes loaded, 8704 elements of scalar code
+//   if !select.isDone, if select.vectors > 0, each _, if select.found.count > select.enough: 6144 elements of scalar code
+//   if !select.isDone, if select.vectors > 0, each _, if select.found.count > select.enough, each round_2: 8192 bytes loaded, 8704 elements of scalar code
+//   if !select.isDone: 1024 elements of scalar code
+//   if !select.isDone, each tb: 4096 bytes loaded, 6144 elements of scalar code
+//   if !select.isDone, each __2, if !((select.cut.found.lo_2 == select.cut.found.hi_2) || (select.cut.found.want_2 == select.cut.found.count_2)), each tb_2: 4096 bytes loaded, 4096 elements of scalar code
+//   if !select.isDone, if select.cut.found.count_4 > select.cut.found.want_5, each tb_3: 4096 bytes loaded, 4096 elements of scalar code
+//   if !select.isDone, if select.cut.found.count_4 > select.cut.found.want_5, each __3, if !((select.cut.ties.lo == select.cut.ties.hi_2) || (select.cut.ties.want_2 == select.cut.ties.count)), each tb_4: 4096 bytes loaded, 4096 elements of scalar code
+//   if !select.isDone, each span, each tb_5: 4096 bytes loaded, 4096 elements of scalar code
+// Q blocks of 256 threads; tune: BT 4096, SAMPLE 2048, DENSITY 12, BINS 2048, ROOM 1, SPAN 8192, WIDE 1024
+// 12544 bytes of shared memory:
+//        0  select.digits  u32 x 2048  (histogram select.digits of 2048)
 //     8192  exchange_u32  u32 x 256  (partial results on their way between threads)
 //     9216  group_sums_u32  u32 x 16  (partial results of groups of threads)
 //     9344  exchange_i32  i32 x 256  (partial results on their way between threads)
 //    10368  exchange_f32  f32 x 256  (partial results on their way between threads)
-//    11392  select.marks  u32 x 1024  (bitmap select.marks of 32768)
-//    15488  group_sums_i32  i32 x 16  (partial results of groups of threads)
+//    11392  select.marks  u32 x 256  (bitmap select.marks of 8192)
+//    12416  group_sums_i32  i32 x 16  (partial results of groups of threads)
 
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
 @group(0) @binding(1) var<storage, read> first: array<i32>;
@@ -39,12 +39,12 @@ struct Dims {
   logitsPitch: i32,
 }
 
-var<workgroup> select_digits: array<atomic<u32>, 2048>;  // a part of select.out
+var<workgroup> select_digits: array<atomic<u32>, 2048>;  // histogram select.digits of 2048
 var<workgroup> exchange_u32: array<u32, 256>;  // partial results on their way between threads
 var<workgroup> group_sums_u32: array<u32, 16>;  // partial results of groups of threads
 var<workgroup> exchange_i32: array<i32, 256>;  // partial results on their way between threads
 var<workgroup> exchange_f32: array<f32, 256>;  // partial results on their way between threads
-var<workgroup> select_marks: array<atomic<u32>, 1024>;  // bitmap select.marks of 32768
+var<workgroup> select_marks: array<atomic<u32>, 256>;  // bitmap select.marks of 8192
 var<workgroup> group_sums_i32: array<i32, 16>;  // partial results of groups of threads
 var<workgroup> broadcast_f32: f32;  // carries a value from thread 0 to all
 
@@ -69,26 +69,27 @@ fn topk(
   let thread = i32(localIndex);
   let q = block;
   let j_of_thread = thread * 4;
-  var select_firstRound_gatherRuns: array<f32, 4>;
-  var select_firstRound: array<u32, 4>;
-  var sampled_gatherRuns: array<f32, 4>;
-  var sampled: array<u32, 4>;
-  var sampled_gatherRuns_2: array<f32, 4>;
-  var sampled_2: array<u32, 4>;
-  var select_over: array<f32, 8>;
-  var partOf_key: array<u32, 8>;
+  var select_firstRound_gatherRuns: array<f32, 8>;
+  var select_firstRound: array<u32, 8>;
+  var sampled_gatherRuns: array<f32, 8>;
+  var sampled: array<u32, 8>;
+  var sampled_gatherRuns_2: array<f32, 8>;
+  var sampled_2: array<u32, 8>;
+  var select_over: array<f32, 4>;
+  var partOf_key: array<u32, 4>;
   var select_want_sum: f32;
-  let group = thread - (thread % 256);
-  var partOf_key_2: array<u32, 8>;
-  var partOf_key_3: array<u32, 8>;
-  var partOf_key_4: array<u32, 8>;
-  var partOf_key_5: array<u32, 8>;
+  let group = thread - (thread % 16);
+  let group_2 = thread - ((thread / 16) % 16) * 16;
+  var partOf_key_2: array<u32, 4>;
+  var partOf_key_3: array<u32, 4>;
+  var partOf_key_4: array<u32, 4>;
+  var partOf_key_5: array<u32, 4>;
 
-  // topk.ts:305  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+  // topk.ts:307  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
   let lo_scalar = first[q];
   let lo = max(lo_scalar, 0);
 
-  // topk.ts:306  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+  // topk.ts:308  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
   let hi_scalar = last[q];
   let hi = min(hi_scalar, dims.T);
 
@@ -119,467 +120,594 @@ fn topk(
   // topk.ts:131  const vectors = (hi - from) >> 2;
   let select_vectors = (hi - select_from) >> 2u;
 
-  // topk.ts:135  if (!isDone && vectors > 0) {
-  var select_ceiling_3: u32 = 0u;
-  var select_isPlateau_3: bool = false;
-  var select_bound_3: u32 = 0u;
-  if (!select_isDone && select_vectors > 0) {
-    // topk.ts:137  const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
-    let select_rounds = max(i32(sqrt(f32(select_length)) * 0.01171875f), 1);
+  // topk.ts:135  if (!isDone) {
+  var select_ceiling_5: u32 = 0u;
+  var select_isPlateau_5: bool = false;
+  var select_bound_5: u32 = 0u;
+  if (!select_isDone) {
+    // topk.ts:136  if (vectors > 0) {
+    var select_ceiling_3: u32 = 0u;
+    var select_isPlateau_3: bool = false;
+    var select_bound_3: u32 = 0u;
+    if (select_vectors > 0) {
+      // topk.ts:138  const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
+      let select_rounds = max(i32(sqrt(f32(select_length)) * 0.005859375f), 1);
 
-    // topk.ts:138  const strata = rounds * (SAMPLE / 4);
-    let select_strata = select_rounds * 256;
+      // topk.ts:139  const strata = rounds * (SAMPLE / 4);
+      let select_strata = select_rounds * 512;
 
-    // topk.ts:139  const width = vectors / Math.sqrt(strata * strata); // in f32
-    let select_width = f32(select_vectors) / sqrt(f32(select_strata * select_strata));
+      // topk.ts:140  const width = vectors / Math.sqrt(strata * strata); // in f32
+      let select_width = f32(select_vectors) / sqrt(f32(select_strata * select_strata));
 
-    // topk.ts:143  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
-    if (((q * (dims.logitsPitch * 4)) & 15) == 0) {
-      let select_firstRound_place = select_from + 4
-          * max(min(i32((f32(thread) + f32((thread * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
-      {
-        let valid = dims.T - select_firstRound_place;
-        let at_2 = q * dims.logitsPitch + select_firstRound_place;
-        select_firstRound_gatherRuns[0] = logits_or(0 < valid, at_2, 0.0f);
-        select_firstRound_gatherRuns[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
-        select_firstRound_gatherRuns[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
-        select_firstRound_gatherRuns[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
-      }
-    } else {
-      let select_firstRound_place = select_from + 4
-          * max(min(i32((f32(thread) + f32((thread * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
-      var select_firstRound_gatherRuns_wide: array<f32, 4>;
-      {
-        let valid = dims.T - select_firstRound_place;
-        let at_2 = q * dims.logitsPitch + select_firstRound_place;
-        select_firstRound_gatherRuns_wide[0] = logits_or(0 < valid, at_2, 0.0f);
-        select_firstRound_gatherRuns_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
-        select_firstRound_gatherRuns_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
-        select_firstRound_gatherRuns_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
-      }
-      for (var t = 0; t < 4; t++) {
-        select_firstRound_gatherRuns[t] = select_firstRound_gatherRuns_wide[t];
-      }
-    }
-    for (var t = 0; t < 4; t++) {
-      select_firstRound[t] = orderedKey(select_firstRound_gatherRuns[t]);
-    }
-
-    // topk.ts:154  const expected = div(4 * strata * k, length);
-    let select_expected = (4 * select_strata * 2048) / select_length;
-
-    // topk.ts:155  const spread = Math.sqrt(expected) * 4.5 + 4;
-    let select_spread = sqrt(f32(select_expected)) * 4.5f + 4.0f;
-
-    // topk.ts:156  const rank = Math.min(expected + spread, 4 * strata) | 0;
-    let select_rank = i32(min(f32(select_expected) + select_spread, f32(4 * select_strata)));
-
-    // topk.ts:158  const digits = histogram(BINS);
-    atomicStore(&select_digits[thread * 4], 0u);
-    atomicStore(&select_digits[thread * 4 + 1], 0u);
-    atomicStore(&select_digits[thread * 4 + 2], 0u);
-    atomicStore(&select_digits[thread * 4 + 3], 0u);
-
-    // topk.ts:160  digits.add(
-    workgroupBarrier();
-    for (var t = 0; t < 4; t++) {
-      atomicAdd(&select_digits[i32(select_firstRound[t] >> 22u)], 1u);
-    }
-
-    // topk.ts:152  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
-    for (var round_value = 0; round_value < select_rounds - 1; round_value++) {
-      // topk.ts:143  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+      // topk.ts:144  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
       if (((q * (dims.logitsPitch * 4)) & 15) == 0) {
-        let v = (round_value + 1) * 256 + thread;
-        let sampled_place = select_from + 4
-            * max(min(i32((f32(v) + f32((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
-        {
-          let valid = dims.T - sampled_place;
-          let at_2 = q * dims.logitsPitch + sampled_place;
-          sampled_gatherRuns[0] = logits_or(0 < valid, at_2, 0.0f);
-          sampled_gatherRuns[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
-          sampled_gatherRuns[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
-          sampled_gatherRuns[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
-        }
-      } else {
-        let v = (round_value + 1) * 256 + thread;
-        let sampled_place = select_from + 4
-            * max(min(i32((f32(v) + f32((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
-        var sampled_gatherRuns_wide: array<f32, 4>;
-        {
-          let valid = dims.T - sampled_place;
-          let at_2 = q * dims.logitsPitch + sampled_place;
-          sampled_gatherRuns_wide[0] = logits_or(0 < valid, at_2, 0.0f);
-          sampled_gatherRuns_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
-          sampled_gatherRuns_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
-          sampled_gatherRuns_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
-        }
-        for (var t = 0; t < 4; t++) {
-          sampled_gatherRuns[t] = sampled_gatherRuns_wide[t];
-        }
-      }
-      for (var t = 0; t < 4; t++) {
-        sampled[t] = orderedKey(sampled_gatherRuns[t]);
-      }
-
-      // topk.ts:160  digits.add(
-      for (var t = 0; t < 4; t++) {
-        atomicAdd(&select_digits[i32(sampled[t] >> 22u)], 1u);
-      }
-    }
-
-    // topk.ts:165  const { bin, above, inBin } = digits.find(rank);
-    let want = u32(select_rank);
-    let want_2 = u32(i32(max(f32(select_expected) - select_spread, 1.0f)));
-    workgroupBarrier();
-    let count = atomicLoad(&select_digits[1023 - thread * 4]);
-    let count_2 = atomicLoad(&select_digits[1023 - (thread * 4 + 1)]);
-    let count_3 = atomicLoad(&select_digits[1023 - (thread * 4 + 2)]);
-    let count_4 = atomicLoad(&select_digits[1023 - (thread * 4 + 3)]);
-    let counts = count + count_2 + count_3 + count_4;
-    exchange_u32[thread] = counts;
-    workgroupBarrier();
-    if (thread < 16) {
-      var sum: u32 = 0u;
-      for (var i = 0; i < 16; i++) {
-        sum = sum + exchange_u32[thread * 16 + i];
-      }
-      group_sums_u32[thread] = sum;
-    }
-    let group_of_thread = thread / 16;
-    var before: u32 = 0u;
-    var total: u32 = 0u;
-    workgroupBarrier();
-    for (var g = 0; g < 16; g++) {
-      let part = group_sums_u32[g];
-      before = select(before, before + part, g < group_of_thread);
-      total = total + part;
-    }
-    for (var i = 0; i < 16; i++) {
-      let at = group_of_thread * 16 + i;
-      before = select(before, before + exchange_u32[at], at < thread);
-    }
-    let after = before + counts;
-    if ((before < want && after >= want) || ((thread == 0 && want == 0u) || (thread == 255 && after < want))) {
-      var above_7: u32 = before;
-      var in_bin: u32 = count;
-      var down: u32 = 0u;
-      if (above_7 + in_bin < want) {
-        above_7 = above_7 + in_bin;
-        in_bin = count_2;
-        down = 1u;
-      }
-      if (above_7 + in_bin < want) {
-        above_7 = above_7 + in_bin;
-        in_bin = count_3;
-        down = 2u;
-      }
-      if (above_7 + in_bin < want) {
-        above_7 = above_7 + in_bin;
-        in_bin = count_4;
-        down = 3u;
-      }
-      exchange_i32[0] = 1023 - thread * 4 - i32(down);
-      exchange_i32[1] = i32(above_7);
-      exchange_i32[2] = i32(in_bin);
-    }
-    if ((before < want_2 && after >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 255 && after < want_2))) {
-      var above_7: u32 = before;
-      var in_bin: u32 = count;
-      var down: u32 = 0u;
-      if (above_7 + in_bin < want_2) {
-        above_7 = above_7 + in_bin;
-        in_bin = count_2;
-        down = 1u;
-      }
-      if (above_7 + in_bin < want_2) {
-        above_7 = above_7 + in_bin;
-        in_bin = count_3;
-        down = 2u;
-      }
-      if (above_7 + in_bin < want_2) {
-        above_7 = above_7 + in_bin;
-        in_bin = count_4;
-        down = 3u;
-      }
-      exchange_i32[3] = 1023 - thread * 4 - i32(down);
-      exchange_i32[4] = i32(above_7);
-      exchange_i32[5] = i32(in_bin);
-    }
-    workgroupBarrier();
-    let bin = workgroupUniformLoad(&exchange_i32[0]);
-    let above = workgroupUniformLoad(&exchange_i32[1]);
-    let inBin = workgroupUniformLoad(&exchange_i32[2]);
-    let select_top_bin = workgroupUniformLoad(&exchange_i32[3]);
-
-    // topk.ts:167  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
-    let select_ceiling = u32(select_top_bin << 22u) + 0x3fffffu;
-
-    // topk.ts:168  const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
-    let select_enough = max(select_rank >> 2u, 2);
-
-    // topk.ts:169  let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
-    let select_found_lo = u32(bin << 22u);
-    let select_found_hi = u32(bin << 22u) + 0x3fffffu;
-    let select_found_want = select_rank - above;
-
-    // topk.ts:170  for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
-    var select_found_lo_2: u32 = select_found_lo;
-    var select_found_hi_2: u32 = select_found_hi;
-    var select_found_want_2: i32 = select_found_want;
-    var select_found_count: i32 = inBin;
-    for (var unnamed = 0; unnamed < 3; unnamed++) {
-      // topk.ts:171  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
-      var select_found_lo_3: u32 = 0u;
-      var select_found_hi_4: u32 = 0u;
-      var select_found_want_4: i32 = 0;
-      var select_found_count_2: i32 = 0;
-      if (select_found_count > select_enough) {
-        // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-        atomicStore(&select_digits[thread * 4], 0u);
-        atomicStore(&select_digits[thread * 4 + 1], 0u);
-        atomicStore(&select_digits[thread * 4 + 2], 0u);
-        atomicStore(&select_digits[thread * 4 + 3], 0u);
-
-        // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-        let select_found_shift = max(22 - countLeadingZeros(i32(select_found_hi_2 - select_found_lo_2)), 0);
-
-        // topk.ts:52  digits.add(
-        workgroupBarrier();
-        for (var t = 0; t < 4; t++) {
-          if (select_firstRound[t] >= select_found_lo_2 && select_firstRound[t] <= select_found_hi_2) {
-            atomicAdd(&select_digits[i32(min((select_firstRound[t] - select_found_lo_2) >> (u32(select_found_shift) & 31u), 1023u))], 1u);
+        for (var v = 0; v < 2; v++) {
+          let v_2 = thread + v * 256;
+          let select_firstRound_place = select_from + 4
+              * max(min(i32((f32(v_2) + f32((v_2 * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
+          {
+            let valid = dims.T - select_firstRound_place;
+            let at_2 = q * dims.logitsPitch + select_firstRound_place;
+            select_firstRound_gatherRuns[v * 4] = logits_or(0 < valid, at_2, 0.0f);
+            select_firstRound_gatherRuns[v * 4 + 1] = logits_or(1 < valid, at_2 + 1, 0.0f);
+            select_firstRound_gatherRuns[v * 4 + 2] = logits_or(2 < valid, at_2 + 2, 0.0f);
+            select_firstRound_gatherRuns[v * 4 + 3] = logits_or(3 < valid, at_2 + 3, 0.0f);
           }
         }
+      } else {
+        for (var v = 0; v < 2; v++) {
+          let v_2 = thread + v * 256;
+          let select_firstRound_place = select_from + 4
+              * max(min(i32((f32(v_2) + f32((v_2 * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
+          var select_firstRound_gatherRuns_wide: array<f32, 4>;
+          {
+            let valid = dims.T - select_firstRound_place;
+            let at_2 = q * dims.logitsPitch + select_firstRound_place;
+            select_firstRound_gatherRuns_wide[0] = logits_or(0 < valid, at_2, 0.0f);
+            select_firstRound_gatherRuns_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
+            select_firstRound_gatherRuns_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
+            select_firstRound_gatherRuns_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
+          }
+          for (var t = 0; t < 4; t++) {
+            select_firstRound_gatherRuns[t + v * 4] = select_firstRound_gatherRuns_wide[t];
+          }
+        }
+      }
+      for (var v = 0; v < 2; v++) {
+        for (var t = 0; t < 4; t++) {
+          select_firstRound[t + v * 4] = orderedKey(select_firstRound_gatherRuns[t + v * 4]);
+        }
+      }
 
-        // topk.ts:152  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
-        for (var round_2 = 0; round_2 < select_rounds - 1; round_2++) {
-          // topk.ts:143  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
-          if (((q * (dims.logitsPitch * 4)) & 15) == 0) {
-            let v = (round_2 + 1) * 256 + thread;
-            let sampled_place_2 = select_from + 4
-                * max(min(i32((f32(v) + f32((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
+      // topk.ts:155  const expected = div(4 * strata * k, length);
+      let select_expected = (4 * select_strata * 2048) / select_length;
+
+      // topk.ts:156  const spread = Math.sqrt(expected) * 4.5 + 4;
+      let select_spread = sqrt(f32(select_expected)) * 4.5f + 4.0f;
+
+      // topk.ts:157  const rank = Math.min(expected + spread, 4 * strata) | 0;
+      let select_rank = i32(min(f32(select_expected) + select_spread, f32(4 * select_strata)));
+
+      // topk.ts:159  const digits = histogram(BINS);
+      for (var i = 0; i < 2; i++) {
+        let bin_7 = i * 256 + thread;
+        atomicStore(&select_digits[bin_7 * 4], 0u);
+        atomicStore(&select_digits[bin_7 * 4 + 1], 0u);
+        atomicStore(&select_digits[bin_7 * 4 + 2], 0u);
+        atomicStore(&select_digits[bin_7 * 4 + 3], 0u);
+      }
+
+      // topk.ts:161  digits.add(
+      workgroupBarrier();
+      for (var v = 0; v < 2; v++) {
+        for (var t = 0; t < 4; t++) {
+          atomicAdd(&select_digits[i32(select_firstRound[t + v * 4] >> 21u)], 1u);
+        }
+      }
+
+      // topk.ts:153  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+      for (var round_value = 0; round_value < select_rounds - 1; round_value++) {
+        // topk.ts:144  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+        if (((q * (dims.logitsPitch * 4)) & 15) == 0) {
+          for (var v = 0; v < 2; v++) {
+            let v_2 = (round_value + 1) * 512 + thread + v * 256;
+            let sampled_place = select_from + 4
+                * max(min(i32((f32(v_2) + f32((v_2 * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
             {
-              let valid = dims.T - sampled_place_2;
-              let at_2 = q * dims.logitsPitch + sampled_place_2;
-              sampled_gatherRuns_2[0] = logits_or(0 < valid, at_2, 0.0f);
-              sampled_gatherRuns_2[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
-              sampled_gatherRuns_2[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
-              sampled_gatherRuns_2[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
+              let valid = dims.T - sampled_place;
+              let at_2 = q * dims.logitsPitch + sampled_place;
+              sampled_gatherRuns[v * 4] = logits_or(0 < valid, at_2, 0.0f);
+              sampled_gatherRuns[v * 4 + 1] = logits_or(1 < valid, at_2 + 1, 0.0f);
+              sampled_gatherRuns[v * 4 + 2] = logits_or(2 < valid, at_2 + 2, 0.0f);
+              sampled_gatherRuns[v * 4 + 3] = logits_or(3 < valid, at_2 + 3, 0.0f);
             }
-          } else {
-            let v = (round_2 + 1) * 256 + thread;
-            let sampled_place_2 = select_from + 4
-                * max(min(i32((f32(v) + f32((v * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
-            var sampled_gatherRuns_2_wide: array<f32, 4>;
+          }
+        } else {
+          for (var v = 0; v < 2; v++) {
+            let v_2 = (round_value + 1) * 512 + thread + v * 256;
+            let sampled_place = select_from + 4
+                * max(min(i32((f32(v_2) + f32((v_2 * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
+            var sampled_gatherRuns_wide: array<f32, 4>;
             {
-              let valid = dims.T - sampled_place_2;
-              let at_2 = q * dims.logitsPitch + sampled_place_2;
-              sampled_gatherRuns_2_wide[0] = logits_or(0 < valid, at_2, 0.0f);
-              sampled_gatherRuns_2_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
-              sampled_gatherRuns_2_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
-              sampled_gatherRuns_2_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
+              let valid = dims.T - sampled_place;
+              let at_2 = q * dims.logitsPitch + sampled_place;
+              sampled_gatherRuns_wide[0] = logits_or(0 < valid, at_2, 0.0f);
+              sampled_gatherRuns_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
+              sampled_gatherRuns_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
+              sampled_gatherRuns_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
             }
             for (var t = 0; t < 4; t++) {
-              sampled_gatherRuns_2[t] = sampled_gatherRuns_2_wide[t];
+              sampled_gatherRuns[t + v * 4] = sampled_gatherRuns_wide[t];
             }
           }
+        }
+        for (var v = 0; v < 2; v++) {
           for (var t = 0; t < 4; t++) {
-            sampled_2[t] = orderedKey(sampled_gatherRuns_2[t]);
+            sampled[t + v * 4] = orderedKey(sampled_gatherRuns[t + v * 4]);
           }
+        }
+
+        // topk.ts:161  digits.add(
+        for (var v = 0; v < 2; v++) {
+          for (var t = 0; t < 4; t++) {
+            atomicAdd(&select_digits[i32(sampled[t + v * 4] >> 21u)], 1u);
+          }
+        }
+      }
+
+      // topk.ts:166  const { bin, above, inBin } = digits.find(rank);
+      let want = u32(select_rank);
+      let want_2 = u32(i32(max(f32(select_expected) - select_spread, 1.0f)));
+      workgroupBarrier();
+      let count = atomicLoad(&select_digits[2047 - thread * 8]);
+      let count_2 = atomicLoad(&select_digits[2047 - (thread * 8 + 1)]);
+      let count_3 = atomicLoad(&select_digits[2047 - (thread * 8 + 2)]);
+      let count_4 = atomicLoad(&select_digits[2047 - (thread * 8 + 3)]);
+      let count_5 = atomicLoad(&select_digits[2047 - (thread * 8 + 4)]);
+      let count_6 = atomicLoad(&select_digits[2047 - (thread * 8 + 5)]);
+      let count_7 = atomicLoad(&select_digits[2047 - (thread * 8 + 6)]);
+      let count_8 = atomicLoad(&select_digits[2047 - (thread * 8 + 7)]);
+      let counts = count + count_2 + count_3 + count_4 + count_5 + count_6 + count_7 + count_8;
+      exchange_u32[thread] = counts;
+      workgroupBarrier();
+      if (thread < 16) {
+        var sum: u32 = 0u;
+        for (var i = 0; i < 16; i++) {
+          sum = sum + exchange_u32[thread * 16 + i];
+        }
+        group_sums_u32[thread] = sum;
+      }
+      let group_of_thread = thread / 16;
+      var before: u32 = 0u;
+      var total: u32 = 0u;
+      workgroupBarrier();
+      for (var g = 0; g < 16; g++) {
+        let part = group_sums_u32[g];
+        before = select(before, before + part, g < group_of_thread);
+        total = total + part;
+      }
+      for (var i = 0; i < 16; i++) {
+        let at = group_of_thread * 16 + i;
+        before = select(before, before + exchange_u32[at], at < thread);
+      }
+      let after = before + counts;
+      if ((before < want && after >= want) || ((thread == 0 && want == 0u) || (thread == 255 && after < want))) {
+        var above_7: u32 = before;
+        var in_bin: u32 = count;
+        var down: u32 = 0u;
+        if (above_7 + in_bin < want) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_2;
+          down = 1u;
+        }
+        if (above_7 + in_bin < want) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_3;
+          down = 2u;
+        }
+        if (above_7 + in_bin < want) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_4;
+          down = 3u;
+        }
+        if (above_7 + in_bin < want) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_5;
+          down = 4u;
+        }
+        if (above_7 + in_bin < want) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_6;
+          down = 5u;
+        }
+        if (above_7 + in_bin < want) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_7;
+          down = 6u;
+        }
+        if (above_7 + in_bin < want) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_8;
+          down = 7u;
+        }
+        exchange_i32[0] = 2047 - thread * 8 - i32(down);
+        exchange_i32[1] = i32(above_7);
+        exchange_i32[2] = i32(in_bin);
+      }
+      if ((before < want_2 && after >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 255 && after < want_2))) {
+        var above_7: u32 = before;
+        var in_bin: u32 = count;
+        var down: u32 = 0u;
+        if (above_7 + in_bin < want_2) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_2;
+          down = 1u;
+        }
+        if (above_7 + in_bin < want_2) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_3;
+          down = 2u;
+        }
+        if (above_7 + in_bin < want_2) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_4;
+          down = 3u;
+        }
+        if (above_7 + in_bin < want_2) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_5;
+          down = 4u;
+        }
+        if (above_7 + in_bin < want_2) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_6;
+          down = 5u;
+        }
+        if (above_7 + in_bin < want_2) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_7;
+          down = 6u;
+        }
+        if (above_7 + in_bin < want_2) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_8;
+          down = 7u;
+        }
+        exchange_i32[3] = 2047 - thread * 8 - i32(down);
+        exchange_i32[4] = i32(above_7);
+        exchange_i32[5] = i32(in_bin);
+      }
+      workgroupBarrier();
+      let bin = workgroupUniformLoad(&exchange_i32[0]);
+      let above = workgroupUniformLoad(&exchange_i32[1]);
+      let inBin = workgroupUniformLoad(&exchange_i32[2]);
+      let select_top_bin = workgroupUniformLoad(&exchange_i32[3]);
+
+      // topk.ts:168  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
+      let select_ceiling = u32(select_top_bin << 21u) + 0x1fffffu;
+
+      // topk.ts:169  const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
+      let select_enough = max(select_rank >> 2u, 2);
+
+      // topk.ts:170  let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
+      let select_found_lo = u32(bin << 21u);
+      let select_found_hi = u32(bin << 21u) + 0x1fffffu;
+      let select_found_want = select_rank - above;
+
+      // topk.ts:171  for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
+      var select_found_lo_2: u32 = select_found_lo;
+      var select_found_hi_2: u32 = select_found_hi;
+      var select_found_want_2: i32 = select_found_want;
+      var select_found_count: i32 = inBin;
+      for (var unnamed = 0; unnamed < 2; unnamed++) {
+        // topk.ts:172  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
+        var select_found_lo_3: u32 = 0u;
+        var select_found_hi_4: u32 = 0u;
+        var select_found_want_4: i32 = 0;
+        var select_found_count_2: i32 = 0;
+        if (select_found_count > select_enough) {
+          // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
+          for (var i = 0; i < 2; i++) {
+            let bin_7 = i * 256 + thread;
+            atomicStore(&select_digits[bin_7 * 4], 0u);
+            atomicStore(&select_digits[bin_7 * 4 + 1], 0u);
+            atomicStore(&select_digits[bin_7 * 4 + 2], 0u);
+            atomicStore(&select_digits[bin_7 * 4 + 3], 0u);
+          }
+
+          // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
+          let select_found_shift = max(21 - countLeadingZeros(i32(select_found_hi_2 - select_found_lo_2)), 0);
 
           // topk.ts:52  digits.add(
-          for (var t = 0; t < 4; t++) {
-            if (sampled_2[t] >= select_found_lo_2 && sampled_2[t] <= select_found_hi_2) {
-              atomicAdd(&select_digits[i32(min((sampled_2[t] - select_found_lo_2) >> (u32(select_found_shift) & 31u), 1023u))], 1u);
+          workgroupBarrier();
+          for (var v = 0; v < 2; v++) {
+            for (var t = 0; t < 4; t++) {
+              if (select_firstRound[t + v * 4] >= select_found_lo_2 && select_firstRound[t + v * 4] <= select_found_hi_2) {
+                atomicAdd(&select_digits[i32(min((select_firstRound[t + v * 4] - select_found_lo_2) >> (u32(select_found_shift) & 31u),
+                    2047u))], 1u);
+              }
             }
           }
-        }
 
-        // topk.ts:57  const { bin, above, inBin } = digits.find(want);
-        let want_3 = u32(select_found_want_2);
-        workgroupBarrier();
-        let count_5 = atomicLoad(&select_digits[1023 - thread * 4]);
-        let count_6 = atomicLoad(&select_digits[1023 - (thread * 4 + 1)]);
-        let count_7 = atomicLoad(&select_digits[1023 - (thread * 4 + 2)]);
-        let count_8 = atomicLoad(&select_digits[1023 - (thread * 4 + 3)]);
-        let counts_2 = count_5 + count_6 + count_7 + count_8;
-        exchange_u32[thread] = counts_2;
-        workgroupBarrier();
-        if (thread < 16) {
-          var sum: u32 = 0u;
+          // topk.ts:153  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+          for (var round_2 = 0; round_2 < select_rounds - 1; round_2++) {
+            // topk.ts:144  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+            if (((q * (dims.logitsPitch * 4)) & 15) == 0) {
+              for (var v = 0; v < 2; v++) {
+                let v_2 = (round_2 + 1) * 512 + thread + v * 256;
+                let sampled_place_2 = select_from + 4
+                    * max(min(i32((f32(v_2) + f32((v_2 * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
+                {
+                  let valid = dims.T - sampled_place_2;
+                  let at_2 = q * dims.logitsPitch + sampled_place_2;
+                  sampled_gatherRuns_2[v * 4] = logits_or(0 < valid, at_2, 0.0f);
+                  sampled_gatherRuns_2[v * 4 + 1] = logits_or(1 < valid, at_2 + 1, 0.0f);
+                  sampled_gatherRuns_2[v * 4 + 2] = logits_or(2 < valid, at_2 + 2, 0.0f);
+                  sampled_gatherRuns_2[v * 4 + 3] = logits_or(3 < valid, at_2 + 3, 0.0f);
+                }
+              }
+            } else {
+              for (var v = 0; v < 2; v++) {
+                let v_2 = (round_2 + 1) * 512 + thread + v * 256;
+                let sampled_place_2 = select_from + 4
+                    * max(min(i32((f32(v_2) + f32((v_2 * 40503) & 65535) * 0.000015258789f) * select_width), select_vectors - 1), 0);
+                var sampled_gatherRuns_2_wide: array<f32, 4>;
+                {
+                  let valid = dims.T - sampled_place_2;
+                  let at_2 = q * dims.logitsPitch + sampled_place_2;
+                  sampled_gatherRuns_2_wide[0] = logits_or(0 < valid, at_2, 0.0f);
+                  sampled_gatherRuns_2_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
+                  sampled_gatherRuns_2_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
+                  sampled_gatherRuns_2_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
+                }
+                for (var t = 0; t < 4; t++) {
+                  sampled_gatherRuns_2[t + v * 4] = sampled_gatherRuns_2_wide[t];
+                }
+              }
+            }
+            for (var v = 0; v < 2; v++) {
+              for (var t = 0; t < 4; t++) {
+                sampled_2[t + v * 4] = orderedKey(sampled_gatherRuns_2[t + v * 4]);
+              }
+            }
+
+            // topk.ts:52  digits.add(
+            for (var v = 0; v < 2; v++) {
+              for (var t = 0; t < 4; t++) {
+                if (sampled_2[t + v * 4] >= select_found_lo_2 && sampled_2[t + v * 4] <= select_found_hi_2) {
+                  atomicAdd(&select_digits[i32(min((sampled_2[t + v * 4] - select_found_lo_2) >> (u32(select_found_shift) & 31u),
+                      2047u))], 1u);
+                }
+              }
+            }
+          }
+
+          // topk.ts:57  const { bin, above, inBin } = digits.find(want);
+          let want_3 = u32(select_found_want_2);
+          workgroupBarrier();
+          let count_9 = atomicLoad(&select_digits[2047 - thread * 8]);
+          let count_10 = atomicLoad(&select_digits[2047 - (thread * 8 + 1)]);
+          let count_11 = atomicLoad(&select_digits[2047 - (thread * 8 + 2)]);
+          let count_12 = atomicLoad(&select_digits[2047 - (thread * 8 + 3)]);
+          let count_13 = atomicLoad(&select_digits[2047 - (thread * 8 + 4)]);
+          let count_14 = atomicLoad(&select_digits[2047 - (thread * 8 + 5)]);
+          let count_15 = atomicLoad(&select_digits[2047 - (thread * 8 + 6)]);
+          let count_16 = atomicLoad(&select_digits[2047 - (thread * 8 + 7)]);
+          let counts_2 = count_9 + count_10 + count_11 + count_12 + count_13 + count_14 + count_15 + count_16;
+          exchange_u32[thread] = counts_2;
+          workgroupBarrier();
+          if (thread < 16) {
+            var sum: u32 = 0u;
+            for (var i = 0; i < 16; i++) {
+              sum = sum + exchange_u32[thread * 16 + i];
+            }
+            group_sums_u32[thread] = sum;
+          }
+          let group_of_thread_2 = thread / 16;
+          var before_2: u32 = 0u;
+          var total_2: u32 = 0u;
+          workgroupBarrier();
+          for (var g = 0; g < 16; g++) {
+            let part = group_sums_u32[g];
+            before_2 = select(before_2, before_2 + part, g < group_of_thread_2);
+            total_2 = total_2 + part;
+          }
           for (var i = 0; i < 16; i++) {
-            sum = sum + exchange_u32[thread * 16 + i];
+            let at = group_of_thread_2 * 16 + i;
+            before_2 = select(before_2, before_2 + exchange_u32[at], at < thread);
           }
-          group_sums_u32[thread] = sum;
-        }
-        let group_of_thread_2 = thread / 16;
-        var before_2: u32 = 0u;
-        var total_2: u32 = 0u;
-        workgroupBarrier();
-        for (var g = 0; g < 16; g++) {
-          let part = group_sums_u32[g];
-          before_2 = select(before_2, before_2 + part, g < group_of_thread_2);
-          total_2 = total_2 + part;
-        }
-        for (var i = 0; i < 16; i++) {
-          let at = group_of_thread_2 * 16 + i;
-          before_2 = select(before_2, before_2 + exchange_u32[at], at < thread);
-        }
-        let after_2 = before_2 + counts_2;
-        if ((before_2 < want_3 && after_2 >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 255 && after_2 < want_3))) {
-          var above_7: u32 = before_2;
-          var in_bin: u32 = count_5;
-          var down: u32 = 0u;
-          if (above_7 + in_bin < want_3) {
-            above_7 = above_7 + in_bin;
-            in_bin = count_6;
-            down = 1u;
+          let after_2 = before_2 + counts_2;
+          if ((before_2 < want_3 && after_2 >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 255 && after_2 < want_3))) {
+            var above_7: u32 = before_2;
+            var in_bin: u32 = count_9;
+            var down: u32 = 0u;
+            if (above_7 + in_bin < want_3) {
+              above_7 = above_7 + in_bin;
+              in_bin = count_10;
+              down = 1u;
+            }
+            if (above_7 + in_bin < want_3) {
+              above_7 = above_7 + in_bin;
+              in_bin = count_11;
+              down = 2u;
+            }
+            if (above_7 + in_bin < want_3) {
+              above_7 = above_7 + in_bin;
+              in_bin = count_12;
+              down = 3u;
+            }
+            if (above_7 + in_bin < want_3) {
+              above_7 = above_7 + in_bin;
+              in_bin = count_13;
+              down = 4u;
+            }
+            if (above_7 + in_bin < want_3) {
+              above_7 = above_7 + in_bin;
+              in_bin = count_14;
+              down = 5u;
+            }
+            if (above_7 + in_bin < want_3) {
+              above_7 = above_7 + in_bin;
+              in_bin = count_15;
+              down = 6u;
+            }
+            if (above_7 + in_bin < want_3) {
+              above_7 = above_7 + in_bin;
+              in_bin = count_16;
+              down = 7u;
+            }
+            exchange_i32[0] = 2047 - thread * 8 - i32(down);
+            exchange_i32[1] = i32(above_7);
+            exchange_i32[2] = i32(in_bin);
           }
-          if (above_7 + in_bin < want_3) {
-            above_7 = above_7 + in_bin;
-            in_bin = count_7;
-            down = 2u;
-          }
-          if (above_7 + in_bin < want_3) {
-            above_7 = above_7 + in_bin;
-            in_bin = count_8;
-            down = 3u;
-          }
-          exchange_i32[0] = 1023 - thread * 4 - i32(down);
-          exchange_i32[1] = i32(above_7);
-          exchange_i32[2] = i32(in_bin);
-        }
-        workgroupBarrier();
-        let bin_2 = workgroupUniformLoad(&exchange_i32[0]);
-        let above_2 = workgroupUniformLoad(&exchange_i32[1]);
-        let inBin_2 = workgroupUniformLoad(&exchange_i32[2]);
+          workgroupBarrier();
+          let bin_2 = workgroupUniformLoad(&exchange_i32[0]);
+          let above_2 = workgroupUniformLoad(&exchange_i32[1]);
+          let inBin_2 = workgroupUniformLoad(&exchange_i32[2]);
 
-        // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
-        let select_found_start = select_found_lo_2 + u32(bin_2 << (u32(select_found_shift) & 31u));
+          // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
+          let select_found_start = select_found_lo_2 + u32(bin_2 << (u32(select_found_shift) & 31u));
 
-        // topk.ts:171  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
-        let select_found_hi_3 = select(select_found_start + (1u << (u32(select_found_shift) & 31u)) - 1u, select_found_hi_2, bin_2 == 1023);
-        let select_found_want_3 = select_found_want_2 - above_2;
-        select_found_lo_3 = select_found_start;
-        select_found_hi_4 = select_found_hi_3;
-        select_found_want_4 = select_found_want_3;
-        select_found_count_2 = inBin_2;
-      } else {
-        select_found_lo_3 = select_found_lo_2;
-        select_found_hi_4 = select_found_hi_2;
-        select_found_want_4 = select_found_want_2;
-        select_found_count_2 = select_found_count;
+          // topk.ts:172  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
+          let select_found_hi_3 = select(select_found_start + (1u << (u32(select_found_shift) & 31u)) - 1u, select_found_hi_2,
+              bin_2 == 2047);
+          let select_found_want_3 = select_found_want_2 - above_2;
+          select_found_lo_3 = select_found_start;
+          select_found_hi_4 = select_found_hi_3;
+          select_found_want_4 = select_found_want_3;
+          select_found_count_2 = inBin_2;
+        } else {
+          select_found_lo_3 = select_found_lo_2;
+          select_found_hi_4 = select_found_hi_2;
+          select_found_want_4 = select_found_want_2;
+          select_found_count_2 = select_found_count;
+        }
+        select_found_lo_2 = select_found_lo_3;
+        select_found_hi_2 = select_found_hi_4;
+        select_found_want_2 = select_found_want_4;
+        select_found_count = select_found_count_2;
       }
-      select_found_lo_2 = select_found_lo_3;
-      select_found_hi_2 = select_found_hi_4;
-      select_found_want_2 = select_found_want_4;
-      select_found_count = select_found_count_2;
+      let select_found_lo_4 = select_found_lo_2;
+      let select_found_count_3 = select_found_count;
+
+      // topk.ts:174  isPlateau = found.count > enough || found.lo === 0;
+      let select_isPlateau = select_found_count_3 > select_enough || select_found_lo_4 == 0u;
+
+      // topk.ts:175  bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
+      let select_bound = select(select_found_lo_4 - 1u, select_found_lo_4, select_isPlateau);
+      select_ceiling_3 = select_ceiling;
+      select_isPlateau_3 = select_isPlateau;
+      select_bound_3 = select_bound;
+    } else {
+      // topk.ts:136  if (vectors > 0) {
+      let select_ceiling_2 = 0xffffffffu;
+      let select_isPlateau_2 = true;
+      let select_bound_2 = 0u;
+      select_ceiling_3 = select_ceiling_2;
+      select_isPlateau_3 = select_isPlateau_2;
+      select_bound_3 = select_bound_2;
     }
-    let select_found_lo_4 = select_found_lo_2;
-    let select_found_count_3 = select_found_count;
-
-    // topk.ts:173  isPlateau = found.count > enough || found.lo === 0;
-    let select_isPlateau = select_found_count_3 > select_enough || select_found_lo_4 == 0u;
-
-    // topk.ts:174  bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
-    let select_bound = select(select_found_lo_4 - 1u, select_found_lo_4, select_isPlateau);
-    select_ceiling_3 = select_ceiling;
-    select_isPlateau_3 = select_isPlateau;
-    select_bound_3 = select_bound;
+    select_ceiling_5 = select_ceiling_3;
+    select_isPlateau_5 = select_isPlateau_3;
+    select_bound_5 = select_bound_3;
   } else {
-    // topk.ts:135  if (!isDone && vectors > 0) {
-    let select_ceiling_2 = 0xffffffffu;
-    let select_isPlateau_2 = true;
-    let select_bound_2 = 0u;
-    select_ceiling_3 = select_ceiling_2;
-    select_isPlateau_3 = select_isPlateau_2;
-    select_bound_3 = select_bound_2;
+    // topk.ts:135  if (!isDone) {
+    let select_ceiling_4 = 0xffffffffu;
+    let select_isPlateau_4 = true;
+    let select_bound_4 = 0u;
+    select_ceiling_5 = select_ceiling_4;
+    select_isPlateau_5 = select_isPlateau_4;
+    select_bound_5 = select_bound_4;
   }
 
-  // topk.ts:252  if (!isDone) {
+  // topk.ts:254  if (!isDone) {
   if (!select_isDone) {
-    // topk.ts:262  const floor = isPlateau ? bound : (bound + 1) >>> 0;
-    let select_floor = select(select_bound_3 + 1u, select_bound_3, select_isPlateau_3);
+    // topk.ts:264  const floor = isPlateau ? bound : (bound + 1) >>> 0;
+    let select_floor = select(select_bound_5 + 1u, select_bound_5, select_isPlateau_5);
 
-    // topk.ts:263  const shift = Math.max(32 - Math.log2(BINS) - clz32((Math.max(ceiling, floor) - floor) | 0), 0);
-    let select_shift = max(22 - countLeadingZeros(i32(max(select_ceiling_3, select_floor) - select_floor)), 0);
+    // topk.ts:265  const shift = Math.max(32 - Math.log2(BINS) - clz32((Math.max(ceiling, floor) - floor) | 0), 0);
+    let select_shift = max(21 - countLeadingZeros(i32(max(select_ceiling_5, select_floor) - select_floor)), 0);
 
-    // topk.ts:264  const digits = histogram(BINS);
-    atomicStore(&select_digits[thread * 4], 0u);
-    atomicStore(&select_digits[thread * 4 + 1], 0u);
-    atomicStore(&select_digits[thread * 4 + 2], 0u);
-    atomicStore(&select_digits[thread * 4 + 3], 0u);
+    // topk.ts:266  const digits = histogram(BINS);
+    for (var i = 0; i < 2; i++) {
+      let bin_7 = i * 256 + thread;
+      atomicStore(&select_digits[bin_7 * 4], 0u);
+      atomicStore(&select_digits[bin_7 * 4 + 1], 0u);
+      atomicStore(&select_digits[bin_7 * 4 + 2], 0u);
+      atomicStore(&select_digits[bin_7 * 4 + 3], 0u);
+    }
 
-    // topk.ts:265  let over = full({ t: WIDE }, 0);
-    for (var r = 0; r < 8; r++) {
+    // topk.ts:267  let over = full({ t: WIDE }, 0);
+    for (var r = 0; r < 4; r++) {
       select_over[r] = 0.0f;
     }
 
-    // topk.ts:266  for (const tb of blocks("t", lo, hi, WIDE)) {
+    // topk.ts:268  for (const tb of blocks("t", lo, hi, WIDE)) {
     workgroupBarrier();
-    for (var tb = lo; tb < hi; tb += 2048) {
-      // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
-      for (var t = 0; t < 2; t++) {
-        var partOf_key_load_wide: array<f32, 4>;
-        {
-          let valid = dims.T - (tb + j_of_thread + t * 1024);
-          let at_2 = q * dims.logitsPitch + tb + j_of_thread + t * 1024;
-          partOf_key_load_wide[0] = logits_or(0 < valid, at_2, 0.0f);
-          partOf_key_load_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
-          partOf_key_load_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
-          partOf_key_load_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
-        }
-        for (var t_2 = 0; t_2 < 4; t_2++) {
-          partOf_key[t_2 + t * 4] = orderedKey(partOf_key_load_wide[t_2]);
-        }
+    for (var tb = lo; tb < hi; tb += 1024) {
+      // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
+      var partOf_key_load_wide: array<f32, 4>;
+      {
+        let valid = dims.T - (tb + j_of_thread);
+        let at_2 = q * dims.logitsPitch + tb + j_of_thread;
+        partOf_key_load_wide[0] = logits_or(0 < valid, at_2, 0.0f);
+        partOf_key_load_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
+        partOf_key_load_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
+        partOf_key_load_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
+      }
+      for (var t = 0; t < 4; t++) {
+        partOf_key[t] = orderedKey(partOf_key_load_wide[t]);
       }
 
-      // topk.ts:269  over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
-      for (var t = 0; t < 2; t++) {
-        for (var t_2 = 0; t_2 < 4; t_2++) {
-          select_over[t_2 + t * 4] = select(select_over[t_2 + t * 4], select_over[t_2 + t * 4] + 1.0f,
-              tb + j_of_thread + t_2 + t * 1024 < hi && partOf_key[t_2 + t * 4] > select_ceiling_3);
-        }
+      // topk.ts:271  over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
+      for (var t = 0; t < 4; t++) {
+        select_over[t] = select(select_over[t], select_over[t] + 1.0f, tb + j_of_thread + t < hi && partOf_key[t] > select_ceiling_5);
       }
 
-      // topk.ts:270  digits.add(
-      for (var t = 0; t < 2; t++) {
-        for (var t_2 = 0; t_2 < 4; t_2++) {
-          if (tb + j_of_thread + t_2 + t * 1024 < hi
-              && (partOf_key[t_2 + t * 4] >= select_floor && partOf_key[t_2 + t * 4] <= select_ceiling_3)) {
-            atomicAdd(&select_digits[i32((partOf_key[t_2 + t * 4] - select_floor) >> (u32(select_shift) & 31u))], 1u);
-          }
+      // topk.ts:272  digits.add(
+      for (var t = 0; t < 4; t++) {
+        if (tb + j_of_thread + t < hi && (partOf_key[t] >= select_floor && partOf_key[t] <= select_ceiling_5)) {
+          atomicAdd(&select_digits[i32((partOf_key[t] - select_floor) >> (u32(select_shift) & 31u))], 1u);
         }
       }
     }
 
-    // topk.ts:275  const want = k - (scalar(sum(over, "t")) | 0);
+    // topk.ts:277  const want = k - (scalar(sum(over, "t")) | 0);
     var select_want_sum_sum: f32 = 0.0f;
-    for (var t = 0; t < 2; t++) {
-      for (var t_2 = 0; t_2 < 4; t_2++) {
-        select_want_sum_sum = select_want_sum_sum + select_over[t_2 + t * 4];
-      }
+    for (var t = 0; t < 4; t++) {
+      select_want_sum_sum = select_want_sum_sum + select_over[t];
     }
     select_want_sum = select_want_sum_sum;
     exchange_f32[thread] = select_want_sum;
     var joined: f32 = 0.0f;
     workgroupBarrier();
-    for (var part = 0; part < 256; part++) {
+    for (var part = 0; part < 16; part++) {
       joined = joined + exchange_f32[group + part];
     }
     select_want_sum = joined;
+    workgroupBarrier();
+    exchange_f32[thread] = select_want_sum;
+    var joined_2: f32 = 0.0f;
+    workgroupBarrier();
+    for (var part = 0; part < 16; part++) {
+      joined_2 = joined_2 + exchange_f32[group_2 + part * 16];
+    }
+    select_want_sum = joined_2;
     if (thread == 0) { broadcast_f32 = select_want_sum; }
     let select_want_scalar = workgroupUniformLoad(&broadcast_f32);
     let select_want = 2048 - i32(select_want_scalar);
 
-    // topk.ts:276  const { bin, above, inBin } = digits.find(Math.max(want, 1));
+    // topk.ts:278  const { bin, above, inBin } = digits.find(Math.max(want, 1));
     let want = u32(max(select_want, 1));
-    let count = atomicLoad(&select_digits[1023 - thread * 4]);
-    let count_2 = atomicLoad(&select_digits[1023 - (thread * 4 + 1)]);
-    let count_3 = atomicLoad(&select_digits[1023 - (thread * 4 + 2)]);
-    let count_4 = atomicLoad(&select_digits[1023 - (thread * 4 + 3)]);
-    let counts = count + count_2 + count_3 + count_4;
+    let count = atomicLoad(&select_digits[2047 - thread * 8]);
+    let count_2 = atomicLoad(&select_digits[2047 - (thread * 8 + 1)]);
+    let count_3 = atomicLoad(&select_digits[2047 - (thread * 8 + 2)]);
+    let count_4 = atomicLoad(&select_digits[2047 - (thread * 8 + 3)]);
+    let count_5 = atomicLoad(&select_digits[2047 - (thread * 8 + 4)]);
+    let count_6 = atomicLoad(&select_digits[2047 - (thread * 8 + 5)]);
+    let count_7 = atomicLoad(&select_digits[2047 - (thread * 8 + 6)]);
+    let count_8 = atomicLoad(&select_digits[2047 - (thread * 8 + 7)]);
+    let counts = count + count_2 + count_3 + count_4 + count_5 + count_6 + count_7 + count_8;
     exchange_u32[thread] = counts;
     workgroupBarrier();
     if (thread < 16) {
@@ -622,7 +750,27 @@ fn topk(
         in_bin = count_4;
         down = 3u;
       }
-      exchange_i32[0] = 1023 - thread * 4 - i32(down);
+      if (above_7 + in_bin < want) {
+        above_7 = above_7 + in_bin;
+        in_bin = count_5;
+        down = 4u;
+      }
+      if (above_7 + in_bin < want) {
+        above_7 = above_7 + in_bin;
+        in_bin = count_6;
+        down = 5u;
+      }
+      if (above_7 + in_bin < want) {
+        above_7 = above_7 + in_bin;
+        in_bin = count_7;
+        down = 6u;
+      }
+      if (above_7 + in_bin < want) {
+        above_7 = above_7 + in_bin;
+        in_bin = count_8;
+        down = 7u;
+      }
+      exchange_i32[0] = 2047 - thread * 8 - i32(down);
       exchange_i32[1] = i32(above_7);
       exchange_i32[2] = i32(in_bin);
     }
@@ -631,7 +779,7 @@ fn topk(
     let above_3 = workgroupUniformLoad(&exchange_i32[1]);
     let inBin_3 = workgroupUniformLoad(&exchange_i32[2]);
 
-    // topk.ts:277  const start = (floor + ((bin << shift) >>> 0)) >>> 0;
+    // topk.ts:279  const start = (floor + ((bin << shift) >>> 0)) >>> 0;
     let select_start = select_floor + u32(bin_3 << (u32(select_shift) & 31u));
 
     // topk.ts:70  let found = start;
@@ -646,7 +794,7 @@ fn topk(
     var select_cut_found_hi_2: u32 = select_cut_found_hi;
     var select_cut_found_want_2: i32 = select_cut_found_want;
     var select_cut_found_count_2: i32 = select_cut_found_count;
-    for (var _2 = 0; _2 < 4; _2++) {
+    for (var _2 = 0; _2 < 3; _2++) {
       // topk.ts:72  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
       var select_cut_found_lo_3: u32 = 0u;
       var select_cut_found_hi_4: u32 = 0u;
@@ -654,41 +802,39 @@ fn topk(
       var select_cut_found_count_3: i32 = 0;
       if (!(select_cut_found_lo_2 == select_cut_found_hi_2 || select_cut_found_want_2 == select_cut_found_count_2)) {
         // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-        atomicStore(&select_digits[thread * 4], 0u);
-        atomicStore(&select_digits[thread * 4 + 1], 0u);
-        atomicStore(&select_digits[thread * 4 + 2], 0u);
-        atomicStore(&select_digits[thread * 4 + 3], 0u);
+        for (var i = 0; i < 2; i++) {
+          let bin_7 = i * 256 + thread;
+          atomicStore(&select_digits[bin_7 * 4], 0u);
+          atomicStore(&select_digits[bin_7 * 4 + 1], 0u);
+          atomicStore(&select_digits[bin_7 * 4 + 2], 0u);
+          atomicStore(&select_digits[bin_7 * 4 + 3], 0u);
+        }
 
         // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-        let select_cut_found_shift = max(22 - countLeadingZeros(i32(select_cut_found_hi_2 - select_cut_found_lo_2)), 0);
+        let select_cut_found_shift = max(21 - countLeadingZeros(i32(select_cut_found_hi_2 - select_cut_found_lo_2)), 0);
 
-        // topk.ts:259  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+        // topk.ts:261  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
         workgroupBarrier();
-        for (var tb_2 = lo; tb_2 < hi; tb_2 += 2048) {
-          // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
-          for (var t = 0; t < 2; t++) {
-            var partOf_key_load_2_wide: array<f32, 4>;
-            {
-              let valid = dims.T - (tb_2 + j_of_thread + t * 1024);
-              let at_2 = q * dims.logitsPitch + tb_2 + j_of_thread + t * 1024;
-              partOf_key_load_2_wide[0] = logits_or(0 < valid, at_2, 0.0f);
-              partOf_key_load_2_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
-              partOf_key_load_2_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
-              partOf_key_load_2_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
-            }
-            for (var t_2 = 0; t_2 < 4; t_2++) {
-              partOf_key_2[t_2 + t * 4] = orderedKey(partOf_key_load_2_wide[t_2]);
-            }
+        for (var tb_2 = lo; tb_2 < hi; tb_2 += 1024) {
+          // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
+          var partOf_key_load_2_wide: array<f32, 4>;
+          {
+            let valid = dims.T - (tb_2 + j_of_thread);
+            let at_2 = q * dims.logitsPitch + tb_2 + j_of_thread;
+            partOf_key_load_2_wide[0] = logits_or(0 < valid, at_2, 0.0f);
+            partOf_key_load_2_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
+            partOf_key_load_2_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
+            partOf_key_load_2_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
+          }
+          for (var t = 0; t < 4; t++) {
+            partOf_key_2[t] = orderedKey(partOf_key_load_2_wide[t]);
           }
 
           // topk.ts:52  digits.add(
-          for (var t = 0; t < 2; t++) {
-            for (var t_2 = 0; t_2 < 4; t_2++) {
-              if (tb_2 + j_of_thread + t_2 + t * 1024 < hi
-                  && (partOf_key_2[t_2 + t * 4] >= select_cut_found_lo_2 && partOf_key_2[t_2 + t * 4] <= select_cut_found_hi_2)) {
-                atomicAdd(&select_digits[i32(min((partOf_key_2[t_2 + t * 4]
-                    - select_cut_found_lo_2) >> (u32(select_cut_found_shift) & 31u), 1023u))], 1u);
-              }
+          for (var t = 0; t < 4; t++) {
+            if (tb_2 + j_of_thread + t < hi && (partOf_key_2[t] >= select_cut_found_lo_2 && partOf_key_2[t] <= select_cut_found_hi_2)) {
+              atomicAdd(&select_digits[i32(min((partOf_key_2[t] - select_cut_found_lo_2) >> (u32(select_cut_found_shift) & 31u), 2047u))],
+                  1u);
             }
           }
         }
@@ -696,11 +842,15 @@ fn topk(
         // topk.ts:57  const { bin, above, inBin } = digits.find(want);
         let want_2 = u32(select_cut_found_want_2);
         workgroupBarrier();
-        let count_5 = atomicLoad(&select_digits[1023 - thread * 4]);
-        let count_6 = atomicLoad(&select_digits[1023 - (thread * 4 + 1)]);
-        let count_7 = atomicLoad(&select_digits[1023 - (thread * 4 + 2)]);
-        let count_8 = atomicLoad(&select_digits[1023 - (thread * 4 + 3)]);
-        let counts_2 = count_5 + count_6 + count_7 + count_8;
+        let count_9 = atomicLoad(&select_digits[2047 - thread * 8]);
+        let count_10 = atomicLoad(&select_digits[2047 - (thread * 8 + 1)]);
+        let count_11 = atomicLoad(&select_digits[2047 - (thread * 8 + 2)]);
+        let count_12 = atomicLoad(&select_digits[2047 - (thread * 8 + 3)]);
+        let count_13 = atomicLoad(&select_digits[2047 - (thread * 8 + 4)]);
+        let count_14 = atomicLoad(&select_digits[2047 - (thread * 8 + 5)]);
+        let count_15 = atomicLoad(&select_digits[2047 - (thread * 8 + 6)]);
+        let count_16 = atomicLoad(&select_digits[2047 - (thread * 8 + 7)]);
+        let counts_2 = count_9 + count_10 + count_11 + count_12 + count_13 + count_14 + count_15 + count_16;
         exchange_u32[thread] = counts_2;
         workgroupBarrier();
         if (thread < 16) {
@@ -726,24 +876,44 @@ fn topk(
         let after_2 = before_2 + counts_2;
         if ((before_2 < want_2 && after_2 >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 255 && after_2 < want_2))) {
           var above_7: u32 = before_2;
-          var in_bin: u32 = count_5;
+          var in_bin: u32 = count_9;
           var down: u32 = 0u;
           if (above_7 + in_bin < want_2) {
             above_7 = above_7 + in_bin;
-            in_bin = count_6;
+            in_bin = count_10;
             down = 1u;
           }
           if (above_7 + in_bin < want_2) {
             above_7 = above_7 + in_bin;
-            in_bin = count_7;
+            in_bin = count_11;
             down = 2u;
           }
           if (above_7 + in_bin < want_2) {
             above_7 = above_7 + in_bin;
-            in_bin = count_8;
+            in_bin = count_12;
             down = 3u;
           }
-          exchange_i32[0] = 1023 - thread * 4 - i32(down);
+          if (above_7 + in_bin < want_2) {
+            above_7 = above_7 + in_bin;
+            in_bin = count_13;
+            down = 4u;
+          }
+          if (above_7 + in_bin < want_2) {
+            above_7 = above_7 + in_bin;
+            in_bin = count_14;
+            down = 5u;
+          }
+          if (above_7 + in_bin < want_2) {
+            above_7 = above_7 + in_bin;
+            in_bin = count_15;
+            down = 6u;
+          }
+          if (above_7 + in_bin < want_2) {
+            above_7 = above_7 + in_bin;
+            in_bin = count_16;
+            down = 7u;
+          }
+          exchange_i32[0] = 2047 - thread * 8 - i32(down);
           exchange_i32[1] = i32(above_7);
           exchange_i32[2] = i32(in_bin);
         }
@@ -757,7 +927,7 @@ fn topk(
 
         // topk.ts:72  if (!isSettled(found)) found = narrow(scores, keyItself, found, found.hi, bins);
         let select_cut_found_hi_3 = select(select_cut_found_start + (1u << (u32(select_cut_found_shift) & 31u)) - 1u,
-            select_cut_found_hi_2, bin_4 == 1023);
+            select_cut_found_hi_2, bin_4 == 2047);
         let select_cut_found_want_3 = select_cut_found_want_2 - above_4;
         select_cut_found_lo_3 = select_cut_found_start;
         select_cut_found_hi_4 = select_cut_found_hi_3;
@@ -785,43 +955,42 @@ fn topk(
       let select_cut_last = u32(select_length);
 
       // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-      atomicStore(&select_digits[thread * 4], 0u);
-      atomicStore(&select_digits[thread * 4 + 1], 0u);
-      atomicStore(&select_digits[thread * 4 + 2], 0u);
-      atomicStore(&select_digits[thread * 4 + 3], 0u);
+      for (var i = 0; i < 2; i++) {
+        let bin_7 = i * 256 + thread;
+        atomicStore(&select_digits[bin_7 * 4], 0u);
+        atomicStore(&select_digits[bin_7 * 4 + 1], 0u);
+        atomicStore(&select_digits[bin_7 * 4 + 2], 0u);
+        atomicStore(&select_digits[bin_7 * 4 + 3], 0u);
+      }
 
       // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-      let select_cut_ties_shift = max(22 - countLeadingZeros(i32(select_cut_last - 1u)), 0);
+      let select_cut_ties_shift = max(21 - countLeadingZeros(i32(select_cut_last - 1u)), 0);
 
-      // topk.ts:259  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+      // topk.ts:261  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
       workgroupBarrier();
-      for (var tb_3 = lo; tb_3 < hi; tb_3 += 2048) {
-        // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
-        for (var t = 0; t < 2; t++) {
-          var partOf_key_load_3_wide: array<f32, 4>;
-          {
-            let valid = dims.T - (tb_3 + j_of_thread + t * 1024);
-            let at_2 = q * dims.logitsPitch + tb_3 + j_of_thread + t * 1024;
-            partOf_key_load_3_wide[0] = logits_or(0 < valid, at_2, 0.0f);
-            partOf_key_load_3_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
-            partOf_key_load_3_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
-            partOf_key_load_3_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
-          }
-          for (var t_2 = 0; t_2 < 4; t_2++) {
-            partOf_key_3[t_2 + t * 4] = orderedKey(partOf_key_load_3_wide[t_2]);
-          }
+      for (var tb_3 = lo; tb_3 < hi; tb_3 += 1024) {
+        // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
+        var partOf_key_load_3_wide: array<f32, 4>;
+        {
+          let valid = dims.T - (tb_3 + j_of_thread);
+          let at_2 = q * dims.logitsPitch + tb_3 + j_of_thread;
+          partOf_key_load_3_wide[0] = logits_or(0 < valid, at_2, 0.0f);
+          partOf_key_load_3_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
+          partOf_key_load_3_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
+          partOf_key_load_3_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
+        }
+        for (var t = 0; t < 4; t++) {
+          partOf_key_3[t] = orderedKey(partOf_key_load_3_wide[t]);
         }
 
         // topk.ts:52  digits.add(
-        for (var t = 0; t < 2; t++) {
-          for (var t_2 = 0; t_2 < 4; t_2++) {
-            let t_3 = tb_3 + j_of_thread + t_2 + t * 1024;
-            if (t_3 < hi
-                && (u32(select(0, hi - t_3, partOf_key_3[t_2 + t * 4] == select_cut_found_lo_4)) >= 1u
-                && u32(select(0, hi - t_3, partOf_key_3[t_2 + t * 4] == select_cut_found_lo_4)) <= select_cut_last)) {
-              atomicAdd(&select_digits[i32(min((u32(select(0, hi - (tb_3 + j_of_thread + t_2 + t * 1024),
-                  partOf_key_3[t_2 + t * 4] == select_cut_found_lo_4)) - 1u) >> (u32(select_cut_ties_shift) & 31u), 1023u))], 1u);
-            }
+        for (var t = 0; t < 4; t++) {
+          let t_2 = tb_3 + j_of_thread + t;
+          if (t_2 < hi
+              && (u32(select(0, hi - t_2, partOf_key_3[t] == select_cut_found_lo_4)) >= 1u
+              && u32(select(0, hi - t_2, partOf_key_3[t] == select_cut_found_lo_4)) <= select_cut_last)) {
+            atomicAdd(&select_digits[i32(min((u32(select(0, hi - (tb_3 + j_of_thread + t), partOf_key_3[t] == select_cut_found_lo_4))
+                - 1u) >> (u32(select_cut_ties_shift) & 31u), 2047u))], 1u);
           }
         }
       }
@@ -829,11 +998,15 @@ fn topk(
       // topk.ts:57  const { bin, above, inBin } = digits.find(want);
       let want_2 = u32(select_cut_found_want_5);
       workgroupBarrier();
-      let count_5 = atomicLoad(&select_digits[1023 - thread * 4]);
-      let count_6 = atomicLoad(&select_digits[1023 - (thread * 4 + 1)]);
-      let count_7 = atomicLoad(&select_digits[1023 - (thread * 4 + 2)]);
-      let count_8 = atomicLoad(&select_digits[1023 - (thread * 4 + 3)]);
-      let counts_2 = count_5 + count_6 + count_7 + count_8;
+      let count_9 = atomicLoad(&select_digits[2047 - thread * 8]);
+      let count_10 = atomicLoad(&select_digits[2047 - (thread * 8 + 1)]);
+      let count_11 = atomicLoad(&select_digits[2047 - (thread * 8 + 2)]);
+      let count_12 = atomicLoad(&select_digits[2047 - (thread * 8 + 3)]);
+      let count_13 = atomicLoad(&select_digits[2047 - (thread * 8 + 4)]);
+      let count_14 = atomicLoad(&select_digits[2047 - (thread * 8 + 5)]);
+      let count_15 = atomicLoad(&select_digits[2047 - (thread * 8 + 6)]);
+      let count_16 = atomicLoad(&select_digits[2047 - (thread * 8 + 7)]);
+      let counts_2 = count_9 + count_10 + count_11 + count_12 + count_13 + count_14 + count_15 + count_16;
       exchange_u32[thread] = counts_2;
       workgroupBarrier();
       if (thread < 16) {
@@ -859,24 +1032,44 @@ fn topk(
       let after_2 = before_2 + counts_2;
       if ((before_2 < want_2 && after_2 >= want_2) || ((thread == 0 && want_2 == 0u) || (thread == 255 && after_2 < want_2))) {
         var above_7: u32 = before_2;
-        var in_bin: u32 = count_5;
+        var in_bin: u32 = count_9;
         var down: u32 = 0u;
         if (above_7 + in_bin < want_2) {
           above_7 = above_7 + in_bin;
-          in_bin = count_6;
+          in_bin = count_10;
           down = 1u;
         }
         if (above_7 + in_bin < want_2) {
           above_7 = above_7 + in_bin;
-          in_bin = count_7;
+          in_bin = count_11;
           down = 2u;
         }
         if (above_7 + in_bin < want_2) {
           above_7 = above_7 + in_bin;
-          in_bin = count_8;
+          in_bin = count_12;
           down = 3u;
         }
-        exchange_i32[0] = 1023 - thread * 4 - i32(down);
+        if (above_7 + in_bin < want_2) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_13;
+          down = 4u;
+        }
+        if (above_7 + in_bin < want_2) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_14;
+          down = 5u;
+        }
+        if (above_7 + in_bin < want_2) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_15;
+          down = 6u;
+        }
+        if (above_7 + in_bin < want_2) {
+          above_7 = above_7 + in_bin;
+          in_bin = count_16;
+          down = 7u;
+        }
+        exchange_i32[0] = 2047 - thread * 8 - i32(down);
         exchange_i32[1] = i32(above_7);
         exchange_i32[2] = i32(in_bin);
       }
@@ -890,7 +1083,7 @@ fn topk(
 
       // topk.ts:80  let ties = narrow(scores, fromEnd, { lo: 1, hi: last, want: found.want, count: found.count }, last, bins);
       let select_cut_ties_hi = select(select_cut_ties_start + (1u << (u32(select_cut_ties_shift) & 31u)) - 1u, select_cut_last,
-          bin_5 == 1023);
+          bin_5 == 2047);
       let select_cut_ties_want = select_cut_found_want_5 - above_5;
 
       // topk.ts:81  for (const _ of each(Math.ceil(31 / Math.log2(bins)) - 1)) {
@@ -898,7 +1091,7 @@ fn topk(
       var select_cut_ties_hi_2: u32 = select_cut_ties_hi;
       var select_cut_ties_want_2: i32 = select_cut_ties_want;
       var select_cut_ties_count: i32 = inBin_5;
-      for (var _3 = 0; _3 < 3; _3++) {
+      for (var _3 = 0; _3 < 2; _3++) {
         // topk.ts:82  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
         var select_cut_ties_lo_2: u32 = 0u;
         var select_cut_ties_hi_4: u32 = 0u;
@@ -906,44 +1099,42 @@ fn topk(
         var select_cut_ties_count_2: i32 = 0;
         if (!(select_cut_ties_lo == select_cut_ties_hi_2 || select_cut_ties_want_2 == select_cut_ties_count)) {
           // topk.ts:49  function narrow<A extends string>(scores: Scores<A>, number: (key: number, token: number) => number, { lo, hi, want }: Digits, fine: number, bins: number, digits = histogram(bins)): Digits {
-          atomicStore(&select_digits[thread * 4], 0u);
-          atomicStore(&select_digits[thread * 4 + 1], 0u);
-          atomicStore(&select_digits[thread * 4 + 2], 0u);
-          atomicStore(&select_digits[thread * 4 + 3], 0u);
+          for (var i = 0; i < 2; i++) {
+            let bin_7 = i * 256 + thread;
+            atomicStore(&select_digits[bin_7 * 4], 0u);
+            atomicStore(&select_digits[bin_7 * 4 + 1], 0u);
+            atomicStore(&select_digits[bin_7 * 4 + 2], 0u);
+            atomicStore(&select_digits[bin_7 * 4 + 3], 0u);
+          }
 
           // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
-          let select_cut_ties_shift_2 = max(22 - countLeadingZeros(i32(select_cut_ties_hi_2 - select_cut_ties_lo)), 0);
+          let select_cut_ties_shift_2 = max(21 - countLeadingZeros(i32(select_cut_ties_hi_2 - select_cut_ties_lo)), 0);
 
-          // topk.ts:259  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+          // topk.ts:261  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
           workgroupBarrier();
-          for (var tb_4 = lo; tb_4 < hi; tb_4 += 2048) {
-            // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
-            for (var t = 0; t < 2; t++) {
-              var partOf_key_load_4_wide: array<f32, 4>;
-              {
-                let valid = dims.T - (tb_4 + j_of_thread + t * 1024);
-                let at_2 = q * dims.logitsPitch + tb_4 + j_of_thread + t * 1024;
-                partOf_key_load_4_wide[0] = logits_or(0 < valid, at_2, 0.0f);
-                partOf_key_load_4_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
-                partOf_key_load_4_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
-                partOf_key_load_4_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
-              }
-              for (var t_2 = 0; t_2 < 4; t_2++) {
-                partOf_key_4[t_2 + t * 4] = orderedKey(partOf_key_load_4_wide[t_2]);
-              }
+          for (var tb_4 = lo; tb_4 < hi; tb_4 += 1024) {
+            // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
+            var partOf_key_load_4_wide: array<f32, 4>;
+            {
+              let valid = dims.T - (tb_4 + j_of_thread);
+              let at_2 = q * dims.logitsPitch + tb_4 + j_of_thread;
+              partOf_key_load_4_wide[0] = logits_or(0 < valid, at_2, 0.0f);
+              partOf_key_load_4_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
+              partOf_key_load_4_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
+              partOf_key_load_4_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
+            }
+            for (var t = 0; t < 4; t++) {
+              partOf_key_4[t] = orderedKey(partOf_key_load_4_wide[t]);
             }
 
             // topk.ts:52  digits.add(
-            for (var t = 0; t < 2; t++) {
-              for (var t_2 = 0; t_2 < 4; t_2++) {
-                let t_3 = tb_4 + j_of_thread + t_2 + t * 1024;
-                if (t_3 < hi
-                    && (u32(select(0, hi - t_3, partOf_key_4[t_2 + t * 4] == select_cut_found_lo_4)) >= select_cut_ties_lo
-                    && u32(select(0, hi - t_3, partOf_key_4[t_2 + t * 4] == select_cut_found_lo_4)) <= select_cut_ties_hi_2)) {
-                  atomicAdd(&select_digits[i32(min((u32(select(0, hi - (tb_4 + j_of_thread + t_2 + t * 1024),
-                      partOf_key_4[t_2 + t * 4] == select_cut_found_lo_4)) - select_cut_ties_lo) >> (u32(select_cut_ties_shift_2) & 31u),
-                      1023u))], 1u);
-                }
+            for (var t = 0; t < 4; t++) {
+              let t_2 = tb_4 + j_of_thread + t;
+              if (t_2 < hi
+                  && (u32(select(0, hi - t_2, partOf_key_4[t] == select_cut_found_lo_4)) >= select_cut_ties_lo
+                  && u32(select(0, hi - t_2, partOf_key_4[t] == select_cut_found_lo_4)) <= select_cut_ties_hi_2)) {
+                atomicAdd(&select_digits[i32(min((u32(select(0, hi - (tb_4 + j_of_thread + t), partOf_key_4[t] == select_cut_found_lo_4))
+                    - select_cut_ties_lo) >> (u32(select_cut_ties_shift_2) & 31u), 2047u))], 1u);
               }
             }
           }
@@ -951,11 +1142,15 @@ fn topk(
           // topk.ts:57  const { bin, above, inBin } = digits.find(want);
           let want_3 = u32(select_cut_ties_want_2);
           workgroupBarrier();
-          let count_9 = atomicLoad(&select_digits[1023 - thread * 4]);
-          let count_10 = atomicLoad(&select_digits[1023 - (thread * 4 + 1)]);
-          let count_11 = atomicLoad(&select_digits[1023 - (thread * 4 + 2)]);
-          let count_12 = atomicLoad(&select_digits[1023 - (thread * 4 + 3)]);
-          let counts_3 = count_9 + count_10 + count_11 + count_12;
+          let count_17 = atomicLoad(&select_digits[2047 - thread * 8]);
+          let count_18 = atomicLoad(&select_digits[2047 - (thread * 8 + 1)]);
+          let count_19 = atomicLoad(&select_digits[2047 - (thread * 8 + 2)]);
+          let count_20 = atomicLoad(&select_digits[2047 - (thread * 8 + 3)]);
+          let count_21 = atomicLoad(&select_digits[2047 - (thread * 8 + 4)]);
+          let count_22 = atomicLoad(&select_digits[2047 - (thread * 8 + 5)]);
+          let count_23 = atomicLoad(&select_digits[2047 - (thread * 8 + 6)]);
+          let count_24 = atomicLoad(&select_digits[2047 - (thread * 8 + 7)]);
+          let counts_3 = count_17 + count_18 + count_19 + count_20 + count_21 + count_22 + count_23 + count_24;
           exchange_u32[thread] = counts_3;
           workgroupBarrier();
           if (thread < 16) {
@@ -981,24 +1176,44 @@ fn topk(
           let after_3 = before_3 + counts_3;
           if ((before_3 < want_3 && after_3 >= want_3) || ((thread == 0 && want_3 == 0u) || (thread == 255 && after_3 < want_3))) {
             var above_7: u32 = before_3;
-            var in_bin: u32 = count_9;
+            var in_bin: u32 = count_17;
             var down: u32 = 0u;
             if (above_7 + in_bin < want_3) {
               above_7 = above_7 + in_bin;
-              in_bin = count_10;
+              in_bin = count_18;
               down = 1u;
             }
             if (above_7 + in_bin < want_3) {
               above_7 = above_7 + in_bin;
-              in_bin = count_11;
+              in_bin = count_19;
               down = 2u;
             }
             if (above_7 + in_bin < want_3) {
               above_7 = above_7 + in_bin;
-              in_bin = count_12;
+              in_bin = count_20;
               down = 3u;
             }
-            exchange_i32[0] = 1023 - thread * 4 - i32(down);
+            if (above_7 + in_bin < want_3) {
+              above_7 = above_7 + in_bin;
+              in_bin = count_21;
+              down = 4u;
+            }
+            if (above_7 + in_bin < want_3) {
+              above_7 = above_7 + in_bin;
+              in_bin = count_22;
+              down = 5u;
+            }
+            if (above_7 + in_bin < want_3) {
+              above_7 = above_7 + in_bin;
+              in_bin = count_23;
+              down = 6u;
+            }
+            if (above_7 + in_bin < want_3) {
+              above_7 = above_7 + in_bin;
+              in_bin = count_24;
+              down = 7u;
+            }
+            exchange_i32[0] = 2047 - thread * 8 - i32(down);
             exchange_i32[1] = i32(above_7);
             exchange_i32[2] = i32(in_bin);
           }
@@ -1012,7 +1227,7 @@ fn topk(
 
           // topk.ts:82  if (!isSettled(ties)) ties = narrow(scores, fromEnd, ties, ties.hi, bins);
           let select_cut_ties_hi_3 = select(select_cut_ties_start_2 + (1u << (u32(select_cut_ties_shift_2) & 31u)) - 1u,
-              select_cut_ties_hi_2, bin_6 == 1023);
+              select_cut_ties_hi_2, bin_6 == 2047);
           let select_cut_ties_want_3 = select_cut_ties_want_2 - above_6;
           select_cut_ties_lo_2 = select_cut_ties_start_2;
           select_cut_ties_hi_4 = select_cut_ties_hi_3;
@@ -1039,52 +1254,45 @@ fn topk(
     }
     var select_out_count: i32 = 0;
 
-    // topk.ts:282  for (const span of blocks("t", lo, hi, SPAN)) {
-    for (var span = lo; span < hi; span += 32768) {
-      // topk.ts:283  const end = Math.min(span.start + SPAN, hi);
-      let select_end = min(span + 32768, hi);
+    // topk.ts:284  for (const span of blocks("t", lo, hi, SPAN)) {
+    for (var span = lo; span < hi; span += 8192) {
+      // topk.ts:285  const end = Math.min(span.start + SPAN, hi);
+      let select_end = min(span + 8192, hi);
 
-      // topk.ts:284  const marks = bitmap(SPAN);
-      atomicStore(&select_marks[thread * 4], 0u);
-      atomicStore(&select_marks[thread * 4 + 1], 0u);
-      atomicStore(&select_marks[thread * 4 + 2], 0u);
-      atomicStore(&select_marks[thread * 4 + 3], 0u);
+      // topk.ts:286  const marks = bitmap(SPAN);
+      atomicStore(&select_marks[thread], 0u);
 
-      // topk.ts:259  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+      // topk.ts:261  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
       workgroupBarrier();
-      for (var tb_5 = span; tb_5 < select_end; tb_5 += 2048) {
-        // topk.ts:254  const key = map([load(row(tb))], orderedKey, "u32");
-        for (var t = 0; t < 2; t++) {
-          var partOf_key_load_5_wide: array<f32, 4>;
-          {
-            let valid = dims.T - (tb_5 + j_of_thread + t * 1024);
-            let at_2 = q * dims.logitsPitch + tb_5 + j_of_thread + t * 1024;
-            partOf_key_load_5_wide[0] = logits_or(0 < valid, at_2, 0.0f);
-            partOf_key_load_5_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
-            partOf_key_load_5_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
-            partOf_key_load_5_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
-          }
-          for (var t_2 = 0; t_2 < 4; t_2++) {
-            partOf_key_5[t_2 + t * 4] = orderedKey(partOf_key_load_5_wide[t_2]);
-          }
+      for (var tb_5 = span; tb_5 < select_end; tb_5 += 1024) {
+        // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
+        var partOf_key_load_5_wide: array<f32, 4>;
+        {
+          let valid = dims.T - (tb_5 + j_of_thread);
+          let at_2 = q * dims.logitsPitch + tb_5 + j_of_thread;
+          partOf_key_load_5_wide[0] = logits_or(0 < valid, at_2, 0.0f);
+          partOf_key_load_5_wide[1] = logits_or(1 < valid, at_2 + 1, 0.0f);
+          partOf_key_load_5_wide[2] = logits_or(2 < valid, at_2 + 2, 0.0f);
+          partOf_key_load_5_wide[3] = logits_or(3 < valid, at_2 + 3, 0.0f);
+        }
+        for (var t = 0; t < 4; t++) {
+          partOf_key_5[t] = orderedKey(partOf_key_load_5_wide[t]);
         }
 
         // topk.ts:92  marks.add(
-        for (var t = 0; t < 2; t++) {
-          for (var t_2 = 0; t_2 < 4; t_2++) {
-            let t_3 = tb_5 + j_of_thread + t_2 + t * 1024;
-            if (t_3 < select_end
-                && (t_3 >= span && t_3 < select_end && partOf_key_5[t_2 + t * 4] >= select_cut_found_lo_4
-                && (partOf_key_5[t_2 + t * 4] > select_cut_found_lo_4 || t_3 <= select_cut_lastTie_2))) {
-              let marked = u32(tb_5 + j_of_thread + t_2 + t * 1024 - span);
-              atomicOr(&select_marks[i32(marked >> 5u)], 1u << (marked & 31u & 31u));
-            }
+        for (var t = 0; t < 4; t++) {
+          let t_2 = tb_5 + j_of_thread + t;
+          if (t_2 < select_end
+              && (t_2 >= span && t_2 < select_end && partOf_key_5[t] >= select_cut_found_lo_4
+              && (partOf_key_5[t] > select_cut_found_lo_4 || t_2 <= select_cut_lastTie_2))) {
+            let marked = u32(tb_5 + j_of_thread + t - span);
+            atomicOr(&select_marks[i32(marked >> 5u)], 1u << (marked & 31u & 31u));
           }
         }
       }
 
-      // topk.ts:286  out.pushMarked(marks, entryOf(span), end - span.start);
-      let words = min((select_end - span + 31) / 32, 1024);
+      // topk.ts:288  out.pushMarked(marks, entryOf(span), end - span.start);
+      let words = min((select_end - span + 31) / 32, 256);
       let words_each = (words + 255) / 256;
       let from_value = thread * words_each;
       let to = min(from_value + words_each, words);
@@ -1141,7 +1349,7 @@ fn topk(
       select_out_count = select_out_count + total_2;
     }
 
-    // topk.ts:288  out.fill(-1);
+    // topk.ts:290  out.fill(-1);
     for (var slot = select_out_count + thread; slot < 2048; slot += 256) {
       idx[q * 2048 + slot] = -1;
     }
