@@ -42,6 +42,7 @@ const decode: readonly Listed[] = [
 ];
 const streaming: readonly Listed[] = [{ sizes: { S: 2048, N: 131072, MB: 64 } }];
 const rows = [[1, 131072], [8, 65536], [32, 32768], [128, 32768], [128, 131072], [4096, 8192], [4096, 32768], [2048, 131072]] as const;
+const forms: readonly Listed[] = [[8, 65536], [4096, 32768]].map(([R, N]) => ({ sizes: { R: R!, N: N! } }));
 const attention: readonly Listed[] = [
   ...[8192, 32768, 65536, 131072].map((N) => ({ sizes: { S: 4096, N } })),
   { sizes: { S: 4096, N: 32768 }, set: { heads: "64" } },
@@ -67,6 +68,9 @@ export const cases: readonly BenchCase[] = [
   ...problems.topk.data.slice(1).flatMap((data) =>
     rows.map(([R, N]): BenchCase => ({ problem: "topk", sizes: { R, N }, set: {}, data, mode: "queued", extra: true })),
   ),
+  ...list("topk_window", "queued", forms),
+  ...list("topk_ragged", "queued", forms),
+  ...list("topk_slots", "queued", forms),
   ...list("check_selection", "queued", [{ sizes: { S: 4096, N: 131072 } }]),
   ...list("sparse_mla", "sustained", attention),
   ...list("sparse_mla_decode", "queued", attentionDecode),

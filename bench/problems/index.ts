@@ -6,12 +6,15 @@ import { pagedIndexerLogitsProblem } from "./paged_indexer_logits.ts";
 import { sparseMlaProblem } from "./sparse_mla.ts";
 import { sparseMlaDecodeProblem } from "./sparse_mla_decode.ts";
 import { streamingTopKProblem } from "./streaming_topk.ts";
-import { topKProblem } from "./topk.ts";
+import { topKProblem, topKRaggedProblem, topKSlotsProblem, topKWindowProblem } from "./topk.ts";
 
 export const problems = {
   indexer_logits: indexerLogitsProblem,
   paged_indexer_logits: pagedIndexerLogitsProblem,
   topk: topKProblem,
+  topk_window: topKWindowProblem,
+  topk_ragged: topKRaggedProblem,
+  topk_slots: topKSlotsProblem,
   streaming_topk: streamingTopKProblem,
   check_selection: checkSelectionProblem,
   sparse_mla: sparseMlaProblem,
