@@ -51,16 +51,8 @@ export const topKCheck: Check<TopKShape> = {
   },
 
   shapes(dsa, budget) {
-    const most = affordable(budget, opsPerToken * maxQueries, longRow(dsa), 20000);
-    return fc.record({
-      queries: fc.integer({ min: 1, max: maxQueries }),
-      tokens: fc.oneof({ withCrossShrink: true }, extent(1, most), extent(Math.max(dsa.topK - 1, 1), Math.min(dsa.topK + 2, most))),
-      kind: fc.constantFrom(...scoreKinds),
-      windows: fc.constantFrom(...selectionWindows),
-      unseen: fc.constantFrom("nan" as const, "infinity" as const),
-      gap: fc.constantFrom(0, 1, 5, 64),
-      seed,
-    });
+    const { tokens, kind, ...more } = scoresShapes(dsa, budget);
+    return fc.record({ queries: fc.integer({ min: 1, max: maxQueries }), tokens, kind, windows: fc.constantFrom(...selectionWindows), ...more });
   },
 
   prepare(dsa, shape) {
@@ -77,6 +69,18 @@ export const topKCheck: Check<TopKShape> = {
     };
   },
 };
+
+/** What the shapes of all kernels that select have in common. */
+export function scoresShapes(dsa: Dsa, budget: number) {
+  const most = affordable(budget, opsPerToken * maxQueries, longRow(dsa), 20000);
+  return {
+    tokens: fc.oneof({ withCrossShrink: true }, extent(1, most), extent(Math.max(dsa.topK - 1, 1), Math.min(dsa.topK + 2, most))),
+    kind: fc.constantFrom(...scoreKinds),
+    unseen: fc.constantFrom("nan" as const, "infinity" as const),
+    gap: fc.constantFrom(0, 1, 5, 64),
+    seed,
+  };
+}
 
 export const integers = (bytes: Uint8Array): Int32Array => new Int32Array(bytes.slice().buffer);
 

@@ -3,8 +3,8 @@ import fc from "fast-check";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 import { pageSlots, raggedIndices, randomOf, selectedCounts, topK, type Windows } from "../../reference/index.ts";
 import { all, compare } from "../verdict.ts";
-import { bytesOf, poisoned, seed, type Check } from "./check.ts";
-import { integers, logitsOf, topKCheck, windowsOf, type ScoresShape, type TopKShape } from "./topk.ts";
+import { bytesOf, poisoned, type Check } from "./check.ts";
+import { integers, logitsOf, scoresShapes, topKCheck, windowsOf, type ScoresShape, type TopKShape } from "./topk.ts";
 
 /** Scores that take another way through the kernel each: in the bag, cut by a plateau, cut by ties, not to be guessed. */
 const ways = ["normal", "reluPlateauBelow", "quantised", "hotSpan", "mixed"] as const;
@@ -76,9 +76,7 @@ export const topKSlotsCheck: Check<TopKSlotsShape> = {
   },
 
   shapes: (dsa, budget) =>
-    fc
-      .tuple(topKCheck.shapes(dsa, budget), fc.integer({ min: 1, max: 2 }), fc.constantFrom(...lengthKinds), fc.integer({ min: 0, max: 1 }), seed)
-      .map(([{ tokens, kind, unseen, gap, seed }, requests, lengths, short]) => ({ requests, tokens, kind, lengths, unseen, short, gap, seed })),
+    fc.record({ requests: fc.integer({ min: 1, max: 2 }), lengths: fc.constantFrom(...lengthKinds), short: fc.integer({ min: 0, max: 1 }), ...scoresShapes(dsa, budget) }),
 
   prepare(dsa, shape) {
     const { requests, tokens, seed } = shape;
