@@ -79,6 +79,10 @@ export function* definedScalars(body: readonly TileStmt[]): Generator<ScalarValu
   }
 }
 
+/** Index of the last statement of a list that defines a scalar of these names, inside it or not; -1 where none does. */
+export const lastDefinition = (list: readonly TileStmt[], names: ReadonlySet<string>): number =>
+  list.findLastIndex((s) => [...definedScalars([s])].some((v) => names.has(v.name)));
+
 /** Names of the variables in an expression. */
 export function variablesOf(e: Expr): ReadonlySet<string> {
   const names = new Set<string>();

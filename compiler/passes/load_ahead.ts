@@ -1,7 +1,7 @@
 /** Tiles that a schedule wants ahead: a loop reads the next iteration's from device memory before it works on its own. */
-import { add, binary, int, mapExpr, variable, type Expr } from "../ir/expr.ts";
+import { add, binary, int, substitute, variable, type Expr } from "../ir/expr.ts";
 import type { TileKernel, TileOp, TileStmt, TileValue, TileView } from "../ir/tile.ts";
-import { definedScalars, definedTiles, variablesOf } from "../ir/walk.ts";
+import { definedTiles, lastDefinition, variablesOf } from "../ir/walk.ts";
 
 type For = Extract<TileStmt, { kind: "For" }>;
 type Read = Extract<TileStmt, { kind: "Define" }> & { readonly op: Extract<TileOp, { kind: "Load" }> };
@@ -62,10 +62,10 @@ export function loadAhead(kernel: TileKernel, ahead: ReadonlySet<number>): { rea
 /** The first place in a list where all scalars of a load's view are known. */
 function earliest(list: readonly TileStmt[], load: Read): number {
   const reads = new Set(load.op.view.coords.flatMap((c) => [...variablesOf(c.kind === "Index" ? c.at : c.start)]));
-  return list.findLastIndex((s) => [...definedScalars([s])].some((v) => reads.has(v.name))) + 1;
+  return lastDefinition(list, reads) + 1;
 }
 
 function viewAt(view: TileView, index: string, value: Expr): TileView {
-  const moved = (e: Expr): Expr => mapExpr(e, (x) => (x.kind === "Var" && x.name === index ? value : x));
+  const moved = (e: Expr): Expr => substitute(e, new Map([[index, value]]));
   return { ...view, coords: view.coords.map((c) => (c.kind === "Index" ? { ...c, at: moved(c.at) } : { ...c, start: moved(c.start) })) };
 }

@@ -6,7 +6,7 @@ import { diagnostic } from "../diagnostics.ts";
 import { add, binary, int, sub, substitute, variable, type Expr } from "../ir/expr.ts";
 import type { Machine } from "../ir/plan.ts";
 import type { ScalarValue, TileKernel, TileStmt } from "../ir/tile.ts";
-import { bodiesOf, definedScalars, statements, variablesOf } from "../ir/walk.ts";
+import { bodiesOf, definedScalars, lastDefinition, statements, variablesOf } from "../ir/walk.ts";
 import type { Bound } from "./bind_schedule.ts";
 
 type For = Extract<TileStmt, { kind: "For" }>;
@@ -54,7 +54,7 @@ function earliest(list: readonly TileStmt[], expressions: readonly Expr[]): { re
   let bounds = expressions;
   for (;;) {
     const reads = new Set(bounds.flatMap((e) => [...variablesOf(e)]));
-    const last = list.findLastIndex((s) => [...definedScalars([s])].some((v) => reads.has(v.name)));
+    const last = lastDefinition(list, reads);
     const known = list[last];
     // in front of the list's first scalars is no better place than behind them
     if (known?.kind !== "Let" || list.slice(0, last).every((s) => s.kind === "Let")) return { place: last + 1, bounds };

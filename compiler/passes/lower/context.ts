@@ -310,20 +310,18 @@ export class Lowering {
   }
   /** A scratch buffer of at least `elements`, shared by all short exchanges of one dtype. */
   scratch(dtype: "f32" | "i32" | "u32", elements: number): string {
-    const i = this.shared.findIndex((b) => b.name === `exchange_${dtype}`);
-    const known = this.shared[i];
-    if (!known) return this.sharedBuffer(`exchange_${dtype}`, dtype, elements, "partial results on their way between threads");
-    if (known.elements < elements) this.shared[i] = { ...known, elements };
-    return known.name;
+    return this.growing(`exchange_${dtype}`, dtype, elements, "partial results on their way between threads");
   }
   /** A few elements beside the scratch buffer of the same dtype, for what groups of threads have in common. */
   groupSums(dtype: "f32" | "i32" | "u32", elements: number): string {
-    const name = `group_sums_${dtype}`;
+    return this.growing(`group_sums_${dtype}`, dtype, elements, "partial results of groups of threads");
+  }
+  private growing(name: string, dtype: DType, elements: number, note: string): string {
     const i = this.shared.findIndex((b) => b.name === name);
     const known = this.shared[i];
-    if (!known) return this.sharedBuffer(name, dtype, elements, "partial results of groups of threads");
+    if (!known) return this.sharedBuffer(name, dtype, elements, note);
     if (known.elements < elements) this.shared[i] = { ...known, elements };
-    return name;
+    return known.name;
   }
   get sharedBytes(): number {
     return this.bufferBytes + this.barriers.reduce((n, b) => n + 8 * b.slots, 0);

@@ -154,10 +154,11 @@ function join(ctx: Lowering, array: string, type: Number, registers: number, fn:
   if (parts <= MOST_PARTS) return joinAtOnce(ctx, array, type, registers, fn, joins);
   for (const j of joins.flatMap(halves)) joinAtOnce(ctx, array, type, registers, fn, [j]);
 }
+/** Sizes are powers of two, as threads are. */
 function halves(j: Join): readonly Join[] {
   if (j.size <= MOST_PARTS) return [j];
   const size = 2 ** Math.ceil(Math.log2(j.size) / 2);
-  return j.size % size === 0 ? [{ stride: j.stride, size }, { stride: j.stride * size, size: j.size / size }] : [j];
+  return [{ stride: j.stride, size }, { stride: j.stride * size, size: j.size / size }];
 }
 
 /** A few registers at a time, as the exchange has room. */
