@@ -47,6 +47,20 @@ export const logitsTarget = ({ indexDtype, logitsDtype, score }: Dsa, { accumula
   split: (split ?? false) && score.name === "relu",
 });
 
+/** A problem of the scorer, and the buffers that it reads. */
+export function scorerProblem(dsa: Dsa, { queries, tokens, kind, windows, overhang, rule, seed }: Pick<IndexerShape, "queries" | "tokens" | "kind" | "windows" | "overhang" | "rule" | "seed">) {
+  const shape = { queries, heads: dsa.indexerHeads, dim: dsa.indexerDim, tokens };
+  const operands = dsa.indexDtype === "e4m3" ? { format: "e4m3" as const, rule } : { format: dsa.indexDtype };
+  const problem = generateIndexer({ seed, kind, windows, shape, operands, score: referenceScore(dsa) });
+  if (overhang) {
+    problem.first.forEach((first, t) => first === 0 && (problem.first[t] = -7));
+    problem.last.forEach((last, t) => last === tokens && (problem.last[t] = tokens + 9));
+  }
+  const { q, k, qScale, kScale, w, first, last } = problem;
+  const inputs = { q: q.bytes, k: k.bytes, qScale: bytesOf(qScale), kScale: bytesOf(kScale), w: bytesOf(w), first: bytesOf(first), last: bytesOf(last) };
+  return { problem, inputs };
+}
+
 /** A pitch of rows of a narrow output is a whole number of words. */
 export function logitsPitch(dsa: Dsa, tokens: number, gap: number): number {
   const perWord = 4 / elementBytes(dsa.logitsDtype);
@@ -77,26 +91,11 @@ export const indexerLogitsCheck: Check<IndexerShape> = {
   },
 
   prepare(dsa, { queries, tokens, kind, windows, overhang, rule, gap, seed }) {
-    const shape = { queries, heads: dsa.indexerHeads, dim: dsa.indexerDim, tokens };
-    const operands = dsa.indexDtype === "e4m3" ? { format: "e4m3" as const, rule } : { format: dsa.indexDtype };
-    const problem = generateIndexer({ seed, kind, windows, shape, operands, score: referenceScore(dsa) });
-    if (overhang) {
-      problem.first.forEach((first, t) => first === 0 && (problem.first[t] = -7));
-      problem.last.forEach((last, t) => last === tokens && (problem.last[t] = tokens + 9));
-    }
+    const { problem, inputs } = scorerProblem(dsa, { queries, tokens, kind, windows, overhang, rule, seed });
     const pitch = logitsPitch(dsa, tokens, gap);
     const [rowBytes, pitchBytes] = [tokens, pitch].map((n) => n * elementBytes(dsa.logitsDtype)) as [number, number];
     return {
-      buffers: {
-        q: problem.q.bytes,
-        k: problem.k.bytes,
-        qScale: bytesOf(problem.qScale),
-        kScale: bytesOf(problem.kScale),
-        w: bytesOf(problem.w),
-        first: bytesOf(problem.first),
-        last: bytesOf(problem.last),
-        logits: poisoned(queries * pitchBytes),
-      },
+      buffers: { ...inputs, logits: poisoned(queries * pitchBytes) },
       dims: { Q: queries, T: tokens, logitsPitch: pitch },
       judge({ logits }, { arithmetic }) {
         const args = indexerArgs(problem);

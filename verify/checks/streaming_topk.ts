@@ -3,7 +3,6 @@ import fc from "fast-check";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 import {
   decodeArray,
-  generateIndexer,
   indexerArgs,
   indexerKinds,
   indexerLogits,
@@ -14,8 +13,8 @@ import {
   type WindowKind,
 } from "../../reference/index.ts";
 import { all, compare } from "../verdict.ts";
-import { affordable, bytesOf, extent, poisoned, seed, type Check, type Shape } from "./check.ts";
-import { logitsTarget, referenceScore } from "./indexer_logits.ts";
+import { affordable, extent, poisoned, seed, type Check, type Shape } from "./check.ts";
+import { logitsTarget, scorerProblem } from "./indexer_logits.ts";
 
 export interface StreamingShape extends Shape {
   readonly queries: number;
@@ -59,24 +58,9 @@ export const streamingTopKCheck = (tile: number): Check<StreamingShape> => {
     },
 
     prepare(dsa, { queries, tokens, tiles, kind, windows, overhang, seed }) {
-      const shape = { queries, heads: dsa.indexerHeads, dim: dsa.indexerDim, tokens };
-      const operands = dsa.indexDtype === "e4m3" ? { format: "e4m3" as const, rule: "divide" as const } : { format: dsa.indexDtype };
-      const problem = generateIndexer({ seed, kind, windows, shape, operands, score: referenceScore(dsa) });
-      if (overhang) {
-        problem.first.forEach((first, t) => first === 0 && (problem.first[t] = -7));
-        problem.last.forEach((last, t) => last === tokens && (problem.last[t] = tokens + 9));
-      }
+      const { problem, inputs } = scorerProblem(dsa, { queries, tokens, kind, windows, overhang, rule: "divide", seed });
       return {
-        buffers: {
-          q: problem.q.bytes,
-          k: problem.k.bytes,
-          qScale: bytesOf(problem.qScale),
-          kScale: bytesOf(problem.kScale),
-          w: bytesOf(problem.w),
-          first: bytesOf(problem.first),
-          last: bytesOf(problem.last),
-          idx: poisoned(4 * queries * dsa.topK, 0x5a),
-        },
+        buffers: { ...inputs, idx: poisoned(4 * queries * dsa.topK, 0x5a) },
         dims: { Q: queries, T: tokens, tiles },
         judge(outputs, { arithmetic }) {
           const args = indexerArgs(problem);
