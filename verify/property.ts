@@ -30,7 +30,9 @@ export interface Report {
   readonly cells: number;
   /** Largest error in units of its budget: at most 1 unless `failed`. */
   readonly worst: number;
-  /** Whether 20 launches of one case left the same bits; absent where nothing is launched, and after a failure. */
+  /** Launches of one case that were compared. Absent, with what they showed, where nothing is launched, and after a failure. */
+  readonly launches?: number;
+  /** Whether they left the same bits. */
   readonly launchesEqual?: boolean;
   readonly failed?: Failure;
 }
@@ -60,11 +62,13 @@ export interface Property extends Draw {
   readonly executor: Executor;
   readonly fixed: readonly Shape[];
   readonly shapes: fc.Arbitrary<Shape>;
+  /** Cases of which many launches must leave the same bits. Default: the first fixed one. */
+  readonly repeated?: readonly Shape[];
+  /** Launches of each; default 20. */
+  readonly launches?: number;
   prepare(shape: Shape): Case;
   replay(at: { readonly seed: number; readonly path: string; readonly runs: number }): string;
 }
-
-const launches = 20;
 
 /** Never rejects for a wrong kernel or a device that refuses: both are a report with `failed`. */
 export async function checkProperty({
@@ -74,6 +78,8 @@ export async function checkProperty({
   executor,
   fixed,
   shapes,
+  repeated = fixed.slice(0, 1),
+  launches = 20,
   prepare,
   replay,
   runs = 20,
@@ -105,6 +111,10 @@ export async function checkProperty({
     return { ...report, failed: { ...at, shape, message, replay: replay({ ...at, runs }) } };
   }
   if (!executor.repeatsBitwise) return report;
-  const { buffers, dims } = prepare(fixed[0]!);
-  return { ...report, launchesEqual: await executor.repeatsBitwise(buffers, dims, launches) };
+  let launchesEqual = true;
+  for (const shape of repeated) {
+    const { buffers, dims } = prepare(shape);
+    launchesEqual &&= await executor.repeatsBitwise(buffers, dims, launches);
+  }
+  return { ...report, launches, launchesEqual };
 }

@@ -3,6 +3,7 @@
 /** `runs` is part of a command because the path counts the cases from the first one on. */
 export interface ReplayAt {
   readonly tier?: string | undefined;
+  readonly sweep?: boolean;
   readonly seed: number;
   readonly path: string;
   readonly runs: number;
@@ -22,8 +23,8 @@ function specOptions(specName: string): string[] {
 
 export const replayFile = (file: string, target: string, at: ReplayAt): string => command([file], target, at);
 
-const command = (what: readonly string[], target: string, { tier, runs, seed, path }: ReplayAt): string =>
-  ["npm run verify --", ...what, whereToRun(target), ...(tier === undefined ? [] : [`--tier ${tier}`]), `--runs ${runs} --seed ${seed} --path ${path}`].join(" ");
+const command = (what: readonly string[], target: string, { tier, sweep, runs, seed, path }: ReplayAt): string =>
+  ["npm run verify --", ...what, whereToRun(target), ...(tier === undefined ? [] : [`--tier ${tier}`]), ...(sweep ? ["--sweep"] : []), `--runs ${runs} --seed ${seed} --path ${path}`].join(" ");
 
 /** Generated text is named by its target; everything else is an interpreter. */
 const whereToRun = (target: string): string =>

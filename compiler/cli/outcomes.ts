@@ -25,7 +25,7 @@ export function printSpecs(specs: readonly Dsa[], tasks: readonly Task[]): void 
 
 export function printOutcomes(outcomes: readonly Outcome[]): void {
   printTable(
-    ["kernel", "spec", "target", "device", "cases", "worst error / budget", "20 launches"],
+    ["kernel", "spec", "target", "device", "cases", "worst error / budget", "launches"],
     outcomes.map((o) => [nameOf(o), o.spec, o.target, o.device, ...("refused" in o ? ["–", "–", "–"] : figures(o))]),
   );
   for (const o of outcomes.filter((o) => !passed(o))) console.log(`\n${nameOf(o)} on ${o.target} FAILED: ${reasonOf(o)}`);
@@ -34,15 +34,15 @@ export function printOutcomes(outcomes: readonly Outcome[]): void {
 /** "topk.wave": a kernel, or one of its tiers. */
 export const nameOf = ({ kernel, tier }: Pick<Outcome, "kernel" | "tier">): string => (tier === undefined ? kernel : `${kernel}.${tier}`);
 
-function figures({ cases, worst, launchesEqual, failed }: Report): string[] {
-  const launches = launchesEqual === undefined || failed ? "–" : launchesEqual ? "equal" : "DIFFER";
-  return [`${cases}`, worst.toPrecision(2), launches];
+function figures({ cases, worst, launches, launchesEqual, failed }: Report): string[] {
+  const repeated = launches === undefined || failed ? "–" : `${launches} ${launchesEqual ? "equal" : "DIFFER"}`;
+  return [`${cases}`, worst.toPrecision(2), repeated];
 }
 
 function reasonOf(outcome: Outcome): string {
   if ("refused" in outcome) return outcome.refused;
-  const { failed } = outcome;
-  if (!failed) return "20 launches of one case left different bits";
+  const { failed, launches } = outcome;
+  if (!failed) return `${launches} launches of one case left different bits`;
   return `${failed.message}\n  smallest case: ${JSON.stringify(failed.shape)}\n  replay: ${failed.replay}`;
 }
 

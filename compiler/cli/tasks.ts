@@ -44,18 +44,20 @@ export interface Choice {
   readonly tier?: string | undefined;
   /** CPUs get a smaller k where the cost depends on k. */
   readonly scale: boolean;
+  /** The sweeps of those kernels that have one, and no other kernels. */
+  readonly sweep?: boolean;
 }
 
 /** The kernels of each spec on one runner, each tier by itself: its text must be right for launches that another one would take, too. */
-export async function tasksOfSpecs(runner: Runner, specs: readonly Dsa[], { only, scale, tier: wanted }: Choice): Promise<Task[]> {
+export async function tasksOfSpecs(runner: Runner, specs: readonly Dsa[], { only, scale, tier: wanted, sweep = false }: Choice): Promise<Task[]> {
   const tasks: Task[] = [];
   for (const spec of specs) {
-    for (const kernel of kernelsOf(spec).filter((name) => only?.includes(name) ?? true)) {
+    for (const kernel of kernelsOf(spec).filter((name) => (only?.includes(name) ?? true) && (!sweep || checks[name].sweep))) {
       const { spec: scaled, changes } = scale && !runner.isGpu ? scaleForSoftware(kernel, spec) : { spec, changes: [] };
       for (const tier of await tiersOn(runner, textOf(kernel), scaled, wanted)) {
         const run = async (draw: Draw): Promise<Report> => {
           const { executor } = await runner.load(textOf(kernel), scaled, tier);
-          return verifyKernel({ kernel, spec: scaled, executor, ...(tier !== undefined && { tier }), ...draw });
+          return verifyKernel({ kernel, spec: scaled, executor, ...(tier !== undefined && { tier }), sweep, ...draw });
         };
         const timed = runner.timeOf && { time: () => timeOf(runner, kernel, scaled, tier) };
         tasks.push({ runner, kernel, spec: scaled.name, tier, changes, run, ...timed });

@@ -6,6 +6,8 @@
  * | normal | standard normal | nothing; the only kind that many suites have |
  * | constant | one value | candidate buffers that overflow with ties |
  * | reluPlateauBelow, Equal, Above | zeros, and fewer than, exactly, more than k positive scores | ties at zero cut by k |
+ * | mostlyZero | zeros, and a positive score in a hundred | plateaus whose share of the row, not of k, is given |
+ * | halfZeros | +0 and −0 on half of the row, normals on the other | plateaus of both signs above the threshold |
  * | twoValued | two values, the larger on about half of the row | ties at the threshold |
  * | ascending, descending | an arithmetic progression | running thresholds that never or always admit |
  * | oneFp16Bin | 1 + n · 2^−20, all in one f16 bin | coarse digits in f16 |
@@ -14,6 +16,7 @@
  * | withInf | infinities of both signs among normals | infinite padding |
  * | withNan | NaN of both signs among normals | thresholds that are never reached |
  * | beyond65504 | magnitudes above f16's largest | f16 digits that overflow |
+ * | huge | normals times 1e37 | sums and differences of scores |
  * | oneOutlier | one score of 3e38 above tiny ones | affine buckets |
  * | lastBit | one value and its next three neighbours | keys that drop low bits |
  * | quantised | positive multiples of 1/32 and zeros | ties everywhere, one of them cut by k |
@@ -32,6 +35,8 @@ export const scoreKinds = [
   "reluPlateauBelow",
   "reluPlateauEqual",
   "reluPlateauAbove",
+  "mostlyZero",
+  "halfZeros",
   "twoValued",
   "ascending",
   "descending",
@@ -41,6 +46,7 @@ export const scoreKinds = [
   "withInf",
   "withNan",
   "beyond65504",
+  "huge",
   "oneOutlier",
   "lastBit",
   "quantised",
@@ -85,6 +91,10 @@ function fillRow(random: Random, kind: ScoreKind, row: Float32Array, k: number):
       return fillPlateau(random, row, k);
     case "reluPlateauAbove":
       return fillPlateau(random, row, k + Math.ceil((row.length - k) / 2));
+    case "mostlyZero":
+      return fill(() => (random.uniform() < 0.01 ? Math.abs(random.normal()) : 0));
+    case "halfZeros":
+      return fill(() => (random.uniform() < 0.5 ? 0 * random.sign() : random.normal()));
     case "twoValued": {
       const low = random.normal();
       return fill(() => (random.uniform() < 0.5 ? low : low + 1));
@@ -105,6 +115,8 @@ function fillRow(random: Random, kind: ScoreKind, row: Float32Array, k: number):
       return fill(() => (random.uniform() < 0.2 ? NaN : random.normal()));
     case "beyond65504":
       return fill(() => random.sign() * (65504 + 1e6 * random.uniform()));
+    case "huge":
+      return fill(() => 1e37 * random.normal());
     case "oneOutlier":
       fill(() => 1e-3 * random.normal());
       row[random.integer(0, row.length - 1)] = 3e38;

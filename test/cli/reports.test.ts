@@ -16,11 +16,20 @@ test("verify on the software adapter: a table, JSON, exit code 0", async () => {
   const json = join(folder, "report.json");
   const table = await cli("verify", "--device", "software", "--kernel", "topk", ...tiny, "--json", json);
   expect(table.code, table.stderr).toBe(0);
-  expect(table.stdout).toMatch(/^kernel +spec +target +device +cases +worst error \/ budget +20 launches\n/);
-  expect(table.stdout).toMatch(/\ntopk +v3\.2\+topK=12.* wgsl +swiftshader\S* +\d+ +0\.0 +equal\n/);
+  expect(table.stdout).toMatch(/^kernel +spec +target +device +cases +worst error \/ budget +launches\n/);
+  expect(table.stdout).toMatch(/\ntopk +v3\.2\+topK=12.* wgsl +swiftshader\S* +\d+ +0\.0 +20 equal\n/);
 
   const piped = await cli("verify", "--device", "software", "--kernel", "topk", ...tiny, "--json", "-");
-  expect(JSON.parse(piped.stdout)).toMatchObject([{ kernel: "topk", target: "wgsl", launchesEqual: true }]);
+  expect(JSON.parse(piped.stdout)).toMatchObject([{ kernel: "topk", target: "wgsl", launches: 20, launchesEqual: true }]);
+});
+
+test("verify --sweep: the kernels that select, each k; not for files or programs", async () => {
+  const { code, stdout, stderr } = await cli("verify", "--sweep", "--device", "interp", "--target", "wgsl", "--kernel", "topk", "--kernel", "sparse_mla", "--set", "topK=3");
+  expect(code, stderr).toBe(0);
+  expect(stdout).toMatch(/\ntopk +v3\.2\+topK=3 +loop wgsl +CPU +\d{3} +0\.0 +–\n$/);
+  const all = await cli("verify", "--sweep", "--device", "interp", "--tier", "none", "--kernel", "topk");
+  expect(all.stderr).toContain("v3.2+topK=1, v3.2+topK=3, v3.2+topK=8, v3.2+topK=512, v3.2+topK=1000, v3.2+topK=1024, v3.2+topK=2048, v3.2+topK=4096");
+  expect(await cli("verify", "--sweep", "--program", "replay")).toMatchObject({ code: 2, stderr: expect.stringContaining("--sweep is for kernels of dsl/kernels") as string });
 });
 
 test("verify of one tier: its name in the table, the report and the replay", async () => {
@@ -66,7 +75,7 @@ test("test-gpu fails where no GPU is, and says what is missing", async () => {
 });
 
 test("a wrong kernel, one that does not load, and launches that differ are failures with a reason", async () => {
-  const good = { kernel: "topk", spec: "v3.2", target: "wgsl", device: "GPU", seed: 1, cases: 9, cells: 90, worst: 0.5, launchesEqual: true };
+  const good = { kernel: "topk", spec: "v3.2", target: "wgsl", device: "GPU", seed: 1, cases: 9, cells: 90, worst: 0.5, launches: 20, launchesEqual: true };
   const at = { seed: 1, path: "3:0", shape: { queries: 1 } };
   const outcomes: Outcome[] = [
     good,

@@ -59,6 +59,12 @@ describe("score rows are what their kind says", () => {
       new Set([0x7fc00000, 0xffc00000]),
     );
     expect(Math.min(...row("beyond65504").map(Math.abs))).toBeGreaterThanOrEqual(65504);
+    expect(count(row("mostlyZero"), (x) => x === 0)).toBeGreaterThan(0.95 * tokens);
+    expect(positive(row("mostlyZero"))).toBeGreaterThan(0);
+    for (const zero of [0, -0]) expect(count(row("halfZeros"), (x) => Object.is(x, zero))).toBeGreaterThan(tokens / 8);
+    expect(count(row("halfZeros"), (x) => x !== 0)).toBeGreaterThan(tokens / 4);
+    expect(Math.max(...row("huge"))).toBeGreaterThan(1e37);
+    expect(row("huge").every(Number.isFinite)).toBe(true);
     expect(count(row("oneOutlier"), (x) => x > 1)).toBe(1);
     expect(distinct(row("lastBit"))).toBe(4);
     expect([...row("quantised")].every((x) => x >= 0 && Number.isInteger(32 * x))).toBe(true);

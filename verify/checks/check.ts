@@ -13,6 +13,15 @@ export interface Check<S extends Shape = Shape> {
   /** Random cases of about `budget` multiply-adds; two queries are always allowed. */
   shapes(spec: Dsa, budget: number): fc.Arbitrary<S>;
   prepare(spec: Dsa, shape: S): Case;
+  /** More cases than every run can have. */
+  sweep?(spec: Dsa, budget: number): Sweep<S>;
+}
+
+/** Sizes times kinds of data. */
+export interface Sweep<S extends Shape = Shape> {
+  readonly cases: readonly S[];
+  /** Some of them, each of which many launches must leave the same bits of. */
+  readonly repeated: readonly S[];
 }
 
 export interface Case {

@@ -4,7 +4,7 @@ import type { Dsa } from "../../dsl/kernels/spec.ts";
 import { pageSlots, raggedIndices, randomOf, selectedCounts, topK, type Windows } from "../../reference/index.ts";
 import { all, compare } from "../verdict.ts";
 import { bytesOf, poisoned, type Check } from "./check.ts";
-import { integers, logitsOf, scoresShapes, topKCheck, windowsOf, type ScoresShape, type TopKShape } from "./topk.ts";
+import { integers, logitsOf, scoresShapes, sweepOf, topKCheck, windowsOf, type ScoresShape, type TopKShape } from "./topk.ts";
 
 /** Scores that take another way through the kernel each: in the bag, cut by a plateau, cut by ties, not to be guessed. */
 const ways = ["normal", "reluPlateauBelow", "quantised", "hotSpan", "mixed"] as const;
@@ -17,12 +17,15 @@ const fixed: Check<TopKShape>["fixed"] = (dsa, budget) => {
 const formCheck = (formOf: (dsa: Dsa, shape: TopKShape, windows: Windows) => { readonly inputs: Readonly<Record<string, Uint8Array>>; want(idx: Int32Array): Int32Array }): Check<TopKShape> => ({
   fixed,
   shapes: topKCheck.shapes,
+  sweep: topKCheck.sweep!,
   prepare(dsa, shape) {
     const { queries, tokens } = shape;
     const k = dsa.topK;
     const windows = windowsOf({ seed: shape.seed, kind: shape.windows, queries, tokens }, k);
     const { logits, pitch, scores } = logitsOf(dsa, shape, queries, windows);
     const form = formOf(dsa, shape, windows);
+    const want = form.want(topK({ shape: { queries, tokens, k }, scores, ...windows }));
+    const counts = selectedCounts({ shape: { queries, tokens, k }, ...windows });
     return {
       buffers: {
         logits,
@@ -33,14 +36,11 @@ const formCheck = (formOf: (dsa: Dsa, shape: TopKShape, windows: Windows) => { r
         count: poisoned(4 * queries, 0x5a),
       },
       dims: { Q: queries, T: tokens, logitsPitch: pitch },
-      judge({ idx, count }) {
-        const selected = topK({ shape: { queries, tokens, k }, scores, ...windows });
-        const counts = selectedCounts({ shape: { queries, tokens, k }, ...windows });
-        return all([
-          compare({ output: "idx", axes: { q: queries, j: k }, got: integers(idx!), want: form.want(selected), budget: 0 }),
+      judge: ({ idx, count }) =>
+        all([
+          compare({ output: "idx", axes: { q: queries, j: k }, got: integers(idx!), want, budget: 0 }),
           compare({ output: "count", axes: { q: queries }, got: integers(count!), want: counts, budget: 0 }),
-        ]);
-      },
+        ]),
     };
   },
 });
@@ -75,6 +75,8 @@ export const topKSlotsCheck: Check<TopKSlotsShape> = {
     ];
   },
 
+  sweep: (_, budget) => sweepOf(budget, (scores) => ({ requests: 1, lengths: "full", short: 0, ...scores })),
+
   shapes: (dsa, budget) =>
     fc.record({ requests: fc.integer({ min: 1, max: 2 }), lengths: fc.constantFrom(...lengthKinds), short: fc.integer({ min: 0, max: 1 }), ...scoresShapes(dsa, budget) }),
 
@@ -93,6 +95,9 @@ export const topKSlotsCheck: Check<TopKSlotsShape> = {
     const blockTable = Int32Array.from({ length: requests * entries }, () => (random.uniform() < 0.1 ? [-1, -(2 ** 31)][random.integer(0, 1)]! : random.integer(0, 2 ** 20)));
     const windows = { first: new Int32Array(rows), last: lengths };
     const { logits, pitch, scores } = logitsOf(dsa, shape, rows, windows);
+    const selected = topK({ shape: { queries: rows, tokens, k }, scores, ...windows });
+    const want = pageSlots({ shape: { requests, nextN, k, entries, pageTokens }, idx: selected, blockTable });
+    const counts = selectedCounts({ shape: { queries: rows, tokens, k }, ...windows });
     return {
       buffers: {
         logits,
@@ -102,14 +107,11 @@ export const topKSlotsCheck: Check<TopKSlotsShape> = {
         count: poisoned(4 * rows, 0x5a),
       },
       dims: { B: requests, I: entries, T: tokens, logitsPitch: pitch },
-      judge({ idx, count }) {
-        const selected = topK({ shape: { queries: rows, tokens, k }, scores, ...windows });
-        const want = pageSlots({ shape: { requests, nextN, k, entries, pageTokens }, idx: selected, blockTable });
-        return all([
+      judge: ({ idx, count }) =>
+        all([
           compare({ output: "idx", axes: { b: requests, n: nextN, j: k }, got: integers(idx!), want, budget: 0 }),
-          compare({ output: "count", axes: { b: requests, n: nextN }, got: integers(count!), want: selectedCounts({ shape: { queries: rows, tokens, k }, ...windows }), budget: 0 }),
-        ]);
-      },
+          compare({ output: "count", axes: { b: requests, n: nextN }, got: integers(count!), want: counts, budget: 0 }),
+        ]),
     };
   },
 };
