@@ -4,6 +4,10 @@
  * Scalar control flow is run for real: loops whose bounds come from loaded windows and lengths, branches on them, and gathers by loaded
  * indices. Products and maps are not run, only counted; see `cost/walk.ts`.
  *
+ * A branch on what only a run would give is counted as taken and a loop up to it as making no trip, and so is what follows from them: the
+ * count is that of one way through the kernel, and `assumed` says which. That of top-k is the one on which its guess is right: the row is read once,
+ * and no plateau and no rescue is counted.
+ *
  * Bytes are those of the 32-byte sectors of device memory that are touched at least once, inside the bounds of a param. Masks of a
  * store count as if they held everywhere. Arithmetic counts whole tiles, what is masked later included.
  */
@@ -24,7 +28,7 @@ export interface Cost {
   readonly readBytes: Amounts;
   /** Bytes written at least once, by param. */
   readonly writtenBytes: Amounts;
-  /** What the count took for granted, because it depends on results that only a run would give. */
+  /** Branches that were taken for granted, because they depend on results that only a run would give. */
   readonly assumed: readonly string[];
 }
 

@@ -1,7 +1,7 @@
 /** Which values of a kernel decide how often something runs or where it lies. */
 import { type Expr, visitExpr } from "../ir/expr.ts";
 import type { Carried, TileOp, TileStmt, TileValue, TileView } from "../ir/tile.ts";
-import { inputsOf, statements } from "../ir/walk.ts";
+import { inputsOf } from "../ir/walk.ts";
 
 /** Scalars by name; tiles by number, collectives and lists by name, each behind a mark of its own. */
 export type Key = string;
@@ -18,23 +18,50 @@ export interface Flow {
 }
 
 export function flowOf(body: readonly TileStmt[]): Flow {
-  const all = [...statements(body)];
+  const opaque = new Set<Key>();
+  const counted = new Set<TileStmt>();
+  follow(body, opaque, counted);
+  const all = [...counted];
   const sources = new Map<Key, Key[]>();
   const readers = new Map<Key, Key[]>();
   const add = (map: Map<Key, Key[]>, from: Key, to: Key): void => void map.set(from, [...(map.get(from) ?? []), to]);
   for (const [key, from] of all.flatMap(dependenciesOf)) {
     for (const source of from) {
-      add(sources, key, source);
+      if (!opaque.has(key)) add(sources, key, source); // what is not run needs nothing
       add(readers, source, key);
     }
   }
-  const computed = all.flatMap((s) => {
-    if (s.kind === "Histogram" || s.kind === "Append" || s.kind === "Bag" || s.kind === "Bitmap") return [resourceKey(s.name)];
-    return s.kind === "Define" && s.op.kind === "Gemm" ? [tileKey(s.value)] : [];
-  });
-  const opaque = reachedFrom(computed, readers);
   const needed = reachedFrom(all.flatMap(decidersOf).filter((key) => !opaque.has(key)), sources);
   return { needed, opaque, readers };
+}
+
+/**
+ * Adds what depends on results to `opaque`, and to `counted` the statements that may run. A branch on a result is taken and a loop up to one
+ * makes no trip; what they leave is known where it is known on that way.
+ */
+function follow(body: readonly TileStmt[], opaque: Set<Key>, counted: Set<TileStmt>): void {
+  const isOpaque = (key: Key): boolean => opaque.has(key);
+  for (const s of body) {
+    counted.add(s);
+    const isAssumed = (s.kind === "If" || s.kind === "For") && decidersOf(s).some(isOpaque);
+    if (s.kind === "If") {
+      const ways = isAssumed ? (["then"] as const) : (["then", "otherwise"] as const);
+      for (const way of ways) follow(s[way], opaque, counted);
+      for (const merge of mergesOf(s)) if (ways.some((way) => isOpaque(merge[way]))) opaque.add(merge.result);
+    } else if (s.kind === "For") {
+      const carried = carriedOf(s);
+      for (let before = -1; !isAssumed && before < opaque.size; ) {
+        before = opaque.size;
+        for (const { param, init, next } of carried) if (isOpaque(init) || isOpaque(next)) opaque.add(param);
+        follow(s.body, opaque, counted);
+      }
+      for (const { param, init, result } of carried) if (isOpaque(isAssumed ? init : param)) opaque.add(result);
+    } else {
+      if (s.kind === "Histogram" || s.kind === "Append" || s.kind === "Bag" || s.kind === "Bitmap") opaque.add(resourceKey(s.name));
+      if (s.kind === "Define" && s.op.kind === "Gemm") opaque.add(tileKey(s.value));
+      for (const [key, from] of dependenciesOf(s)) if (from.some(isOpaque)) opaque.add(key);
+    }
+  }
 }
 
 /** All that follows from `start`, itself included. */
@@ -81,17 +108,11 @@ function dependenciesOf(s: TileStmt): readonly (readonly [Key, readonly Key[]])[
       return [[s.scalar.name, [tileKey(s.of)]]];
     case "For": {
       const bounds = decidersOf(s);
-      const carried = [...s.tiles.map((c) => keysOf(c, tileKey)), ...s.scalars.map((c) => keysOf(c, (v) => v.name))];
-      const variables = carried.flatMap(({ param, init, next, result }) => [param, result].map((key) => [key, [init, next, ...bounds]] as const));
+      const variables = carriedOf(s).flatMap(({ param, init, next, result }) => [[param, [init, next, ...bounds]], [result, [param, init, ...bounds]]] as const);
       return [[s.index.name, bounds], ...variables];
     }
-    case "If": {
-      const cond = variablesOf(s.cond);
-      return [
-        ...s.tiles.map((m) => [tileKey(m.result), [tileKey(m.then), tileKey(m.otherwise), ...cond]] as const),
-        ...s.scalars.map((m) => [m.result.name, [m.then.name, m.otherwise.name, ...cond]] as const),
-      ];
-    }
+    case "If":
+      return mergesOf(s).map(({ result, then, otherwise }) => [result, [then, otherwise, ...variablesOf(s.cond)]] as const);
     case "HistogramAdd":
       return [[resourceKey(s.histogram), [tileKey(s.bin), tileKey(s.keep)]]];
     case "HistogramFind":
@@ -113,7 +134,15 @@ function dependenciesOf(s: TileStmt): readonly (readonly [Key, readonly Key[]])[
   }
 }
 
-const keysOf = <V>(c: Carried<V>, key: (v: V) => Key) => ({ param: key(c.param), init: key(c.init), next: key(c.next), result: key(c.result) });
+type Stmt<K extends TileStmt["kind"]> = Extract<TileStmt, { kind: K }>;
+const carriedOf = (s: Stmt<"For">) => {
+  const keysOf = <V>(c: Carried<V>, key: (v: V) => Key) => ({ param: key(c.param), init: key(c.init), next: key(c.next), result: key(c.result) });
+  return [...s.tiles.map((c) => keysOf(c, tileKey)), ...s.scalars.map((c) => keysOf(c, (v) => v.name))];
+};
+const mergesOf = (s: Stmt<"If">) => [
+  ...s.tiles.map((m) => ({ result: tileKey(m.result), then: tileKey(m.then), otherwise: tileKey(m.otherwise) })),
+  ...s.scalars.map((m) => ({ result: m.result.name, then: m.then.name, otherwise: m.otherwise.name })),
+];
 
 /** Uniform scalars that an op reads, and its histogram or bag. */
 function scalarsOf(op: TileOp): readonly Key[] {

@@ -122,8 +122,7 @@ function compileStmt(s: TileStmt, cx: Walk): readonly Step[] {
       return [access(s.view, cx.count.written, cx)];
     case "Append":
       if (cx.filled.has(s.name)) return [access(s.view, cx.count.written, cx)];
-      cx.count.assumed.add(`line ${s.loc.line}: what is pushed to ${s.name} is not counted`);
-      return [];
+      return [assume(`line ${s.loc.line}: what is pushed to ${s.name} is not counted`, cx)];
     default:
       return counted;
   }
@@ -143,6 +142,9 @@ function compute({ op, value }: Extract<TileStmt, { kind: "Define" }>, cx: Walk)
   return (state) => void (state.tiles[value.id] = make(state));
 }
 
+/** What is counted from here on holds if `text` does. */
+const assume = (text: string, { count }: Walk): Step => () => void count.assumed.add(text);
+
 // ---- Control flow ----------------------------------------------------------------------------------------------------------------------
 
 function compileIf(s: Extract<TileStmt, { kind: "If" }>, cx: Walk): readonly Step[] {
@@ -153,23 +155,26 @@ function compileIf(s: Extract<TileStmt, { kind: "If" }>, cx: Walk): readonly Ste
     const join = copier(tiles, scalars, cx);
     return (state) => (body(state), join(state));
   };
-  const [then, otherwise] = [way("then"), way("otherwise")];
-  if (isOpaque(decidersOf(s), cx)) {
-    cx.count.assumed.add(`line ${s.loc.line}: ${printExpr(s.cond)} holds`);
-    return [then];
-  }
+  const then = way("then");
+  if (isOpaque(decidersOf(s), cx)) return [assume(`line ${s.loc.line}: ${printExpr(s.cond)} holds`, cx), then];
+  const otherwise = way("otherwise");
   const cond = scalar(s.cond, cx);
   return [(state) => (cond(state.scalars) !== 0 ? then : otherwise)(state)];
 }
 
 function compileFor(s: For, cx: Walk): readonly Step[] {
-  if (isOpaque(decidersOf(s), cx)) {
-    cx.count.assumed.add(`line ${s.loc.line}: the loop over ${s.index.name} makes no trip`);
-    return [];
-  }
+  if (isOpaque(decidersOf(s), cx)) return [assume(`line ${s.loc.line}: the loop over ${s.index.name} makes no trip`, cx), carry(s, "init", "result", cx)];
   const spread = spreadOf(s, cx);
   return [spread ? compileSpread(s, { ...cx, spread: [...cx.spread, spread] }) : compileLoop(s, cx)];
 }
+
+/** Moves those variables of a loop that are known. */
+const carry = ({ tiles, scalars }: For, from: "init" | "next" | "param", to: "param" | "result", cx: Walk): Step =>
+  copier(
+    tiles.filter((c) => isRun(tileKey(c[to]), cx)).map((c) => [c[to], c[from]]),
+    scalars.filter((c) => isRun(c[to].name, cx)).map((c) => [c[to].name, c[from].name]),
+    cx,
+  );
 
 function compileSpread(s: For, cx: Walk): Step {
   const [lo, hi, index] = [scalar(s.lo, cx), scalar(s.hi, cx), cx.slot(s.index.name)];
@@ -190,11 +195,7 @@ function compileSpread(s: For, cx: Walk): Step {
 function compileLoop(s: For, cx: Walk): Step {
   const [lo, hi, index] = [scalar(s.lo, cx), scalar(s.hi, cx), cx.slot(s.index.name)];
   const body = compileBody(s.body, cx);
-  const tiles = s.tiles.filter((c) => isRun(tileKey(c.param), cx));
-  const scalars = s.scalars.filter((c) => isRun(c.param.name, cx));
-  const move = (from: "init" | "next" | "param", to: "param" | "result") =>
-    copier(tiles.map((c) => [c[to], c[from]]), scalars.map((c) => [c[to].name, c[from].name]), cx);
-  const [enter, advance, leave] = [move("init", "param"), move("next", "param"), move("param", "result")];
+  const [enter, advance, leave] = [carry(s, "init", "param", cx), carry(s, "next", "param", cx), carry(s, "param", "result", cx)];
   return (state) => {
     enter(state);
     const end = hi(state.scalars);
@@ -273,8 +274,7 @@ function gather(op: Extract<TileOp, { kind: "Gather" }>, cx: Walk): Step {
   const { view, picks } = op;
   const [box, memory, sectors, bytes] = [boxOf(view, cx), cx.memory(view), cx.count.read.get(view.param)!, byteSize(view.dtype)];
   if (isOpaque(picks.map((p) => tileKey(p.index)), cx)) {
-    cx.count.assumed.add(`rows of ${view.param} that are picked by results are not counted`);
-    return () => {};
+    return assume(`rows of ${view.param} that are picked by results are not counted`, cx);
   }
   const orders = picks.map((p) => positionsOf(p.index.axes, picks[0]!.index.axes));
   return (state) => {

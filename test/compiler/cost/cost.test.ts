@@ -7,7 +7,11 @@ import { listKernels, readKernel } from "../../../compiler/front/index.ts";
 import { interpretTile } from "../../../compiler/interp/tile.ts";
 import type { TileKernel } from "../../../compiler/ir/tile.ts";
 import { statements } from "../../../compiler/ir/walk.ts";
+import type { KernelName } from "../../../dsl/kernels/index.ts";
 import { preset } from "../../../dsl/kernels/presets.ts";
+import type { Dsa } from "../../../dsl/kernels/spec.ts";
+import type { Shape } from "../../../verify/checks/check.ts";
+import { checks } from "../../../verify/checks/index.ts";
 import { kernelNames, randomBuffers, randomDims, read, smallSpec, smallTune } from "../kernel_cases.ts";
 
 const sector = 32;
@@ -45,6 +49,16 @@ function observe(kernel: TileKernel, buffers: Readonly<Record<string, Uint8Array
   return { read: bytes(touched.get), written: bytes(touched.set) };
 }
 
+/** Of data of a kernel's check. */
+function selectionBytes(kernel: TileKernel, name: KernelName, spec: Dsa, shape: Shape) {
+  const { buffers, dims } = checks[name].prepare(spec, shape);
+  const copies = Object.fromEntries(Object.entries(buffers).map(([param, bytes]) => [param, bytes.slice()]));
+  const { readBytes, writtenBytes, assumed } = costOf(kernel, buffers, dims);
+  const { logits: _, ...deciding } = buffers;
+  expect(costOf(kernel, deciding, dims)).toEqual(costOf(kernel, buffers, dims)); // no score decides what is counted
+  return { counted: { read: readBytes, written: writtenBytes }, assumed, touched: observe(kernel, copies, dims) };
+}
+
 /** Holds the bytes of a count to what a run touches. */
 function expectTouched(kernel: TileKernel, dims: Readonly<Record<string, number>>, seed: number): void {
   const buffers = randomBuffers(kernel, dims, seed);
@@ -57,7 +71,7 @@ function expectTouched(kernel: TileKernel, dims: Readonly<Record<string, number>
 }
 
 describe("bytes are those that the interpreter touches", () => {
-  // how top-k goes on is for its data to say
+  // how top-k goes on is for its data to say: see below
   test.each(kernelNames.filter((name) => !name.startsWith("topk")))("%s", async (name) => {
     await fc.assert(
       fc.asyncProperty(smallSpec, fc.nat(), async (spec, seed) => {
@@ -66,6 +80,31 @@ describe("bytes are those that the interpreter touches", () => {
       }),
       { numRuns: 15 },
     );
+  });
+
+  // wide tiles of the rescue and the plateau touch more behind a window's end than the filter's narrow ones
+  const guessed = { BT: 16, SAMPLE: 64, BINS: 64, ROOM: 600, SPAN: 128, WIDE: 512 };
+  test.each(kernelNames.filter((name) => name.startsWith("topk")))("%s, whose guess is right", async (name) => {
+    for (const spec of fc.sample(smallSpec, { numRuns: 8, seed: 3 })) {
+      const kernel = await read(name, spec, guessed);
+      for (const tokens of [spec.topK + 80, 500, 1000]) {
+        const shared = { tokens, kind: "normal", unseen: "nan", gap: 0, seed: tokens };
+        const shape: Shape = name === "topk_slots" ? { requests: 2, lengths: "full", short: 0, ...shared } : { queries: 2, windows: "within", ...shared };
+        const { counted, touched, assumed } = selectionBytes(kernel, name, spec, shape);
+        expect(counted, `${name} ${JSON.stringify([spec, shape])}`).toEqual(touched);
+        expect(assumed.filter((text) => /count >= \d+\) && .*count <= 600/.test(text)).length).toBe(1);
+        expect(assumed.filter((text) => /isDone|isPlateau/.test(text))).toEqual([]); // what a right guess leaves nothing to do
+      }
+    }
+  });
+
+  test("topk touches more than is counted where its guess is wrong", async () => {
+    const spec = { ...preset("v3.2"), topK: 24 };
+    const kernel = await read("topk", spec, { ...guessed, ROOM: 40 });
+    const shape = { queries: 2, tokens: 1000, windows: "within", kind: "normal", unseen: "nan", gap: 0, seed: 1 } as const;
+    const { counted, touched } = selectionBytes(kernel, "topk", spec, shape);
+    expect(touched.read.logits).toBeGreaterThan(counted.read.logits!);
+    expect(touched.written).toEqual(counted.written);
   });
 
   const file = join(import.meta.dirname, "kernels.ts");
@@ -137,6 +176,13 @@ describe("by hand", () => {
     const kernel = await readKernel({ file: join(import.meta.dirname, "../front/fixtures/forms.ts"), exportName: "selection", skipTypes: true });
     const dims = randomDims(kernel, 1);
     expect(costOf(kernel, randomBuffers(kernel, dims, 1), dims).assumed).toEqual([expect.stringMatching(/^line \d+: list\.count < 3 holds$/)]);
+  });
+
+  test("a loop of unknown trips makes none, and what it leaves is counted on", async () => {
+    const kernel = await readKernel({ file: join(import.meta.dirname, "kernels.ts"), exportName: "unknownTrips", skipTypes: true });
+    const cost = costOf(kernel, {}, { R: 2, C: 64, xPitch: 64 });
+    expect(cost.assumed).toEqual([expect.stringMatching(/^line \d+: the loop over .* makes no trip$/)]);
+    expect([cost.readBytes, cost.writtenBytes]).toEqual([{ x: 2 * 32 }, { y: 2 * 32 }]);
   });
 
   test("bytes that decide and are not there are an error, and so is a dim", async () => {

@@ -1,5 +1,5 @@
 /** Kernels whose loops move tiles in every way that a count could get wrong. */
-import { blocks, each, gemm, input, kernel, load, map, output, rename, scalar, store, sum } from "../../../dsl/index.ts";
+import { blocks, each, gemm, histogram, input, kernel, load, map, mask, output, rename, scalar, store, sum } from "../../../dsl/index.ts";
 
 const args = { x: input("f32", { r: "R", c: "C" }, { pitch: { r: "xPitch" } }), n: input("i32", { r: "R" }), y: output("f32", { r: "R", c: 8 }) };
 
@@ -61,5 +61,20 @@ export const ragged = kernel("ragged", {
       const dot = gemm(load(a.w.tile({ c })), load(a.x.tile({ r, c })), "c");
       store(a.y.tile({ r }), rename(map([dot, sum(dot, "o")], (d, s) => 2 * d + s), { o: "c" }));
     }
+  },
+});
+
+/** Two loops: up to what only a run finds, and up to what that one has counted. */
+export const unknownTrips = kernel("unknownTrips", {
+  args,
+  tune: {},
+  grid: (a) => ({ r: each(a.x.size.r) }),
+  body(a, _tune, { r }) {
+    const head = load(a.x.tile({ r, c: { axis: "c", start: 0, size: 8 } }));
+    const digits = histogram(8);
+    digits.add(map([head], (x) => Math.min(Math.max(x, 0), 7), "u32"), mask([head], (x) => x > 0));
+    let turns = 1;
+    for (const _ of blocks("c", 0, digits.find(1).bin, 1)) turns = turns + 1;
+    for (const c of blocks("c", 0, 8 * turns, 8)) store(a.y.tile({ r, c: { axis: "c", start: 0, size: 8 } }), load(a.x.tile({ r, c })));
   },
 });
