@@ -114,7 +114,7 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
   const { kernel: parted, part } = partLoop(tile, bound, machine);
   verifyTile(parted, "partLoop");
   // device memory is far away: what the next iteration reads may be under way
-  const { kernel, early } = loadAhead(parted, bound.ahead);
+  const { kernel, early } = loadAhead(parted, bound.ahead, bound.once);
   tile = kernel;
   verifyTile(tile, "loadAhead");
   if (tile !== parted) trace?.write("loadAhead", printTile(tile));

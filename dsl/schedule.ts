@@ -10,6 +10,8 @@ export interface Schedule {
   readonly resident?: number;
   /** Tiles of device memory that a loop reads into registers one iteration ahead. */
   readonly ahead?: readonly string[];
+  /** Of those, the ones that nothing else looks at while they pass: a multiprocessor's cache need not keep them. */
+  readonly once?: readonly string[];
   /** Replaces tune numbers of the kernel's text. */
   readonly tune?: Readonly<Record<string, number>>;
   /** What the spec asks for and this schedule does not give, and why: for whoever compiles or reads the text. */

@@ -107,6 +107,7 @@ export type LoopStmt =
   /**
    * `count` elements from `coords` along the last axis into registers `index`…; `limit` of them exist (any integer; absent: all),
    * none where `guard` is false; the others become `fill`. `aligned`: the byte address is a multiple of count * element size.
+   * `once`: as in Tile IR, a hint.
    */
   | {
       readonly kind: "LoadGlobal";
@@ -120,6 +121,7 @@ export type LoopStmt =
       readonly limit?: Expr;
       readonly fill: Expr;
       readonly aligned: boolean;
+      readonly once?: true;
     }
   /**
    * Writes values.length elements along the last axis; `guard`, `limit` and `aligned` as in LoadGlobal. `at`: a cursor that, so many

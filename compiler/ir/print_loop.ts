@@ -94,7 +94,7 @@ function printStmt(s: LoopStmt, indent: string, file: string): readonly string[]
     case "If":
       return [line(`if ${s.uniform ? "uniform " : ""}${printExpr(s.cond)}`), ...block(s.then), ...(s.otherwise.length > 0 ? [line("else"), ...block(s.otherwise)] : [])];
     case "LoadGlobal":
-      return [line(`${printRange(s.array, s.index, s.count)} = load ${printGlobal(s.param, s.field, s.coords, s.count)}${printConditions(s)} else ${printExpr(s.fill)}`)];
+      return [line(`${printRange(s.array, s.index, s.count)} = load ${printGlobal(s.param, s.field, s.coords, s.count)}${printConditions(s)} else ${printExpr(s.fill)}${s.once ? ", once" : ""}`)];
     case "StoreGlobal":
       return [line(`store ${printGlobal(s.param, s.field, s.coords, s.values.length)} = ${s.values.map(printExpr).join(", ")}${printConditions(s)}${s.at ? ` at ${s.at.cursor} + ${s.at.offset}` : ""}`)];
     case "StoreShared":

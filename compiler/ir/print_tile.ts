@@ -117,7 +117,7 @@ export function printTileStmt(s: TileStmt, indent: string, file: string): readon
 export function printOp(op: TileOp): string {
   switch (op.kind) {
     case "Load":
-      return `load ${printView(op.view)} else ${printExpr(op.fill)}`;
+      return `load ${printView(op.view)} else ${printExpr(op.fill)}${op.once ? ", once" : ""}`;
     case "Gather":
       return `gather ${printView(op.view)} at ${op.picks.map((p) => `#${p.coord} ${p.index.label}`).join(", ")}`;
     case "Full":

@@ -53,8 +53,8 @@ export interface TileView {
 export type ReduceFn = "sum" | "max" | "min";
 
 export type TileOp =
-  /** Zero-copy until used; positions outside the param read as `fill`. */
-  | { readonly kind: "Load"; readonly view: TileView; readonly fill: Expr }
+  /** Zero-copy until used; positions outside the param read as `fill`. `once`: no other access is near enough to find what a multiprocessor's cache would keep. */
+  | { readonly kind: "Load"; readonly view: TileView; readonly fill: Expr; readonly once?: true }
   /**
    * Rows picked by index tiles: view coord `at[i]` is replaced by the value of `indices[i]` (all of one axis list).
    * An index outside the param gives zeros. A picked coord that is a Block gives runs: positions from index + start on.

@@ -18,6 +18,8 @@ export interface Bound {
   readonly evictFirst: ReadonlySet<number>;
   /** Tiles that loops read an iteration ahead, by value id. */
   readonly ahead: ReadonlySet<number>;
+  /** Those of them that no cache need keep. */
+  readonly once: ReadonlySet<number>;
   /** Accumulators in flight of each product that wgmma computes, by value id. */
   readonly products: ReadonlyMap<number, number>;
   /** Products that a turn of their loop issues for the turn before. */
@@ -70,6 +72,7 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Ma
   const readByLoops = new Set([...statements(kernel.body)].flatMap((s) => (s.kind === "For" ? s.body.flatMap((d) => (d.kind === "Define" && d.op.kind === "Load" ? [d.value.id] : [])) : [])));
   for (const label of schedule.ahead ?? [])
     if (!named("ahead", label, "tile").every((t) => readByLoops.has(t.id))) throw refuse(`"${label}" is no tile that a loop loads`, "name one whose load stands in the loop itself");
+  for (const label of schedule.once ?? []) if (!schedule.ahead?.includes(label)) throw refuse(`"${label}" is to be read once and not ahead`, "name it in ahead too");
   const leaders = new Map(
     Object.entries(schedule.mma ?? {}).flatMap(([label, { behind, late }]) => {
       if (behind === undefined) return [];
@@ -87,6 +90,7 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Ma
     ringNames: new Map([...rings].flatMap(([id, { name }]) => (name === "" ? [] : [[id, name]]))),
     evictFirst: new Set((schedule.evictFirst ?? []).flatMap((label) => named("evictFirst", label, "tile").map((t) => t.id))),
     ahead: new Set((schedule.ahead ?? []).flatMap((label) => named("ahead", label, "tile").map((t) => t.id))),
+    once: new Set((schedule.once ?? []).flatMap((label) => named("once", label, "tile").map((t) => t.id))),
     products: bind("mma", "product", schedule.mma ?? {}, ({ parts = 1 }) => parts),
     late: new Set([...bind("mma", "product", schedule.mma ?? {}, ({ late = false }) => late)].flatMap(([id, late]) => (late ? [id] : []))),
     leaders,

@@ -1,4 +1,7 @@
-/** Tiles that a schedule wants ahead: a loop reads the next iteration's from device memory before it works on its own. */
+/**
+ * Tiles that a schedule wants ahead: a loop reads the next iteration's from device memory before it works on its own. Of a tile that is
+ * read once the first iteration's is not: what stands before the loop may look at the same bytes.
+ */
 import { add, binary, int, substitute, variable, type Expr } from "../ir/expr.ts";
 import type { TileKernel, TileOp, TileStmt, TileValue, TileView } from "../ir/tile.ts";
 import { definedTiles, lastDefinition, variablesOf } from "../ir/walk.ts";
@@ -7,7 +10,7 @@ type For = Extract<TileStmt, { kind: "For" }>;
 type Read = Extract<TileStmt, { kind: "Define" }> & { readonly op: Extract<TileOp, { kind: "Load" }> };
 
 /** `early`: the loads of first iterations, which stand as far in front of their loops as they can. */
-export function loadAhead(kernel: TileKernel, ahead: ReadonlySet<number>): { readonly kernel: TileKernel; readonly early: ReadonlySet<number> } {
+export function loadAhead(kernel: TileKernel, ahead: ReadonlySet<number>, once: ReadonlySet<number>): { readonly kernel: TileKernel; readonly early: ReadonlySet<number> } {
   const early = new Set<number>();
   if (ahead.size === 0) return { kernel, early };
   let nextId = Math.max(...[...definedTiles(kernel.body)].map((v) => v.id)) + 1;
@@ -46,7 +49,7 @@ export function loadAhead(kernel: TileKernel, ahead: ReadonlySet<number>): { rea
     const bring: TileStmt = {
       kind: "If",
       cond: binary("<", following, loop.hi),
-      then: parts.map((p) => load(p.early, p.op, following)),
+      then: parts.map((p) => load(p.early, once.has(p.value.id) ? { ...p.op, once: true } : p.op, following)),
       otherwise: [],
       tiles: parts.map((p) => ({ result: p.next, then: p.early, otherwise: p.value })),
       scalars: [],

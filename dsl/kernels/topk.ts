@@ -126,12 +126,13 @@ function select(k: number, { BT, SAMPLE, DENSITY, BINS, ROOM, SPAN, WIDE }: type
     );
   }
 
-  // ---- Guess: keys above `bound` are expected to be k and 4.5 deviations more; few of them above `ceiling`
+  // ---- Guess: keys above `bound` are expected to be k and five deviations more; few of them above `ceiling`
   const from = (lo + 3) & -4; // the first whole vector
   const vectors = (hi - from) >> 2;
   let bound = 0;
   let ceiling = LAST_KEY;
   let isPlateau = true; // the bound is a frequent score itself
+  let isShort = false; // fewer than k keys are above it
   if (!isDone) {
     if (vectors > 0) {
       // a jittered vector from each of equal strata
@@ -153,7 +154,7 @@ function select(k: number, { BT, SAMPLE, DENSITY, BINS, ROOM, SPAN, WIDE }: type
         for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
       };
       const expected = div(4 * strata * k, length);
-      const spread = Math.sqrt(expected) * 4.5 + 4;
+      const spread = Math.sqrt(expected) * 4 + 16; // in small samples neighbours that are alike weigh most
       const rank = Math.min(expected + spread, 4 * strata) | 0;
       const coarse = 32 - Math.log2(BINS);
       const digits = histogram(BINS);
@@ -202,6 +203,7 @@ function select(k: number, { BT, SAMPLE, DENSITY, BINS, ROOM, SPAN, WIDE }: type
 
       // ---- Prove
       const count = kept.count;
+      isShort = count < k;
       if (count >= k && count <= ROOM) {
         const { x, t } = kept.items("c");
         const key = map([x], orderedKey, "u32");
@@ -219,7 +221,7 @@ function select(k: number, { BT, SAMPLE, DENSITY, BINS, ROOM, SPAN, WIDE }: type
         }
         out.fill(-1);
         isDone = true;
-      } else if (isPlateau && count < k) {
+      } else if (isPlateau && isShort) {
         const { t } = kept.items("c");
         const out = append(list);
         let ties = k - count;
@@ -260,25 +262,27 @@ function select(k: number, { BT, SAMPLE, DENSITY, BINS, ROOM, SPAN, WIDE }: type
     const scoresOf = (start: number, end: number): Scores<"t"> => (visit) => {
       for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
     };
-    // between bound and ceiling the k-th key is expected, and few others: a fine digit. What is above is counted apart
-    const floor = isPlateau ? bound : (bound + 1) >>> 0;
-    const shift = Math.max(32 - Math.log2(BINS) - clz32((Math.max(ceiling, floor) - floor) | 0), 0);
+    // a fine digit where the k-th key is expected, and few others: above the bound, or up to twice as far below it. What is above is counted apart
+    const far = (Math.min(Math.max(ceiling, bound) - bound, bound >>> 1) << 1) >>> 0;
+    const floor = isShort ? (bound - far) >>> 0 : isPlateau ? bound : (bound + 1) >>> 0;
+    const top = isShort ? bound : Math.max(ceiling, floor);
+    const shift = Math.max(32 - Math.log2(BINS) - clz32((top - floor) | 0), 0);
     const digits = histogram(BINS);
     let over = full({ t: WIDE }, 0);
     for (const tb of blocks("t", lo, hi, WIDE)) {
       const { numbers, where } = partOf(tb, hi);
-      const isOver = where((k) => k > ceiling);
+      const isOver = where((k) => k > top);
       over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
       digits.add(
         numbers((k) => (k - floor) >>> shift),
-        where((k) => k >= floor && k <= ceiling),
+        where((k) => k >= floor && k <= top),
       );
     }
     const want = k - (scalar(sum(over, "t")) | 0);
     const { bin, above, inBin } = digits.find(Math.max(want, 1));
     const start = (floor + ((bin << shift) >>> 0)) >>> 0;
     let found: Digits = { lo: 0, hi: LAST_KEY, want: k, count: length };
-    if (want > 0 && above + inBin >= want) found = { lo: start, hi: (start + ((1 << shift) >>> 0) - 1) >>> 0, want: want - above, count: inBin };
+    if (want > 0 && above + inBin >= want) found = { lo: start, hi: (start + Math.min(((1 << shift) >>> 0) - 1, top - start)) >>> 0, want: want - above, count: inBin };
     const cut = cutOf(scoresOf(lo, hi), found, hi, length, BINS);
     const out = append(list);
     for (const span of blocks("t", lo, hi, SPAN)) {

@@ -80,6 +80,16 @@ const common: Readonly<Record<string, Helper>> = {
     ),
   ),
   orderedValue: helper(inline("float orderedValue(u32 key)", "return __uint_as_float((int)key < 0 ? key ^ 0x80000000u : ~key);")),
+  loadOnce: helper(
+    "// 16 bytes that the L1 cache need not keep\n" +
+      "template <typename Vector>\n" +
+      inline(
+        "Vector loadOnce(const Vector* at)",
+        "uint4 v;",
+        'asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(at));',
+        "return reinterpret_cast<const Vector&>(v);",
+      ),
+  ),
   exp2Approx: helper(
     "// one instruction, 2 ulp; results below the smallest normal number are 0\n" +
       inline("float exp2Approx(float x)", "float y;", 'asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));', "return y;"),

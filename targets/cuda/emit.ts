@@ -312,6 +312,7 @@ class CudaEmitter {
     const { dtype } = x.field(s.param, s.field);
     const register = (e: number) => x.register(s.array, binary("+", s.index, int(e)));
     const whole = s.aligned && this.#isVector(s, s.count);
+    const once = s.once && x.param(s.param).access === "in"; // the hint's instruction reads what no thread writes
     const { lines, words: vectorName } = { lines: this.#lines, words: this.#temporaries.words };
     const loadWhole = (pointer: Text) => {
       const bytes = s.count * byteSize(dtype);
@@ -319,7 +320,8 @@ class CudaEmitter {
       const perWord = s.count / (lanes * chunks);
       for (let c = 0; c < chunks; c++) {
         const name = chunks === 1 ? vectorName : `${vectorName}${c}`;
-        lines.add(`const ${type} ${name} = ${vectorAt(`const ${type}`, pointer, c, chunks)};`);
+        if (once && lanes === 4) this.#need("loadOnce");
+        lines.add(`const ${type} ${name} = ${once && lanes === 4 ? `loadOnce(${vectorPointer(`const ${type}`, pointer, c)})` : vectorAt(`const ${type}`, pointer, c, chunks)};`);
         const element = (i: number) => {
           const lane = Math.floor(i / perWord);
           const word = lanes === 1 ? name : `${name}.${"xyzw"[lane]!}`;
@@ -468,6 +470,11 @@ function vectorOf(dtype: DType, bytes: number): { readonly type: string; readonl
 function vectorAt(type: string, pointer: Text, chunk: number, chunks: number): string {
   const cast = prefix(`(${type}*)`, pointer).code;
   return chunks === 1 ? `*${cast}` : `(${cast})[${chunk}]`;
+}
+
+function vectorPointer(type: string, pointer: Text, chunk: number): string {
+  const cast = prefix(`(${type}*)`, pointer).code;
+  return chunk === 0 ? cast : `${cast} + ${chunk}`;
 }
 
 const along = (coords: readonly Expr[], e: number): Expr[] => coords.map((c, i) => (i === coords.length - 1 ? binary("+", c, int(e)) : c));

@@ -111,7 +111,7 @@ test("explain of a kernel with tiers: which there are, and which text is shown",
   const shown = async (...args: string[]): Promise<string> => (await cli("explain", "topk", "cuda:sm_90a", ...args)).stdout;
   const bySizes = await shown("--dim", "Q=4096", "--dim", "T=8192");
   expect(bySizes).toMatch(/\ntexts by tier; a launch takes the first that fits it\ntier +launches\n/);
-  expect(bySizes).toMatch(/\nshort +T <= \d+ +shown here\n– +all others\nthreads of a block: 256\n/);
+  expect(bySizes).toMatch(/\nshort +T <= \d+ +shown here\nlong +T >= \d+ *\n– +all others\nthreads of a block: 256\n/);
   expect(await shown("--tier", "wave", "--dim", "Q=4096")).toMatch(/\nwave +Q <= \d+ +shown here\n/);
   expect(await shown("--dim", "T=9")).toMatch(/\n– +all others +shown here\n/); // nobody says how many rows
   expect(await shown("--case", "R=128 N=32768")).toMatch(/\nwave +Q <= \d+ +shown here\n/);
@@ -126,7 +126,7 @@ test("explain of a program: the formula of its chunks, their figures, what they 
   expect(stdout).toMatch(/^streaming_topk, v3\.2, cuda:sm_90a: indexer_logits, then topk, on one chunk of q after another\nbytes of scratch for each q: \(logitsPitch \* 4\)/);
   expect(stdout).toContain("q of a chunk: floor(64000000 / those bytes), rounded down to a multiple of 4; all of them where they fit\n");
   expect(stdout).toMatch(/\nQ 2048: 18 chunks of 120, the last of 8; 524288 bytes for each\nscratch +bytes\nlogits +62914560\n/);
-  expect(stdout).toMatch(/\nindexer_logits +– .*\ntopk +wave +1024 .*120 = Q\n/);
+  expect(stdout).toMatch(/\nindexer_logits +– .*\ntopk +longwave +1024 .*120 = Q\n/);
   expect((await cli("explain", "streaming_topk", "wgsl")).stdout).toContain("a multiple of 64; all of them where they fit\nfigures need --dim Q=…\n");
 
   const small = await cli("explain", "streaming_topk", "wgsl", "--dim", "Q=70", "--dim", "T=131072", "--scratch", "1000000");

@@ -64,6 +64,7 @@ function loadLanes(ctx: Lowering, value: TileValue, op: Reading, layout: Layout,
     ...(!plain && limitOf(ctx, op.view, coords, lanes.length)),
     fill: convert(computeType(op.view.dtype), op.kind === "Load" ? op.fill : constant(computeType(op.view.dtype), 0)),
     aligned: true,
+    ...(op.kind === "Load" && op.once && { once: true }),
   });
 }
 

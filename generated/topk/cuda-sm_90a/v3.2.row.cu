@@ -22,8 +22,8 @@
 //   if !select.isDone, if (select.count >= 2048) && (select.count <= 8192), if select.cut.found.count_3 > select.cut.found.want_5: 24576 elements of scalar code
 //   if !select.isDone, if (select.count >= 2048) && (select.count <= 8192), if select.cut.found.count_3 > select.cut.found.want_5, each __3, if !((select.cut.ties.lo == select.cut.ties.hi_2) || (select.cut.ties.want_2 == select.cut.ties.count)): 24576 elements of scalar code
 //   if !select.isDone, if (select.count >= 2048) && (select.count <= 8192), each span: 24576 elements of scalar code
-//   if !select.isDone, unless (select.count >= 2048) && (select.count <= 8192), if select.isPlateau_3 && (select.count < 2048), each span_2: 24576 elements of scalar code
-//   if !select.isDone, unless (select.count >= 2048) && (select.count <= 8192), if select.isPlateau_3 && (select.count < 2048), each span_2, each tb_3, if select.ties_3 > 0: 16384 bytes loaded, 24576 elements of scalar code
+//   if !select.isDone, unless (select.count >= 2048) && (select.count <= 8192), if select.isPlateau_3 && select.isShort, each span_2: 24576 elements of scalar code
+//   if !select.isDone, unless (select.count >= 2048) && (select.count <= 8192), if select.isPlateau_3 && select.isShort, each span_2, each tb_3, if select.ties_3 > 0: 16384 bytes loaded, 24576 elements of scalar code
 //   if !select.isDone_6: 4096 elements of scalar code
 //   if !select.isDone_6, each tb_4: 16384 bytes loaded, 24576 elements of scalar code
 //   if !select.isDone_6, each __4, if !((select.cut.found.lo_5 == select.cut.found.hi_7) || (select.cut.found.want_7 == select.cut.found.count_5)), each tb_5: 16384 bytes loaded, 16384 elements of scalar code
@@ -57,6 +57,13 @@ __device__ inline void warpScanAdd(T& x) {
                  : "r"(delta));
 }
 __device__ inline float orderedValue(u32 key) { return __uint_as_float((int)key < 0 ? key ^ 0x80000000u : ~key); }
+// 16 bytes that the L1 cache need not keep
+template <typename Vector>
+__device__ inline Vector loadOnce(const Vector* at) {
+  uint4 v;
+  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(at));
+  return reinterpret_cast<const Vector&>(v);
+}
 __device__ inline void leaderAdd(u32& before, const u32* own, u32 value) {
   u32 to;
   asm("mapa.shared::cluster.u32 %0, %1, 0;" : "=r"(to) : "r"((u32)__cvta_generic_to_shared(own)));
@@ -116,11 +123,11 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
   u32 partOf_key_4[4];
   u32 partOf_key_5[4];
 
-  // topk.ts:307  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+  // topk.ts:311  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
   const int lo_scalar = first[q];
   const int lo = max(lo_scalar, 0);
 
-  // topk.ts:308  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+  // topk.ts:312  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
   const int hi_scalar = last[q];
   const int hi = min(hi_scalar, T);
 
@@ -147,17 +154,18 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
   // topk.ts:131  const vectors = (hi - from) >> 2;
   const int select_vectors = (hi - select_from) >> 2;
 
-  // topk.ts:135  if (!isDone) {
+  // topk.ts:136  if (!isDone) {
   u32 select_ceiling_5 = 0u;
   bool select_isPlateau_5 = false;
   u32 select_bound_5 = 0u;
+  bool select_isShort_3 = false;
   bool select_isDone_6 = false;
   if (!select_isDone) {
-    // topk.ts:183  for (const tb of blocks("t", from, whole, BT)) {
+    // topk.ts:184  for (const tb of blocks("t", from, whole, BT)) {
     const int tb_turns = ((max(select_from + (max(hi - select_from, 0) / 16384) * 16384 - select_from, 0) + 16383) / 16384 + 7) / 8;
     const int tb_start = select_from + (block % 8) * (tb_turns * 16384);
 
-    // topk.ts:184  const scores = load(row(tb));
+    // topk.ts:185  const scores = load(row(tb));
     if (((q * (logitsPitch * 4) + tb_start * 4) & 15) == 0 && tb_start <= T - 16384) {
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
@@ -184,24 +192,24 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
       }
     }
 
-    // topk.ts:183  for (const tb of blocks("t", from, whole, BT)) {
+    // topk.ts:184  for (const tb of blocks("t", from, whole, BT)) {
     const int tb_end = min(select_from + (max(hi - select_from, 0) / 16384) * 16384, tb_start + tb_turns * 16384);
 
-    // topk.ts:136  if (vectors > 0) {
+    // topk.ts:137  if (vectors > 0) {
     u32 select_ceiling_3 = 0u;
     bool select_isPlateau_3 = false;
     u32 select_bound_3 = 0u;
     if (select_vectors > 0) {
-      // topk.ts:138  const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
+      // topk.ts:139  const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
       const int select_rounds = max(__float2int_rz(sqrtf((float)select_length) * 0.0029296875f), 1);
 
-      // topk.ts:139  const strata = rounds * (SAMPLE / 4);
+      // topk.ts:140  const strata = rounds * (SAMPLE / 4);
       const int select_strata = select_rounds * 1024;
 
-      // topk.ts:140  const width = vectors / Math.sqrt(strata * strata); // in f32
+      // topk.ts:141  const width = vectors / Math.sqrt(strata * strata); // in f32
       const float select_width = (float)select_vectors / sqrtf((float)(select_strata * select_strata));
 
-      // topk.ts:144  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+      // topk.ts:145  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
       if (((q * (logitsPitch * 4)) & 15) == 0) {
         const int select_firstRound_place = select_from + 4
             * max(min(__float2int_rz(((float)thread + (float)((thread * 40503) & 65535) * 0.000015258789f) * select_width),
@@ -243,31 +251,31 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
         select_firstRound[t] = orderedKey(select_firstRound_gatherRuns[t]);
       }
 
-      // topk.ts:155  const expected = div(4 * strata * k, length);
+      // topk.ts:156  const expected = div(4 * strata * k, length);
       const int select_expected = (4 * select_strata * 2048) / select_length;
 
-      // topk.ts:156  const spread = Math.sqrt(expected) * 4.5 + 4;
-      const float select_spread = sqrtf((float)select_expected) * 4.5f + 4.0f;
+      // topk.ts:157  const spread = Math.sqrt(expected) * 4 + 16; // in small samples neighbours that are alike weigh most
+      const float select_spread = sqrtf((float)select_expected) * 4.0f + 16.0f;
 
-      // topk.ts:157  const rank = Math.min(expected + spread, 4 * strata) | 0;
+      // topk.ts:158  const rank = Math.min(expected + spread, 4 * strata) | 0;
       const int select_rank_value = __float2int_rz(fminf((float)select_expected + select_spread, (float)(4 * select_strata)));
 
-      // topk.ts:159  const digits = histogram(BINS);
+      // topk.ts:160  const digits = histogram(BINS);
       for (int i = 0; i < 2; ++i) {
         const int bin_11 = i * 1024 + thread;
         select_digits[bin_11] = 0u;
       }
 
-      // topk.ts:161  digits.add(
+      // topk.ts:162  digits.add(
       __syncthreads();
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
         atomicAdd(&select_digits[(int)(select_firstRound[t] >> 21)], 1u);
       }
 
-      // topk.ts:153  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+      // topk.ts:154  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
       for (int round = 0; round < select_rounds - 1; ++round) {
-        // topk.ts:144  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+        // topk.ts:145  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
         if (((q * (logitsPitch * 4)) & 15) == 0) {
           const int v = (round + 1) * 1024 + thread;
           const int sampled_place = select_from + 4
@@ -309,14 +317,14 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
           sampled[t] = orderedKey(sampled_gatherRuns[t]);
         }
 
-        // topk.ts:161  digits.add(
+        // topk.ts:162  digits.add(
         #pragma unroll
         for (int t = 0; t < 4; ++t) {
           atomicAdd(&select_digits[(int)(sampled[t] >> 21)], 1u);
         }
       }
 
-      // topk.ts:166  const { bin, above, inBin } = digits.find(rank);
+      // topk.ts:167  const { bin, above, inBin } = digits.find(rank);
       const u32 want = (u32)select_rank_value;
       const u32 want_2 = (u32)__float2int_rz(fmaxf((float)select_expected - select_spread, 1.0f));
       __syncthreads();
@@ -367,24 +375,24 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
       const int inBin = exchange_i32[2];
       const int select_top_bin = exchange_i32[3];
 
-      // topk.ts:168  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
+      // topk.ts:169  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
       const u32 select_ceiling = (u32)(select_top_bin << 21) + 0x1fffffu;
 
-      // topk.ts:169  const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
+      // topk.ts:170  const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
       const int select_enough = max(select_rank_value >> 2, 2);
 
-      // topk.ts:170  let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
+      // topk.ts:171  let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
       const u32 select_found_lo = (u32)(bin << 21);
       const u32 select_found_hi = (u32)(bin << 21) + 0x1fffffu;
       const int select_found_want = select_rank_value - above;
 
-      // topk.ts:171  for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
+      // topk.ts:172  for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
       u32 select_found_lo_2 = select_found_lo;
       u32 select_found_hi_2 = select_found_hi;
       int select_found_want_2 = select_found_want;
       int select_found_count = inBin;
       for (int unnamed = 0; unnamed < 2; ++unnamed) {
-        // topk.ts:172  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
+        // topk.ts:173  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
         u32 select_found_lo_3 = 0u;
         u32 select_found_hi_4 = 0u;
         int select_found_want_4 = 0;
@@ -408,9 +416,9 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
             }
           }
 
-          // topk.ts:153  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+          // topk.ts:154  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
           for (int round_2 = 0; round_2 < select_rounds - 1; ++round_2) {
-            // topk.ts:144  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+            // topk.ts:145  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
             if (((q * (logitsPitch * 4)) & 15) == 0) {
               const int v = (round_2 + 1) * 1024 + thread;
               const int sampled_place_2 = select_from + 4
@@ -502,7 +510,7 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
           // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
           const u32 select_found_start = select_found_lo_2 + (u32)(bin_2 << (select_found_shift & 31));
 
-          // topk.ts:172  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
+          // topk.ts:173  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
           const u32 select_found_hi_3 = bin_2 == 2047 ? select_found_hi_2 : select_found_start + (1u << (select_found_shift & 31)) - 1u;
           const int select_found_want_3 = select_found_want_2 - above_2;
           select_found_lo_3 = select_found_start;
@@ -523,16 +531,16 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
       const u32 select_found_lo_4 = select_found_lo_2;
       const int select_found_count_3 = select_found_count;
 
-      // topk.ts:174  isPlateau = found.count > enough || found.lo === 0;
+      // topk.ts:175  isPlateau = found.count > enough || found.lo === 0;
       const bool select_isPlateau = select_found_count_3 > select_enough || select_found_lo_4 == 0u;
 
-      // topk.ts:175  bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
+      // topk.ts:176  bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
       const u32 select_bound = select_isPlateau ? select_found_lo_4 : select_found_lo_4 - 1u;
       select_ceiling_3 = select_ceiling;
       select_isPlateau_3 = select_isPlateau;
       select_bound_3 = select_bound;
     } else {
-      // topk.ts:136  if (vectors > 0) {
+      // topk.ts:137  if (vectors > 0) {
       const u32 select_ceiling_2 = 0xffffffffu;
       const bool select_isPlateau_2 = true;
       const u32 select_bound_2 = 0u;
@@ -541,35 +549,35 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
       select_bound_3 = select_bound_2;
     }
 
-    // topk.ts:180  const kept = bag(ROOM, { x: "f32", t: "i32" });
+    // topk.ts:181  const kept = bag(ROOM, { x: "f32", t: "i32" });
     if (thread == 0) {
       select_kept_added[0] = 0u;
     }
     asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
 
-    // topk.ts:181  const digitsOfKept = histogram(BINS); // cleared while scores are on their way
+    // topk.ts:182  const digitsOfKept = histogram(BINS); // cleared while scores are on their way
     for (int i = 0; i < 2; ++i) {
       const int bin_11 = i * 1024 + thread;
       select_digits[bin_11] = 0u;
     }
 
-    // topk.ts:182  const whole = from + div(Math.max(hi - from, 0), BT) * BT;
+    // topk.ts:183  const whole = from + div(Math.max(hi - from, 0), BT) * BT;
     const int select_whole = select_from + (max(hi - select_from, 0) / 16384) * 16384;
     #pragma unroll
     for (int r = 0; r < 16; ++r) {
       select_scores[r] = select_scores_first[r];
     }
 
-    // topk.ts:183  for (const tb of blocks("t", from, whole, BT)) {
+    // topk.ts:184  for (const tb of blocks("t", from, whole, BT)) {
     const float least = select_bound_3 < 0xff800000u ? orderedValue(max(select_bound_3 + 1u, 0x7fffffu)) : __uint_as_float(0x7fc00000u);
     __syncthreads();
     for (int tb = tb_start; tb < tb_end; tb += 16384) {
       if (tb + 16384 < tb_end) {
-        // topk.ts:184  const scores = load(row(tb));
+        // topk.ts:185  const scores = load(row(tb));
         if (((q * (logitsPitch * 4) + (tb + 16384) * 4) & 15) == 0 && tb + 16384 <= T - 16384) {
           #pragma unroll
           for (int t = 0; t < 4; ++t) {
-            const float4 words_2 = *(const float4*)(logits + ((i64)q * logitsPitch + (tb + 16384 + t_of_thread + t * 4096)));
+            const float4 words_2 = loadOnce((const float4*)(logits + ((i64)q * logitsPitch + (tb + 16384 + t_of_thread + t * 4096))));
             select_scores_next[t * 4] = words_2.x; select_scores_next[t * 4 + 1] = words_2.y;
             select_scores_next[t * 4 + 2] = words_2.z; select_scores_next[t * 4 + 3] = words_2.w;
           }
@@ -598,7 +606,7 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
         }
       }
 
-      // topk.ts:185  kept.add(
+      // topk.ts:186  kept.add(
       u32 kept;
       kept = 0u;
       #pragma unroll
@@ -643,7 +651,7 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
       }
     }
 
-    // topk.ts:183  for (const tb of blocks("t", from, whole, BT)) {
+    // topk.ts:184  for (const tb of blocks("t", from, whole, BT)) {
     asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
     if (block % 8 != 0) {
       __syncthreads();
@@ -668,18 +676,18 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
     asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
     asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 
-    // topk.ts:190  for (const part of each(2)) {
+    // topk.ts:191  for (const part of each(2)) {
     const float least_2 = select_bound_3 < 0xff800000u ? orderedValue(max(select_bound_3 + 1u, 0x7fffffu)) : __uint_as_float(0x7fc00000u);
     for (int part = 0; part < 2; ++part) {
-      // topk.ts:191  const start = part === 0 ? whole : lo;
+      // topk.ts:192  const start = part === 0 ? whole : lo;
       const int select_start = part == 0 ? select_whole : lo;
 
-      // topk.ts:192  const end = part === 0 ? hi : Math.min(from, hi);
+      // topk.ts:193  const end = part === 0 ? hi : Math.min(from, hi);
       const int select_end = part == 0 ? hi : min(select_from, hi);
 
-      // topk.ts:193  for (const tb of blocks("t", start, end, BT)) {
+      // topk.ts:194  for (const tb of blocks("t", start, end, BT)) {
       for (int tb_2 = select_start; tb_2 < select_end; tb_2 += 16384) {
-        // topk.ts:194  const x = load(row(tb));
+        // topk.ts:195  const x = load(row(tb));
         if (((q * (logitsPitch * 4) + tb_2 * 4) & 15) == 0 && tb_2 <= T - 16384) {
           #pragma unroll
           for (int t = 0; t < 4; ++t) {
@@ -706,7 +714,7 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
           }
         }
 
-        // topk.ts:196  kept.add(
+        // topk.ts:197  kept.add(
         u32 kept;
         kept = 0u;
         #pragma unroll
@@ -751,12 +759,15 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
     __syncthreads();
     const int select_count = (int)select_kept_added[0];
 
-    // topk.ts:205  if (count >= k && count <= ROOM) {
+    // topk.ts:206  isShort = count < k;
+    const bool select_isShort = select_count < 2048;
+
+    // topk.ts:207  if (count >= k && count <= ROOM) {
     bool select_isDone_5 = false;
     if (select_count >= 2048 && select_count <= 8192) {
       const int select_kept_added_value = (int)select_kept_added[0];
 
-      // topk.ts:206  const { x, t } = kept.items("c");
+      // topk.ts:208  const { x, t } = kept.items("c");
       const int select_kept_held = select_kept_added_value <= 8192 ? select_kept_added_value : 0;
 
       // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
@@ -1089,9 +1100,9 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
       }
       int select_out_count = 0;
 
-      // topk.ts:215  for (const span of blocks("t", lo, hi, SPAN)) {
+      // topk.ts:217  for (const span of blocks("t", lo, hi, SPAN)) {
       for (int span = lo; span < hi; span += 131072) {
-        // topk.ts:216  const marks = bitmap(SPAN);
+        // topk.ts:218  const marks = bitmap(SPAN);
         *(uint4*)(select_marks + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
         // topk.ts:92  marks.add(
@@ -1108,7 +1119,7 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
           }
         }
 
-        // topk.ts:218  out.pushMarked(marks, entryOf(span), Math.min(hi - span.start, SPAN));
+        // topk.ts:220  out.pushMarked(marks, entryOf(span), Math.min(hi - span.start, SPAN));
         const int words = min((min(hi - span, 131072) + 31) / 32, 4096);
         const int words_each = (words + 1023) / 1024;
         const int from = thread * words_each;
@@ -1155,34 +1166,34 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
         select_out_count = select_out_count + total;
       }
 
-      // topk.ts:220  out.fill(-1);
+      // topk.ts:222  out.fill(-1);
       for (int slot = select_out_count + thread; slot < 2048; slot += 1024) {
         idx[(i64)q * 2048 + slot] = -1;
       }
 
-      // topk.ts:205  if (count >= k && count <= ROOM) {
+      // topk.ts:207  if (count >= k && count <= ROOM) {
       const bool select_isDone_4 = true;
       select_isDone_5 = select_isDone_4;
     } else {
-      // topk.ts:222  } else if (isPlateau && count < k) {
+      // topk.ts:224  } else if (isPlateau && isShort) {
       bool select_isDone_3 = false;
-      if (select_isPlateau_3 && select_count < 2048) {
+      if (select_isPlateau_3 && select_isShort) {
         const int select_kept_added_2 = (int)select_kept_added[0];
 
-        // topk.ts:223  const { t } = kept.items("c");
+        // topk.ts:225  const { t } = kept.items("c");
         const int select_kept_held_2 = select_kept_added_2 <= 8192 ? select_kept_added_2 : 0;
         int select_out_2_count = 0;
 
-        // topk.ts:225  let ties = k - count;
+        // topk.ts:227  let ties = k - count;
         const int select_ties = 2048 - select_count;
 
-        // topk.ts:226  for (const span of blocks("t", lo, hi, SPAN)) {
+        // topk.ts:228  for (const span of blocks("t", lo, hi, SPAN)) {
         int select_ties_2 = select_ties;
         for (int span_2 = lo; span_2 < hi; span_2 += 131072) {
-          // topk.ts:227  const marks = bitmap(SPAN);
+          // topk.ts:229  const marks = bitmap(SPAN);
           *(uint4*)(select_marks + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-          // topk.ts:228  marks.add(
+          // topk.ts:230  marks.add(
           const int items_each = (select_kept_held_2 + 1023) / 1024;
           const int run = items_each | 1;
           const int first_item = thread * run;
@@ -1195,16 +1206,16 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
             }
           }
 
-          // topk.ts:232  const end = Math.min(span.start + SPAN, hi);
+          // topk.ts:234  const end = Math.min(span.start + SPAN, hi);
           const int select_end_2 = min(span_2 + 131072, hi);
 
-          // topk.ts:233  for (const tb of blocks("t", span.start, end, WIDE)) {
+          // topk.ts:235  for (const tb of blocks("t", span.start, end, WIDE)) {
           int select_ties_3 = select_ties_2;
           for (int tb_3 = span_2; tb_3 < select_end_2; tb_3 += 4096) {
-            // topk.ts:234  if (ties > 0) {
+            // topk.ts:236  if (ties > 0) {
             int select_ties_5 = 0;
             if (select_ties_3 > 0) {
-              // topk.ts:236  const isTie = mask([load(row(tb)), token], (x, t) => t < end && orderedKey(x) === bound);
+              // topk.ts:238  const isTie = mask([load(row(tb)), token], (x, t) => t < end && orderedKey(x) === bound);
               float select_isTie_load_wide[4];
               {
                 const int valid = T - (tb_3 + t_of_thread);
@@ -1219,7 +1230,7 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
                 select_isTie[t] = tb_3 + t_of_thread + t < select_end_2 && orderedKey(select_isTie_load_wide[t]) == select_bound_3;
               }
 
-              // topk.ts:237  const rank = scan(isTie, "t");
+              // topk.ts:239  const rank = scan(isTie, "t");
               int select_rank_2_base = 0;
               const int item = select_isTie[0];
               const int item_2 = select_isTie[1];
@@ -1251,7 +1262,7 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
               select_rank[3] = sofar_5;
               select_rank_2_base = select_rank_2_base + total;
 
-              // topk.ts:238  marks.add(
+              // topk.ts:240  marks.add(
               #pragma unroll
               for (int t = 0; t < 4; ++t) {
                 if (select_isTie[t] && select_rank[t] <= select_ties_3) {
@@ -1260,7 +1271,7 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
                 }
               }
 
-              // topk.ts:242  ties -= scalar(sum(isTie, "t"));
+              // topk.ts:244  ties -= scalar(sum(isTie, "t"));
               int select_ties_sum_sum = 0;
               #pragma unroll
               for (int t = 0; t < 4; ++t) {
@@ -1300,7 +1311,7 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
           }
           const int select_ties_6 = select_ties_3;
 
-          // topk.ts:245  out.pushMarked(marks, entryOf(span), end - span.start);
+          // topk.ts:247  out.pushMarked(marks, entryOf(span), end - span.start);
           const int words = min((select_end_2 - span_2 + 31) / 32, 4096);
           const int words_each = (words + 1023) / 1024;
           const int from = thread * words_each;
@@ -1349,12 +1360,12 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
         }
         const int select_ties_7 = select_ties_2;
 
-        // topk.ts:247  out.fill(-1);
+        // topk.ts:249  out.fill(-1);
         for (int slot = select_out_2_count + thread; slot < 2048; slot += 1024) {
           idx[(i64)q * 2048 + slot] = -1;
         }
 
-        // topk.ts:248  isDone = ties <= 0; // else the bound was no plateau after all, and all is written once more
+        // topk.ts:250  isDone = ties <= 0; // else the bound was no plateau after all, and all is written once more
         const bool select_isDone_2 = select_ties_7 <= 0;
         select_isDone_3 = select_isDone_2;
       } else {
@@ -1365,47 +1376,56 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
     select_ceiling_5 = select_ceiling_3;
     select_isPlateau_5 = select_isPlateau_3;
     select_bound_5 = select_bound_3;
+    select_isShort_3 = select_isShort;
     select_isDone_6 = select_isDone_5;
   } else {
     if (block % 8 != 0) {
       return;
     }
 
-    // topk.ts:135  if (!isDone) {
+    // topk.ts:136  if (!isDone) {
     const u32 select_ceiling_4 = 0xffffffffu;
     const bool select_isPlateau_4 = true;
     const u32 select_bound_4 = 0u;
+    const bool select_isShort_2 = false;
     select_ceiling_5 = select_ceiling_4;
     select_isPlateau_5 = select_isPlateau_4;
     select_bound_5 = select_bound_4;
+    select_isShort_3 = select_isShort_2;
     select_isDone_6 = select_isDone;
   }
 
-  // topk.ts:254  if (!isDone) {
+  // topk.ts:256  if (!isDone) {
   if (!select_isDone_6) {
-    // topk.ts:264  const floor = isPlateau ? bound : (bound + 1) >>> 0;
-    const u32 select_floor = select_isPlateau_5 ? select_bound_5 : select_bound_5 + 1u;
+    // topk.ts:266  const far = (Math.min(Math.max(ceiling, bound) - bound, bound >>> 1) << 1) >>> 0;
+    const u32 select_far = min(max(select_ceiling_5, select_bound_5) - select_bound_5, select_bound_5 >> 1) << 1;
 
-    // topk.ts:265  const shift = Math.max(32 - Math.log2(BINS) - clz32((Math.max(ceiling, floor) - floor) | 0), 0);
-    const int select_shift = max(21 - __clz((int)(max(select_ceiling_5, select_floor) - select_floor)), 0);
+    // topk.ts:267  const floor = isShort ? (bound - far) >>> 0 : isPlateau ? bound : (bound + 1) >>> 0;
+    const u32 select_floor = select_isShort_3 ? select_bound_5 - select_far : (select_isPlateau_5 ? select_bound_5 : select_bound_5 + 1u);
 
-    // topk.ts:266  const digits = histogram(BINS);
+    // topk.ts:268  const top = isShort ? bound : Math.max(ceiling, floor);
+    const u32 select_top = select_isShort_3 ? select_bound_5 : max(select_ceiling_5, select_floor);
+
+    // topk.ts:269  const shift = Math.max(32 - Math.log2(BINS) - clz32((top - floor) | 0), 0);
+    const int select_shift = max(21 - __clz((int)(select_top - select_floor)), 0);
+
+    // topk.ts:270  const digits = histogram(BINS);
     __syncthreads();
     for (int i = 0; i < 2; ++i) {
       const int bin_11 = i * 1024 + thread;
       select_digits[bin_11] = 0u;
     }
 
-    // topk.ts:267  let over = full({ t: WIDE }, 0);
+    // topk.ts:271  let over = full({ t: WIDE }, 0);
     #pragma unroll
     for (int r = 0; r < 4; ++r) {
       select_over[r] = 0.0f;
     }
 
-    // topk.ts:268  for (const tb of blocks("t", lo, hi, WIDE)) {
+    // topk.ts:272  for (const tb of blocks("t", lo, hi, WIDE)) {
     __syncthreads();
     for (int tb_4 = lo; tb_4 < hi; tb_4 += 4096) {
-      // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
+      // topk.ts:258  const key = map([load(row(tb))], orderedKey, "u32");
       float partOf_key_load_wide[4];
       {
         const int valid = T - (tb_4 + t_of_thread);
@@ -1420,22 +1440,22 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
         partOf_key[t] = orderedKey(partOf_key_load_wide[t]);
       }
 
-      // topk.ts:271  over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
+      // topk.ts:275  over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
-        select_over[t] = tb_4 + t_of_thread + t < hi && partOf_key[t] > select_ceiling_5 ? select_over[t] + 1.0f : select_over[t];
+        select_over[t] = tb_4 + t_of_thread + t < hi && partOf_key[t] > select_top ? select_over[t] + 1.0f : select_over[t];
       }
 
-      // topk.ts:272  digits.add(
+      // topk.ts:276  digits.add(
       #pragma unroll
       for (int t = 0; t < 4; ++t) {
-        if (tb_4 + t_of_thread + t < hi && (partOf_key[t] >= select_floor && partOf_key[t] <= select_ceiling_5)) {
+        if (tb_4 + t_of_thread + t < hi && (partOf_key[t] >= select_floor && partOf_key[t] <= select_top)) {
           atomicAdd(&select_digits[(int)((partOf_key[t] - select_floor) >> (select_shift & 31))], 1u);
         }
       }
     }
 
-    // topk.ts:277  const want = k - (scalar(sum(over, "t")) | 0);
+    // topk.ts:281  const want = k - (scalar(sum(over, "t")) | 0);
     float select_want_sum_sum = 0.0f;
     #pragma unroll
     for (int t = 0; t < 4; ++t) {
@@ -1467,7 +1487,7 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
     const float select_want_scalar = select_want_sum;
     const int select_want = 2048 - __float2int_rz(select_want_scalar);
 
-    // topk.ts:278  const { bin, above, inBin } = digits.find(Math.max(want, 1));
+    // topk.ts:282  const { bin, above, inBin } = digits.find(Math.max(want, 1));
     const u32 want = (u32)max(select_want, 1);
     const u32 count = select_digits[2047 - thread * 2];
     const u32 count_2 = select_digits[2047 - (thread * 2 + 1)];
@@ -1502,13 +1522,13 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
     const int above_7 = exchange_i32[1];
     const int inBin_7 = exchange_i32[2];
 
-    // topk.ts:279  const start = (floor + ((bin << shift) >>> 0)) >>> 0;
+    // topk.ts:283  const start = (floor + ((bin << shift) >>> 0)) >>> 0;
     const u32 select_start_2 = select_floor + (u32)(bin_7 << (select_shift & 31));
 
     // topk.ts:70  let found = start;
     const u32 select_cut_found_lo_4 = select_want > 0 && above_7 + inBin_7 >= select_want ? select_start_2 : 0u;
-    const u32 select_cut_found_hi_6 = select_want > 0 && above_7 + inBin_7 >= select_want ? select_start_2 + (1u << (select_shift & 31))
-        - 1u : 0xffffffffu;
+    const u32 select_cut_found_hi_6 = select_want > 0 && above_7 + inBin_7 >= select_want ? select_start_2
+        + min((1u << (select_shift & 31)) - 1u, select_top - select_start_2) : 0xffffffffu;
     const int select_cut_found_want_6 = select_want > 0 && above_7 + inBin_7 >= select_want ? select_want - above_7 : 2048;
     const int select_cut_found_count_4 = select_want > 0 && above_7 + inBin_7 >= select_want ? inBin_7 : select_length;
 
@@ -1533,10 +1553,10 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
         // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
         const int select_cut_found_shift_2 = max(21 - __clz((int)(select_cut_found_hi_7 - select_cut_found_lo_5)), 0);
 
-        // topk.ts:261  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+        // topk.ts:263  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
         __syncthreads();
         for (int tb_5 = lo; tb_5 < hi; tb_5 += 4096) {
-          // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
+          // topk.ts:258  const key = map([load(row(tb))], orderedKey, "u32");
           float partOf_key_load_2_wide[4];
           {
             const int valid = T - (tb_5 + t_of_thread);
@@ -1637,10 +1657,10 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
       // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
       const int select_cut_ties_shift_3 = max(21 - __clz((int)(select_cut_last_2 - 1u)), 0);
 
-      // topk.ts:261  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+      // topk.ts:263  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
       __syncthreads();
       for (int tb_6 = lo; tb_6 < hi; tb_6 += 4096) {
-        // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
+        // topk.ts:258  const key = map([load(row(tb))], orderedKey, "u32");
         float partOf_key_load_3_wide[4];
         {
           const int valid = T - (tb_6 + t_of_thread);
@@ -1733,10 +1753,10 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
           // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
           const int select_cut_ties_shift_4 = max(21 - __clz((int)(select_cut_ties_hi_7 - select_cut_ties_lo_4)), 0);
 
-          // topk.ts:261  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+          // topk.ts:263  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
           __syncthreads();
           for (int tb_7 = lo; tb_7 < hi; tb_7 += 4096) {
-            // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
+            // topk.ts:258  const key = map([load(row(tb))], orderedKey, "u32");
             float partOf_key_load_4_wide[4];
             {
               const int valid = T - (tb_7 + t_of_thread);
@@ -1832,18 +1852,18 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
     }
     int select_out_3_count = 0;
 
-    // topk.ts:284  for (const span of blocks("t", lo, hi, SPAN)) {
+    // topk.ts:288  for (const span of blocks("t", lo, hi, SPAN)) {
     for (int span_3 = lo; span_3 < hi; span_3 += 131072) {
-      // topk.ts:285  const end = Math.min(span.start + SPAN, hi);
+      // topk.ts:289  const end = Math.min(span.start + SPAN, hi);
       const int select_end_3 = min(span_3 + 131072, hi);
 
-      // topk.ts:286  const marks = bitmap(SPAN);
+      // topk.ts:290  const marks = bitmap(SPAN);
       *(uint4*)(select_marks + thread * 4) = make_uint4(0u, 0u, 0u, 0u);
 
-      // topk.ts:261  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+      // topk.ts:263  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
       __syncthreads();
       for (int tb_8 = span_3; tb_8 < select_end_3; tb_8 += 4096) {
-        // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
+        // topk.ts:258  const key = map([load(row(tb))], orderedKey, "u32");
         float partOf_key_load_5_wide[4];
         {
           const int valid = T - (tb_8 + t_of_thread);
@@ -1871,7 +1891,7 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
         }
       }
 
-      // topk.ts:288  out.pushMarked(marks, entryOf(span), end - span.start);
+      // topk.ts:292  out.pushMarked(marks, entryOf(span), end - span.start);
       const int words = min((select_end_3 - span_3 + 31) / 32, 4096);
       const int words_each = (words + 1023) / 1024;
       const int from = thread * words_each;
@@ -1918,7 +1938,7 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
       select_out_3_count = select_out_3_count + total;
     }
 
-    // topk.ts:290  out.fill(-1);
+    // topk.ts:294  out.fill(-1);
     for (int slot = select_out_3_count + thread; slot < 2048; slot += 1024) {
       idx[(i64)q * 2048 + slot] = -1;
     }

@@ -88,15 +88,15 @@ fn topk_window(
   var partOf_key_4: array<u32, 4>;
   var partOf_key_5: array<u32, 4>;
 
-  // topk.ts:325  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+  // topk.ts:329  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
   let lo_scalar = first[q];
   let lo = max(lo_scalar, 0);
 
-  // topk.ts:326  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+  // topk.ts:330  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
   let hi_scalar = last[q];
   let hi = min(hi_scalar, dims.T);
 
-  // topk.ts:327  store(a.count.tile({ q }), selected(hi - lo, dsa.topK));
+  // topk.ts:331  store(a.count.tile({ q }), selected(hi - lo, dsa.topK));
   if (thread < 1) {
     count[q] = max(min(hi - lo, 2048), 0);
   }
@@ -127,26 +127,26 @@ fn topk_window(
   // topk.ts:131  const vectors = (hi - from) >> 2;
   let select_vectors = (hi - select_from) >> 2u;
 
-  // topk.ts:135  if (!isDone) {
+  // topk.ts:136  if (!isDone) {
   var select_ceiling_5: u32 = 0u;
   var select_isPlateau_5: bool = false;
   var select_bound_5: u32 = 0u;
   if (!select_isDone) {
-    // topk.ts:136  if (vectors > 0) {
+    // topk.ts:137  if (vectors > 0) {
     var select_ceiling_3: u32 = 0u;
     var select_isPlateau_3: bool = false;
     var select_bound_3: u32 = 0u;
     if (select_vectors > 0) {
-      // topk.ts:138  const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
+      // topk.ts:139  const rounds = Math.max((Math.sqrt(length) * (DENSITY / SAMPLE)) | 0, 1);
       let select_rounds = max(i32(sqrt(f32(select_length)) * 0.005859375f), 1);
 
-      // topk.ts:139  const strata = rounds * (SAMPLE / 4);
+      // topk.ts:140  const strata = rounds * (SAMPLE / 4);
       let select_strata = select_rounds * 512;
 
-      // topk.ts:140  const width = vectors / Math.sqrt(strata * strata); // in f32
+      // topk.ts:141  const width = vectors / Math.sqrt(strata * strata); // in f32
       let select_width = f32(select_vectors) / sqrt(f32(select_strata * select_strata));
 
-      // topk.ts:144  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+      // topk.ts:145  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
       if (((q * (dims.logitsPitch * 4)) & 15) == 0) {
         for (var v = 0; v < 2; v++) {
           let v_2 = thread + v * 256;
@@ -186,16 +186,16 @@ fn topk_window(
         }
       }
 
-      // topk.ts:155  const expected = div(4 * strata * k, length);
+      // topk.ts:156  const expected = div(4 * strata * k, length);
       let select_expected = (4 * select_strata * 2048) / select_length;
 
-      // topk.ts:156  const spread = Math.sqrt(expected) * 4.5 + 4;
-      let select_spread = sqrt(f32(select_expected)) * 4.5f + 4.0f;
+      // topk.ts:157  const spread = Math.sqrt(expected) * 4 + 16; // in small samples neighbours that are alike weigh most
+      let select_spread = sqrt(f32(select_expected)) * 4.0f + 16.0f;
 
-      // topk.ts:157  const rank = Math.min(expected + spread, 4 * strata) | 0;
+      // topk.ts:158  const rank = Math.min(expected + spread, 4 * strata) | 0;
       let select_rank = i32(min(f32(select_expected) + select_spread, f32(4 * select_strata)));
 
-      // topk.ts:159  const digits = histogram(BINS);
+      // topk.ts:160  const digits = histogram(BINS);
       for (var i = 0; i < 2; i++) {
         let bin_7 = i * 256 + thread;
         atomicStore(&select_digits[bin_7 * 4], 0u);
@@ -204,7 +204,7 @@ fn topk_window(
         atomicStore(&select_digits[bin_7 * 4 + 3], 0u);
       }
 
-      // topk.ts:161  digits.add(
+      // topk.ts:162  digits.add(
       workgroupBarrier();
       for (var v = 0; v < 2; v++) {
         for (var t = 0; t < 4; t++) {
@@ -212,9 +212,9 @@ fn topk_window(
         }
       }
 
-      // topk.ts:153  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+      // topk.ts:154  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
       for (var round_value = 0; round_value < select_rounds - 1; round_value++) {
-        // topk.ts:144  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+        // topk.ts:145  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
         if (((q * (dims.logitsPitch * 4)) & 15) == 0) {
           for (var v = 0; v < 2; v++) {
             let v_2 = (round_value + 1) * 512 + thread + v * 256;
@@ -254,7 +254,7 @@ fn topk_window(
           }
         }
 
-        // topk.ts:161  digits.add(
+        // topk.ts:162  digits.add(
         for (var v = 0; v < 2; v++) {
           for (var t = 0; t < 4; t++) {
             atomicAdd(&select_digits[i32(sampled[t + v * 4] >> 21u)], 1u);
@@ -262,7 +262,7 @@ fn topk_window(
         }
       }
 
-      // topk.ts:166  const { bin, above, inBin } = digits.find(rank);
+      // topk.ts:167  const { bin, above, inBin } = digits.find(rank);
       let want = u32(select_rank);
       let want_2 = u32(i32(max(f32(select_expected) - select_spread, 1.0f)));
       workgroupBarrier();
@@ -390,24 +390,24 @@ fn topk_window(
       let inBin = workgroupUniformLoad(&exchange_i32[2]);
       let select_top_bin = workgroupUniformLoad(&exchange_i32[3]);
 
-      // topk.ts:168  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
+      // topk.ts:169  ceiling = ((top << coarse) >>> 0) + (2 ** coarse - 1);
       let select_ceiling = u32(select_top_bin << 21u) + 0x1fffffu;
 
-      // topk.ts:169  const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
+      // topk.ts:170  const enough = Math.max(rank >> 2, 2); // what a bin adds to the bag is cheaper than another digit
       let select_enough = max(select_rank >> 2u, 2);
 
-      // topk.ts:170  let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
+      // topk.ts:171  let found: Digits = { lo: (bin << coarse) >>> 0, hi: ((bin << coarse) >>> 0) + (2 ** coarse - 1), want: rank - above, count: inBin };
       let select_found_lo = u32(bin << 21u);
       let select_found_hi = u32(bin << 21u) + 0x1fffffu;
       let select_found_want = select_rank - above;
 
-      // topk.ts:171  for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
+      // topk.ts:172  for (const _ of each(Math.ceil(32 / Math.log2(BINS)) - 1)) {
       var select_found_lo_2: u32 = select_found_lo;
       var select_found_hi_2: u32 = select_found_hi;
       var select_found_want_2: i32 = select_found_want;
       var select_found_count: i32 = inBin;
       for (var unnamed = 0; unnamed < 2; unnamed++) {
-        // topk.ts:172  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
+        // topk.ts:173  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
         var select_found_lo_3: u32 = 0u;
         var select_found_hi_4: u32 = 0u;
         var select_found_want_4: i32 = 0;
@@ -436,9 +436,9 @@ fn topk_window(
             }
           }
 
-          // topk.ts:153  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
+          // topk.ts:154  for (const round of each(rounds - 1)) visit(part(sampled(round + 1)));
           for (var round_2 = 0; round_2 < select_rounds - 1; round_2++) {
-            // topk.ts:144  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
+            // topk.ts:145  return map([gatherRuns(row({ axis: "t", start: 0, size: 4 }), { t: place })], orderedKey, "u32");
             if (((q * (dims.logitsPitch * 4)) & 15) == 0) {
               for (var v = 0; v < 2; v++) {
                 let v_2 = (round_2 + 1) * 512 + thread + v * 256;
@@ -575,7 +575,7 @@ fn topk_window(
           // topk.ts:58  const start = (lo + ((bin << shift) >>> 0)) >>> 0;
           let select_found_start = select_found_lo_2 + u32(bin_2 << (u32(select_found_shift) & 31u));
 
-          // topk.ts:172  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
+          // topk.ts:173  if (found.count > enough) found = narrow(sample, keyItself, found, found.hi, BINS);
           let select_found_hi_3 = select(select_found_start + (1u << (u32(select_found_shift) & 31u)) - 1u, select_found_hi_2,
               bin_2 == 2047);
           let select_found_want_3 = select_found_want_2 - above_2;
@@ -597,16 +597,16 @@ fn topk_window(
       let select_found_lo_4 = select_found_lo_2;
       let select_found_count_3 = select_found_count;
 
-      // topk.ts:174  isPlateau = found.count > enough || found.lo === 0;
+      // topk.ts:175  isPlateau = found.count > enough || found.lo === 0;
       let select_isPlateau = select_found_count_3 > select_enough || select_found_lo_4 == 0u;
 
-      // topk.ts:175  bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
+      // topk.ts:176  bound = isPlateau ? found.lo : (found.lo - 1) >>> 0;
       let select_bound = select(select_found_lo_4 - 1u, select_found_lo_4, select_isPlateau);
       select_ceiling_3 = select_ceiling;
       select_isPlateau_3 = select_isPlateau;
       select_bound_3 = select_bound;
     } else {
-      // topk.ts:136  if (vectors > 0) {
+      // topk.ts:137  if (vectors > 0) {
       let select_ceiling_2 = 0xffffffffu;
       let select_isPlateau_2 = true;
       let select_bound_2 = 0u;
@@ -618,7 +618,7 @@ fn topk_window(
     select_isPlateau_5 = select_isPlateau_3;
     select_bound_5 = select_bound_3;
   } else {
-    // topk.ts:135  if (!isDone) {
+    // topk.ts:136  if (!isDone) {
     let select_ceiling_4 = 0xffffffffu;
     let select_isPlateau_4 = true;
     let select_bound_4 = 0u;
@@ -627,15 +627,20 @@ fn topk_window(
     select_bound_5 = select_bound_4;
   }
 
-  // topk.ts:254  if (!isDone) {
+  // topk.ts:256  if (!isDone) {
   if (!select_isDone) {
-    // topk.ts:264  const floor = isPlateau ? bound : (bound + 1) >>> 0;
+    // topk.ts:266  const far = (Math.min(Math.max(ceiling, bound) - bound, bound >>> 1) << 1) >>> 0;
+
+    // topk.ts:267  const floor = isShort ? (bound - far) >>> 0 : isPlateau ? bound : (bound + 1) >>> 0;
     let select_floor = select(select_bound_5 + 1u, select_bound_5, select_isPlateau_5);
 
-    // topk.ts:265  const shift = Math.max(32 - Math.log2(BINS) - clz32((Math.max(ceiling, floor) - floor) | 0), 0);
-    let select_shift = max(21 - countLeadingZeros(i32(max(select_ceiling_5, select_floor) - select_floor)), 0);
+    // topk.ts:268  const top = isShort ? bound : Math.max(ceiling, floor);
+    let select_top = max(select_ceiling_5, select_floor);
 
-    // topk.ts:266  const digits = histogram(BINS);
+    // topk.ts:269  const shift = Math.max(32 - Math.log2(BINS) - clz32((top - floor) | 0), 0);
+    let select_shift = max(21 - countLeadingZeros(i32(select_top - select_floor)), 0);
+
+    // topk.ts:270  const digits = histogram(BINS);
     for (var i = 0; i < 2; i++) {
       let bin_7 = i * 256 + thread;
       atomicStore(&select_digits[bin_7 * 4], 0u);
@@ -644,15 +649,15 @@ fn topk_window(
       atomicStore(&select_digits[bin_7 * 4 + 3], 0u);
     }
 
-    // topk.ts:267  let over = full({ t: WIDE }, 0);
+    // topk.ts:271  let over = full({ t: WIDE }, 0);
     for (var r = 0; r < 4; r++) {
       select_over[r] = 0.0f;
     }
 
-    // topk.ts:268  for (const tb of blocks("t", lo, hi, WIDE)) {
+    // topk.ts:272  for (const tb of blocks("t", lo, hi, WIDE)) {
     workgroupBarrier();
     for (var tb = lo; tb < hi; tb += 1024) {
-      // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
+      // topk.ts:258  const key = map([load(row(tb))], orderedKey, "u32");
       var partOf_key_load_wide: array<f32, 4>;
       {
         let valid = dims.T - (tb + j_of_thread);
@@ -666,20 +671,20 @@ fn topk_window(
         partOf_key[t] = orderedKey(partOf_key_load_wide[t]);
       }
 
-      // topk.ts:271  over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
+      // topk.ts:275  over = map([over, isOver], (n, isOver) => (isOver !== 0 ? n + 1 : n));
       for (var t = 0; t < 4; t++) {
-        select_over[t] = select(select_over[t], select_over[t] + 1.0f, tb + j_of_thread + t < hi && partOf_key[t] > select_ceiling_5);
+        select_over[t] = select(select_over[t], select_over[t] + 1.0f, tb + j_of_thread + t < hi && partOf_key[t] > select_top);
       }
 
-      // topk.ts:272  digits.add(
+      // topk.ts:276  digits.add(
       for (var t = 0; t < 4; t++) {
-        if (tb + j_of_thread + t < hi && (partOf_key[t] >= select_floor && partOf_key[t] <= select_ceiling_5)) {
+        if (tb + j_of_thread + t < hi && (partOf_key[t] >= select_floor && partOf_key[t] <= select_top)) {
           atomicAdd(&select_digits[i32((partOf_key[t] - select_floor) >> (u32(select_shift) & 31u))], 1u);
         }
       }
     }
 
-    // topk.ts:277  const want = k - (scalar(sum(over, "t")) | 0);
+    // topk.ts:281  const want = k - (scalar(sum(over, "t")) | 0);
     var select_want_sum_sum: f32 = 0.0f;
     for (var t = 0; t < 4; t++) {
       select_want_sum_sum = select_want_sum_sum + select_over[t];
@@ -704,7 +709,7 @@ fn topk_window(
     let select_want_scalar = workgroupUniformLoad(&broadcast_f32);
     let select_want = 2048 - i32(select_want_scalar);
 
-    // topk.ts:278  const { bin, above, inBin } = digits.find(Math.max(want, 1));
+    // topk.ts:282  const { bin, above, inBin } = digits.find(Math.max(want, 1));
     let want = u32(max(select_want, 1));
     let count_2 = atomicLoad(&select_digits[2047 - thread * 8]);
     let count_3 = atomicLoad(&select_digits[2047 - (thread * 8 + 1)]);
@@ -786,12 +791,12 @@ fn topk_window(
     let above_3 = workgroupUniformLoad(&exchange_i32[1]);
     let inBin_3 = workgroupUniformLoad(&exchange_i32[2]);
 
-    // topk.ts:279  const start = (floor + ((bin << shift) >>> 0)) >>> 0;
+    // topk.ts:283  const start = (floor + ((bin << shift) >>> 0)) >>> 0;
     let select_start = select_floor + u32(bin_3 << (u32(select_shift) & 31u));
 
     // topk.ts:70  let found = start;
     let select_cut_found_lo = select(0u, select_start, select_want > 0 && above_3 + inBin_3 >= select_want);
-    let select_cut_found_hi = select(0xffffffffu, select_start + (1u << (u32(select_shift) & 31u)) - 1u,
+    let select_cut_found_hi = select(0xffffffffu, select_start + min((1u << (u32(select_shift) & 31u)) - 1u, select_top - select_start),
         select_want > 0 && above_3 + inBin_3 >= select_want);
     let select_cut_found_want = select(2048, select_want - above_3, select_want > 0 && above_3 + inBin_3 >= select_want);
     let select_cut_found_count = select(select_length, inBin_3, select_want > 0 && above_3 + inBin_3 >= select_want);
@@ -820,10 +825,10 @@ fn topk_window(
         // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
         let select_cut_found_shift = max(21 - countLeadingZeros(i32(select_cut_found_hi_2 - select_cut_found_lo_2)), 0);
 
-        // topk.ts:261  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+        // topk.ts:263  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
         workgroupBarrier();
         for (var tb_2 = lo; tb_2 < hi; tb_2 += 1024) {
-          // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
+          // topk.ts:258  const key = map([load(row(tb))], orderedKey, "u32");
           var partOf_key_load_2_wide: array<f32, 4>;
           {
             let valid = dims.T - (tb_2 + j_of_thread);
@@ -973,10 +978,10 @@ fn topk_window(
       // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
       let select_cut_ties_shift = max(21 - countLeadingZeros(i32(select_cut_last - 1u)), 0);
 
-      // topk.ts:261  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+      // topk.ts:263  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
       workgroupBarrier();
       for (var tb_3 = lo; tb_3 < hi; tb_3 += 1024) {
-        // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
+        // topk.ts:258  const key = map([load(row(tb))], orderedKey, "u32");
         var partOf_key_load_3_wide: array<f32, 4>;
         {
           let valid = dims.T - (tb_3 + j_of_thread);
@@ -1117,10 +1122,10 @@ fn topk_window(
           // topk.ts:50  const shift = Math.max(32 - Math.log2(bins) - clz32((fine - lo) | 0), 0);
           let select_cut_ties_shift_2 = max(21 - countLeadingZeros(i32(select_cut_ties_hi_2 - select_cut_ties_lo)), 0);
 
-          // topk.ts:261  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+          // topk.ts:263  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
           workgroupBarrier();
           for (var tb_4 = lo; tb_4 < hi; tb_4 += 1024) {
-            // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
+            // topk.ts:258  const key = map([load(row(tb))], orderedKey, "u32");
             var partOf_key_load_4_wide: array<f32, 4>;
             {
               let valid = dims.T - (tb_4 + j_of_thread);
@@ -1261,18 +1266,18 @@ fn topk_window(
     }
     var select_out_count: i32 = 0;
 
-    // topk.ts:284  for (const span of blocks("t", lo, hi, SPAN)) {
+    // topk.ts:288  for (const span of blocks("t", lo, hi, SPAN)) {
     for (var span = lo; span < hi; span += 8192) {
-      // topk.ts:285  const end = Math.min(span.start + SPAN, hi);
+      // topk.ts:289  const end = Math.min(span.start + SPAN, hi);
       let select_end = min(span + 8192, hi);
 
-      // topk.ts:286  const marks = bitmap(SPAN);
+      // topk.ts:290  const marks = bitmap(SPAN);
       atomicStore(&select_marks[thread], 0u);
 
-      // topk.ts:261  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
+      // topk.ts:263  for (const tb of blocks("t", start, end, WIDE)) visit(partOf(tb, end));
       workgroupBarrier();
       for (var tb_5 = span; tb_5 < select_end; tb_5 += 1024) {
-        // topk.ts:256  const key = map([load(row(tb))], orderedKey, "u32");
+        // topk.ts:258  const key = map([load(row(tb))], orderedKey, "u32");
         var partOf_key_load_5_wide: array<f32, 4>;
         {
           let valid = dims.T - (tb_5 + j_of_thread);
@@ -1298,7 +1303,7 @@ fn topk_window(
         }
       }
 
-      // topk.ts:288  out.pushMarked(marks, entryOf(span), end - span.start);
+      // topk.ts:292  out.pushMarked(marks, entryOf(span), end - span.start);
       let words = min((select_end - span + 31) / 32, 256);
       let words_each = (words + 255) / 256;
       let from_value = thread * words_each;
@@ -1356,7 +1361,7 @@ fn topk_window(
       select_out_count = select_out_count + total_2;
     }
 
-    // topk.ts:290  out.fill(-1);
+    // topk.ts:294  out.fill(-1);
     for (var slot = select_out_count + thread; slot < 2048; slot += 256) {
       idx[q * 2048 + slot] = -1;
     }

@@ -50,7 +50,7 @@ test("hoistInvariants: nestedLoops", async () => {
 });
 
 test("loadAhead: windowSums", async () => {
-  const { read, tile } = runPasses(await readSmall("windowSums"), cuda, { threads: 64, ahead: ["part"] });
+  const { read, tile } = runPasses(await readSmall("windowSums"), cuda, { threads: 64, ahead: ["part"], once: ["part"] });
   await golden("load_ahead", "windowSums", beforeAfter(printTile(read), printTile(tile)));
 });
 

@@ -54,6 +54,7 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
   ],
   "E-SCHEDULE-03": [
     windows("no loop loads what is wanted ahead", { ahead: ["dot"] }),
+    windows("what is to be read once is not ahead", { once: ["part"] }),
     windows("a ring without slots", { stage: { q: 2, k: 0 } }),
     windows("brought, but in no ring", { stage: { q: 2, k: 2 } }),
     windows("in a ring, but not brought", { roles: roles({}, { brings: ["q", "k", "w"] }) }),

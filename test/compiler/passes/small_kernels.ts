@@ -92,7 +92,7 @@ export function runPasses(read: TileKernel, target: Target, schedule: Schedule):
   const { machine } = target;
   const labelled = dropDead(read);
   const bound = bindSchedule(labelled, schedule, machine);
-  const { kernel: tile, early } = loadAhead(labelled, bound.ahead);
+  const { kernel: tile, early } = loadAhead(labelled, bound.ahead, bound.once);
   const placement = placeValues(tile, bound, early);
   const layouts = inferLayouts(tile, placement, machine, bound);
   const stages = planStages(tile, placement, layouts, machine, bound);
