@@ -127,7 +127,7 @@ export const templates = {
     hint: "give the last axis of \"{param}\" a fixed extent that is a multiple of {elements} (or a pitch option), start blocks at multiples of {elements}, store without keep, or use f32",
   },
   "E-SCHEDULE-01": { message: "the schedule of {kernel} for {target} names \"{label}\" in {part}, which is no {what} of the kernel", hint: "its {what}s are {known}.{guess}" },
-  "E-SCHEDULE-02": { message: "the schedule of {kernel} for {target} sends \"{label}\" through a ring, but {reason}", hint: "leave it out of the schedule's stage" },
+  "E-SCHEDULE-02": { message: "the schedule of {kernel} for {target} sends \"{label}\" through a ring, but {reason}", hint: "{instead}" },
   "E-SCHEDULE-03": { message: "the schedule of {kernel} for {target}: {reason}", hint: "{instead}" },
   "E-MMA-01": { message: "wgmma cannot compute \"{product}\" of {kernel} on {target}: {reason}", hint: "change the tune numbers or leave it out of the schedule's mma" },
   "E-FIT-01": {

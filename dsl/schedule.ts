@@ -48,8 +48,10 @@ export interface RoleSchedule {
   readonly registers?: number;
   /** The role's warps form so many groups that take the iterations in turn. */
   readonly copies?: number;
-  /** Tiles that the role brings into their rings by TMA. */
+  /** Tiles that the role brings into their rings: loads by TMA, gathers by cp.async, in which all of its threads take part. */
   readonly brings?: readonly string[];
+  /** Loads that come by cp.async too. */
+  readonly cpAsync?: readonly string[];
 }
 
 export type AlgebraPass = "hoistScales" | "splitRelu" | "balanceRelu" | "hoistInvariants";

@@ -22,7 +22,7 @@ export interface Stage {
   readonly behind?: { readonly value: TileValue; readonly at: number };
 }
 
-/** A dense box as TMA writes it: digits of the axes, fastest first, then the swizzle over lines of that many bytes. */
+/** A dense box as TMA, or threads in its place, write it: digits of the axes, fastest first, then the swizzle over lines of that many bytes. */
 export interface Tiling {
   readonly digits: readonly TilingDigit[];
   readonly swizzle: 0 | 32 | 64 | 128;
@@ -79,8 +79,15 @@ export type PlanStmt =
    * under it; without one, consecutive threads take consecutive runs.
    */
   | { readonly kind: "Stage"; readonly value: TileValue; readonly op?: TileOp; readonly layout?: Layout; readonly stage: Stage }
-  /** By TMA from device memory into the value's slot of a ring; lands later. */
-  | { readonly kind: "Copy"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Load" }>; readonly stage: Stage; readonly evictFirst: boolean }
+  /** From device memory into the value's slot of a ring; lands later. One thread starts it as boxes of a tensor map, or every thread copies runs of 16 bytes. */
+  | {
+      readonly kind: "Copy";
+      readonly value: TileValue;
+      readonly op: Extract<TileOp, { kind: "Load" | "Gather" }>;
+      readonly stage: Stage;
+      readonly by: "tma" | "cpAsync";
+      readonly evictFirst: boolean;
+    }
   /** A value's slot into registers. */
   | { readonly kind: "Fetch"; readonly value: TileValue; readonly layout: Layout; readonly stage: Stage }
   /**
@@ -155,7 +162,7 @@ export interface Role {
   readonly registers?: number;
   /** Groups of warps that take the work's iterations in turn. */
   readonly copies: number;
-  /** "compute": all its threads run the plan's layouts. "copy": one thread of each copy starts copies. */
+  /** "compute": all its threads run the plan's layouts. "copy": one thread of each copy starts copies by TMA, all threads those by cp.async. */
   readonly duty: "compute" | "copy";
   readonly body: readonly PlanStmt[];
 }

@@ -24,6 +24,10 @@ export function readsOfPlan(plan: Plan, s: PlanStmt): readonly Read[] {
       return productsOf(s).flatMap(({ op, plan: { fragment, layout } }) => [...(s.isPacked ? [] : read(op.a, fragment)), ...read(op.b), ...(op.acc ? read(op.acc, layout) : [])]);
     case "Pack":
       return read(s.of.op.a, s.of.plan.fragment);
+    case "Copy":
+      return readsOfOp(plan, s.op);
+    case "Fill":
+      return s.copies.flatMap((c) => readsOfOp(plan, c.op));
     case "Reduce":
       return read(s.op.of, s.plan.layout);
     case "SerialReduce":
@@ -146,6 +150,10 @@ export function pipesOfTiles(plan: Plan): ReadonlyMap<number, string> {
     return pipe === undefined ? [] : [[id, pipe] as const];
   }));
 }
+
+/** The copies that fill a slot of a pipe. */
+export const fillOf = (plan: Plan, pipe: string): readonly Extract<PlanStmt, { kind: "Copy" }>[] =>
+  (plan.roles ?? []).flatMap((r) => [...planStatements(r.body)]).flatMap((s) => (s.kind === "Fill" && s.pipe === pipe ? s.copies : []));
 
 /** Every statement, outer ones first; those of a loop in one of its turns. */
 export function* planStatements(body: readonly PlanStmt[]): Generator<PlanStmt> {

@@ -76,7 +76,7 @@ function printStmt(s: PlanStmt, indent: string, file: string): readonly string[]
     case "Stage":
       return [line(`stage ${typed(s.value)} = ${s.op ? printOp(s.op) : "its registers"}`, s.value.loc)];
     case "Copy":
-      return [line(`copy ${typed(s.value)} = ${printOp(s.op)}${s.evictFirst ? ", evict first" : ""}`, s.value.loc)];
+      return [line(`copy ${typed(s.value)} = ${printOp(s.op)}${s.by === "cpAsync" ? ", by all threads" : ""}${s.evictFirst ? ", evict first" : ""}`, s.value.loc)];
     case "Fetch":
       return [line(`fetch ${typed(s.value)} from its slot`, s.value.loc)];
     case "Await":

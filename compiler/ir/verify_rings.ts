@@ -1,10 +1,12 @@
 /**
- * The barriers of a lowered ring count what its plan makes happen: one announcement a fill with the bytes of its copies, one arrival of each
- * warp that releases a slot. Together with the trips of the plan (verify_trips.ts), every phase then ends, and no phase ends early.
+ * The barriers of a lowered ring count what its plan makes happen: one announcement a fill with the bytes of its copies by TMA, one arrival of each
+ * thread behind its own copies, one arrival of each warp that releases a slot. Together with the trips of the plan (verify_trips.ts), every phase
+ * then ends, and no phase ends early. What threads copied is made visible to the matrix units where they wait for it.
  */
 import { byteSize } from "../../dsl/dtype.ts";
 import { bodiesOf, type LoopKernel, type LoopStmt } from "./loop.ts";
 import type { Pipe, Plan, PlanStmt, Role } from "./plan.ts";
+import { fillOf, planStatements } from "./plan_walk.ts";
 import { VerifyError } from "./verify_error.ts";
 
 type Call = Extract<LoopStmt, { kind: "Call" }>;
@@ -21,16 +23,61 @@ function complaintOf(plan: Plan, pipe: Pipe, kernel: LoopKernel): string | undef
   const ring = kernel.pipes.find((p) => p.name === pipe.name);
   if (!ring || ring.depth !== pipe.depth) return `it has ${ring?.depth ?? "no"} slots, not ${pipe.depth}`;
   const arrivalsOf = (name: string): number | undefined => kernel.barriers.find((b) => b.name === name)?.arrivals;
+  const copies = fillOf(plan, pipe.name);
+  const byThreads = copies.filter((c) => c.by === "cpAsync");
+  const announced = pipe.header.length > 0 || byThreads.length < copies.length ? 1 : 0;
+  const threads = byThreads.length > 0 ? fillingThreads(plan, pipe) : 0;
   const readers = (plan.roles ?? []).reduce((n, r) => n + releasingWarps(plan, r, pipe), 0);
-  if (arrivalsOf(ring.full) !== 1) return `its full barrier counts ${arrivalsOf(ring.full)} arrivals, one thread fills a slot`;
+  if (arrivalsOf(ring.full) !== threads + announced) return `its full barrier counts ${arrivalsOf(ring.full)} arrivals, ${threads > 0 ? `${threads} threads copy` : "one thread fills a slot"}${threads * announced > 0 ? " and one announces" : ""}`;
   if (arrivalsOf(ring.empty) !== readers) return `its empty barrier counts ${arrivalsOf(ring.empty)} arrivals, ${readers} warps release a slot`;
-  const fills = copiesOf(plan.roles?.flatMap((r) => r.body) ?? [], pipe).map((c) => c.stage.tiling!.digits.reduce((n, d) => n * d.size, byteSize(c.stage.dtype)));
-  const bytes = fills.reduce((a, b) => a + b, 0);
+  const boxes = copies.filter((c) => c.by === "tma").map((c) => c.stage.tiling!.digits.reduce((n, d) => n * d.size, byteSize(c.stage.dtype)));
+  const bytes = boxes.reduce((a, b) => a + b, 0);
   for (const { announced, brought } of announcements(kernel.body, ring.full, kernel)) {
     if (announced !== brought) return `${announced} bytes are announced, its copies bring ${brought}`;
     if (brought !== bytes && brought !== 0) return `a fill brings ${brought} bytes of ${bytes}`;
   }
-  return undefined;
+  const fills = behindWaits(kernel.body, ring.empty);
+  if (fills.length === 0) return "nothing fills its slots";
+  const multiplied = byThreads.some((c) => c.stage.tiling!.major);
+  return fills.map((fill) => complaintOfFill(fill, ring, threads > 0, announced)).find((c) => c !== undefined) ?? (multiplied ? complaintOfWaits(kernel, ring) : undefined);
+}
+
+/** Threads of the copy of a role that fills a slot. */
+const fillingThreads = (plan: Plan, { name }: Pipe): number =>
+  (plan.roles ?? []).reduce((n, r) => n + ([...planStatements(r.body)].some((s) => s.kind === "Fill" && s.pipe === name) ? (WARP * r.warps) / r.copies : 0), 0);
+const WARP = 32;
+
+/** What stands in a list around each wait for a barrier: in front of it, and behind it up to the next one. */
+interface Behind {
+  readonly before: readonly LoopStmt[];
+  readonly after: readonly LoopStmt[];
+}
+function behindWaits(list: readonly LoopStmt[], barrier: string): readonly Behind[] {
+  const waits = list.flatMap((s, i) => (isOn(s, barrier) && s.instruction === "mbarrierWait" ? [i] : []));
+  const own = waits.map((at, i) => ({ before: list.slice(0, waits[0]), after: list.slice(at + 1, waits[i + 1]) }));
+  return [...own, ...list.flatMap((s) => bodiesOf(s).flatMap((body) => behindWaits(body, barrier)))];
+}
+const isOn = (s: LoopStmt, barrier: string): s is Call => s.kind === "Call" && s.operands.some((o) => o.kind === "Barrier" && o.barrier === barrier);
+const callsIn = (list: readonly LoopStmt[]): readonly Call[] => list.flatMap((s) => (s.kind === "Call" ? [s] : bodiesOf(s).flatMap(callsIn)));
+
+/** Every thread arrives once, wherever it goes, and behind all that it copies; the announcement, if there is one, is made once. */
+function complaintOfFill({ before, after }: Behind, { buffers, full }: LoopKernel["pipes"][number], byThreads: boolean, announced: number): string | undefined {
+  const copiesIn = (list: readonly LoopStmt[]): boolean => callsIn(list).some((c) => c.instruction === "cpAsync16" && c.operands.some((o) => o.kind === "SharedAddress" && buffers.some((b) => b.buffer === o.buffer)));
+  const arrivals = callsIn(after).filter((c) => isOn(c, full) && c.instruction !== "mbarrierExpect" && !c.instruction.startsWith("tmaLoad."));
+  const announcements = callsIn(after).filter((c) => isOn(c, full) && c.instruction === "mbarrierExpect").length;
+  const at = after.findIndex((s) => s === arrivals[0]);
+  if (announcements !== announced) return `a fill makes ${announcements} announcements`;
+  if (!byThreads) return arrivals.length > 0 || copiesIn(after) ? "threads copy to its slots, which its full barrier does not count" : undefined;
+  if (arrivals.length !== 1 || at < 0) return `a thread that fills a slot arrives at ${arrivals.length} places${arrivals.length === 1 ? ", and not on every path" : ""}`;
+  if (arrivals[0]!.instruction !== "cpAsyncArrive") return `${arrivals[0]!.instruction} does not wait for what its thread copies`;
+  if (copiesIn(after.slice(at))) return "a thread copies to a slot behind its arrival";
+  return copiesIn(before) ? "a thread copies to a slot in front of its wait" : undefined;
+}
+
+/** A fence stands right behind each wait for slots whose rows threads copied for products. */
+function complaintOfWaits({ body }: LoopKernel, { full }: LoopKernel["pipes"][number]): string | undefined {
+  const unfenced = behindWaits(body, full).some(({ after: [next] }) => !(next?.kind === "Call" && next.instruction === "fenceProxyAsync"));
+  return unfenced ? "products read what threads copied, and no fenceProxyAsync stands behind the wait" : undefined;
 }
 
 /** Warps of a role that release a slot of the pipe in one trip: all, or those of one copy where copies take turns. */
@@ -44,22 +91,13 @@ function releasingWarps(plan: Plan, { body, warps, copies }: Role, { name }: Pip
   return releases(body, false);
 }
 
-function copiesOf(list: readonly PlanStmt[], pipe: Pipe): readonly Extract<PlanStmt, { kind: "Copy" }>[] {
-  return list.flatMap((s) => {
-    if (s.kind === "Fill" && s.pipe === pipe.name) return s.copies;
-    if (s.kind === "For") return copiesOf(s.body, pipe);
-    return s.kind === "If" ? [...copiesOf(s.then, pipe), ...copiesOf(s.otherwise, pipe)] : [];
-  });
-}
-
 /** Each announcement on a barrier with the bytes of the copies that follow it, up to the next wait. */
 function announcements(list: readonly LoopStmt[], full: string, kernel: LoopKernel): { readonly announced: number; readonly brought: number }[] {
-  const isOn = (s: LoopStmt): s is Call => s.kind === "Call" && s.operands.some((o) => o.kind === "Barrier" && o.barrier === full);
   return list.flatMap((s, i) => {
-    if (!isOn(s) || s.instruction !== "mbarrierExpect") return bodiesOf(s).flatMap((body) => announcements(body, full, kernel));
+    if (!isOn(s, full) || s.instruction !== "mbarrierExpect") return bodiesOf(s).flatMap((body) => announcements(body, full, kernel));
     const later = list.slice(i + 1);
     const end = later.findIndex((t) => t.kind === "Call" && t.instruction.startsWith("mbarrier"));
-    const copies = (end < 0 ? later : later.slice(0, end)).filter(isOn);
+    const copies = (end < 0 ? later : later.slice(0, end)).filter((t): t is Call => isOn(t, full));
     const [bytes] = s.operands.flatMap((o) => (o.kind === "Value" && o.value.kind === "Const" ? [o.value.value] : []));
     return [{ announced: bytes ?? NaN, brought: copies.reduce((n, c) => n + boxBytes(c, kernel), 0) }];
   });

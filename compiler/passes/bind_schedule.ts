@@ -14,6 +14,8 @@ export interface Bound {
   readonly rings: ReadonlyMap<number, number>;
   /** Name of the ring that a tile asks for. */
   readonly ringNames: ReadonlyMap<number, string>;
+  /** Tiles in rings that threads copy by cp.async. */
+  readonly copied: ReadonlySet<number>;
   /** Tiles whose copies leave the L2 cache first. */
   readonly evictFirst: ReadonlySet<number>;
   /** Tiles that loops read an iteration ahead, by value id. */
@@ -69,6 +71,14 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Ma
   for (const { name, brings = [] } of roles)
     for (const label of brings)
       if (!named("brings", label, "tile").some((t) => rings.has(t.id))) throw refuse(`${name} brings "${label}", which travels through no ring`, "give it slots in stage");
+  for (const { name, brings = [], cpAsync = [] } of roles)
+    for (const label of cpAsync) if (!brings.includes(label)) throw refuse(`${name} copies "${label}" by cp.async and does not bring it`, `add it to ${name}'s brings`);
+  const gathers = new Set([...statements(kernel.body)].flatMap((s) => (s.kind === "Define" && s.op.kind === "Gather" ? [s.value.id] : [])));
+  const byThreads = new Set(roles.flatMap(({ cpAsync = [] }) => cpAsync.flatMap((label) => named("cpAsync", label, "tile").map((t) => t.id))));
+  const copied = new Set([...rings.keys()].filter((id) => gathers.has(id) || byThreads.has(id)));
+  const evictFirst = new Set((schedule.evictFirst ?? []).flatMap((label) => named("evictFirst", label, "tile").map((t) => t.id)));
+  const early = tiles.find((t) => copied.has(t.id) && evictFirst.has(t.id));
+  if (early) throw refuse(`"${early.label}" comes by cp.async, which leaves nothing early`, "leave it out of evictFirst");
   const readByLoops = new Set([...statements(kernel.body)].flatMap((s) => (s.kind === "For" ? s.body.flatMap((d) => (d.kind === "Define" && d.op.kind === "Load" ? [d.value.id] : [])) : [])));
   for (const label of schedule.ahead ?? [])
     if (!named("ahead", label, "tile").every((t) => readByLoops.has(t.id))) throw refuse(`"${label}" is no tile that a loop loads`, "name one whose load stands in the loop itself");
@@ -88,7 +98,8 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Ma
     threads,
     rings: new Map([...rings].map(([id, { slots }]) => [id, slots])),
     ringNames: new Map([...rings].flatMap(([id, { name }]) => (name === "" ? [] : [[id, name]]))),
-    evictFirst: new Set((schedule.evictFirst ?? []).flatMap((label) => named("evictFirst", label, "tile").map((t) => t.id))),
+    copied,
+    evictFirst,
     ahead: new Set((schedule.ahead ?? []).flatMap((label) => named("ahead", label, "tile").map((t) => t.id))),
     once: new Set((schedule.once ?? []).flatMap((label) => named("once", label, "tile").map((t) => t.id))),
     products: bind("mma", "product", schedule.mma ?? {}, ({ parts = 1 }) => parts),

@@ -30,7 +30,8 @@ export function buildPlan(kernel: TileKernel, placement: Placement, layouts: Lay
     if (placement.inline.has(value.id)) return [];
     const { layout, stage } = settle(value, op);
     const out: PlanStmt[] = [];
-    if (op.kind === "Load" && stage && bound.rings.has(value.id)) return [{ kind: "Copy", value, op, stage, evictFirst: bound.evictFirst.has(value.id) }, ...(layout ? [{ kind: "Fetch", value, layout, stage } as const] : [])];
+    if ((op.kind === "Load" || op.kind === "Gather") && stage && bound.rings.has(value.id))
+      return [{ kind: "Copy", value, op, stage, by: bound.copied.has(value.id) ? "cpAsync" : "tma", evictFirst: bound.evictFirst.has(value.id) }, ...(layout ? [{ kind: "Fetch", value, layout, stage } as const] : [])];
     const leader = bound.leaders.get(value.id);
     if (op.kind === "Gemm") {
       if (led.has(value.id)) return []; // it is computed with the product that follows it

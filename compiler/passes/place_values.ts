@@ -1,6 +1,7 @@
 /**
  * Decides for every tile whether it is inline (recomputed where it is used) or stored, and which stored tiles other
- * threads must see: operands of gemms and the index tiles of gathers go to shared memory. What marked positions are worth is inline.
+ * threads must see: operands of gemms and the index tiles of gathers go to shared memory. What marked positions are worth is inline, and so
+ * are the indices of rows that a role brings, which finds them by itself.
  */
 import { axisNames, bodiesOf, inputsOf, readsOf } from "../ir/walk.ts";
 import type { TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
@@ -57,7 +58,7 @@ export function placeValues(kernel: TileKernel, { rings, products }: Pick<Bound,
           else use(op.a, "operand", domain, body);
           use(op.b, "operand", domain, body);
           if (op.acc) use(op.acc, "acc", domain, body);
-        } else if (op.kind === "Gather") op.picks.forEach((p) => use(p.index, "pick", domain, body));
+        } else if (op.kind === "Gather") op.picks.forEach((p) => use(p.index, rings.has(s.value.id) ? "anywhere" : "pick", domain, body));
         else if (op.kind === "Map") op.inputs.forEach((v) => use(v, "element", domain, body));
         else if (op.kind === "Reduce" || op.kind === "Scan") use(op.of, "element", axisNames(op.of), body);
         else if (op.kind === "Cast") use(op.of, "element", domain, body);

@@ -23,7 +23,7 @@ interface Need {
   readonly atom: string;
 }
 
-export function planStages(kernel: TileKernel, placement: Placement, layouts: Layouts, machine: Machine, { rings, leaders }: Pick<Bound, "rings" | "leaders">): StagedTile[] {
+export function planStages(kernel: TileKernel, placement: Placement, layouts: Layouts, machine: Machine, { rings, copied, leaders }: Pick<Bound, "rings" | "copied" | "leaders">): StagedTile[] {
   const needs = new Map<number, Need[]>();
   const readers = new Map<number, Reader[]>();
   const values = new Map<number, TileValue>();
@@ -59,7 +59,7 @@ export function planStages(kernel: TileKernel, placement: Placement, layouts: La
     const need = needs.get(id) ?? [];
     const op = placement.definitions.get(id);
     const depth = rings.get(id);
-    if (depth !== undefined) return { value, optional: false, depth, stage: ringStage(kernel, machine, value, op, readers.get(id) ?? []) };
+    if (depth !== undefined) return { value, optional: false, depth, stage: ringStage(kernel, machine, value, op, readers.get(id) ?? [], copied.has(id) ? placement.inline : undefined) };
     if (need.some((n) => n.atom === "wgmma")) return { value, optional: false, depth: 1, stage: computedStage(kernel, machine, value, readers.get(id)!) };
     const optional = (op?.kind === "Load" || op?.kind === "Gather") && need.every((n) => n.atom === "fma") && !elementReads.has(id);
     const layout = layouts.layouts.get(id); // none of what is written in runs

@@ -1,11 +1,10 @@
-/** Lays out the slot of a ring, the dense box that TMA writes, and what threads compute for wgmma, in the order in which a product wants its rows. */
+/** Lays out the slot of a ring, a dense box that TMA or threads write, and what threads compute for wgmma, in the order in which a product wants its rows. */
 import { byteSize, type DType } from "../../dsl/dtype.ts";
 import { diagnostic } from "../diagnostics.ts";
 import { REST, type PlacedDigit } from "../ir/layout.ts";
 import type { GemmPlan, Machine, Stage, Tiling, TilingDigit } from "../ir/plan.ts";
-import type { Axis, TileKernel, TileOp, TileValue } from "../ir/tile.ts";
-
-type Load = Extract<TileOp, { kind: "Load" }>;
+import type { Axis, TileKernel, TileOp, TileValue, TileView } from "../ir/tile.ts";
+import { inputsOf } from "../ir/walk.ts";
 
 /** A product on tensor cores that reads the tile. */
 export interface Reader {
@@ -19,24 +18,42 @@ export interface Reader {
 const ALIGNMENT = 128;
 const PATTERN = 1024;
 
-export function ringStage(kernel: TileKernel, machine: Machine, value: TileValue, op: TileOp | undefined, readers: readonly Reader[]): Stage {
-  const refuse = (reason: string) => diagnostic("E-SCHEDULE-02", { ...value.loc, length: value.label.length }, { label: value.label, kernel: kernel.name, target: machine.name, reason });
-  if (op?.kind !== "Load") throw refuse("only loads can go there");
-  if (!(op.fill.kind === "Const" && op.fill.value === 0)) throw refuse("TMA fills with zeros alone");
+/** `inline`: for a tile that threads copy by cp.async, the tiles that are computed wherever they are read, among which its indices must be. */
+export function ringStage(kernel: TileKernel, machine: Machine, value: TileValue, op: TileOp | undefined, readers: readonly Reader[], inline?: ReadonlyMap<number, TileOp>): Stage {
+  const refuse = (reason: string, instead = "leave it out of the schedule's stage") => complaintOfRing(kernel, machine, value, reason, instead);
+  if (op?.kind !== "Load" && op?.kind !== "Gather") throw refuse("only loads and gathers can go there");
+  if (op.kind === "Load" && !(op.fill.kind === "Const" && op.fill.value === 0)) throw refuse(`${inline ? "cp.async" : "TMA"} fills with zeros alone`);
+  if (inline) checkIndices(op, inline, refuse);
   const other = readers.find((r) => r.plan.atom !== "wgmma");
   if (other) throw refuse(`a product reads it by ${other.plan.atom}: name that product in the schedule's mma`);
   const inner = [...op.view.coords].reverse().find((c) => c.kind === "Block");
   const tilings = readers.map((r) => (inner?.kind === "Block" ? operandTiling(value, inner.axis, op.view.dtype, r) : undefined));
-  const tiling = readers.length > 0 ? tilings[0] : plainTiling(value, op);
+  const tiling = readers.length > 0 ? tilings[0] : plainTiling(value, op.view);
   if (!tiling) throw refuse("wgmma reads whole lines: 32, 64 or 128 bytes along the contracted axis, or 128 along the other");
   if (tilings.some((t) => JSON.stringify(t) !== JSON.stringify(tiling))) throw refuse("two products want its rows in different orders");
   const size = byteSize(op.view.dtype);
   if ((tiling.digits[0]!.size * size) % 16 !== 0) throw refuse(`its innermost run of ${tiling.digits[0]!.size * size} bytes is no multiple of 16`);
-  if (tiling.digits.length > 5) throw refuse(`its box has ${tiling.digits.length} dimensions, a tensor map has five at most`);
+  if (inline) return stageOf(value, op.view.dtype, tiling);
+  const byThreads = "leave it out of the schedule's stage, or name it in the role's cpAsync";
+  if (tiling.digits.length > 5) throw refuse(`its box has ${tiling.digits.length} dimensions, a tensor map has five at most`, byThreads);
   const large = tiling.digits.find((d) => d.size > 256);
-  if (large) throw refuse(`its box is ${large.size} long along ${large.axis}, at most 256 are possible`);
+  if (large) throw refuse(`its box is ${large.size} long along ${large.axis}, at most 256 are possible`, byThreads);
   return stageOf(value, op.view.dtype, tiling);
 }
+
+export const complaintOfRing = ({ name }: TileKernel, machine: Machine, { label, loc }: TileValue, reason: string, instead: string) =>
+  diagnostic("E-SCHEDULE-02", { ...loc, length: label.length }, { label, kernel: name, target: machine.name, reason, instead });
+
+/** Which rows to bring follows from inputs, positions and scalars: the role that brings them finds it by itself. */
+function checkIndices(op: TileOp, inline: ReadonlyMap<number, TileOp>, refuse: (reason: string, instead: string) => Error): void {
+  for (const v of inputsOf(op)) {
+    const index = inline.get(v.id);
+    if (!index || !FOUND_ANYWHERE.has(index.kind))
+      throw refuse(`only the computing role knows "${v.label}", by which its rows are picked`, "make the indices from loads, gathers and maps alone, or leave it out of the schedule's stage");
+    checkIndices(index, inline, refuse);
+  }
+}
+const FOUND_ANYWHERE: ReadonlySet<TileOp["kind"]> = new Set(["Load", "Gather", "Full", "Iota", "Slice", "Rename", "Cast", "Map"]);
 
 /** The second operand of wgmma that threads compute; its products want its rows in one order, and its last axis is contracted. */
 export function computedStage(kernel: TileKernel, machine: Machine, value: TileValue, readers: readonly Reader[]): Stage {
@@ -65,9 +82,10 @@ export function behind(first: TileValue, slot: Stage, second: Stage): { readonly
   };
 }
 
-/** As in memory, innermost axis first. */
-function plainTiling(value: TileValue, op: Load): Tiling {
-  const order = op.view.coords.flatMap((c) => (c.kind === "Block" ? [c.axis.name] : [])).reverse();
+/** As in memory, innermost axis first; axes of indices, which lie anywhere, last. */
+function plainTiling(value: TileValue, view: TileView): Tiling {
+  const inMemory = view.coords.flatMap((c) => (c.kind === "Block" ? [c.axis.name] : []));
+  const order = [...value.axes.map((a) => a.name).filter((a) => !inMemory.includes(a)), ...inMemory].reverse();
   const digits = order.map((axis): TilingDigit => ({ axis, size: value.axes.find((a) => a.name === axis)!.extent, stride: 1 }));
   return { digits, swizzle: 0 };
 }

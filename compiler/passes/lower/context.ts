@@ -33,6 +33,12 @@ export interface Turns {
   readonly pipes: readonly Pipe[];
 }
 
+/** Threads of a copying role, and this thread's number among them. */
+export interface Bringers {
+  readonly threads: number;
+  readonly thread: Expr;
+}
+
 export class Lowering {
   readonly plan: Plan;
   readonly machine: Machine;
@@ -46,6 +52,8 @@ export class Lowering {
   turns: Turns | undefined;
   /** What is being written runs in one thread, or in each by itself. */
   alone = false;
+  /** All threads of a copy of the role that is being written run its program, to bring tiles together; absent: one of them does. */
+  bringers: Bringers | undefined;
   readonly barriers: LoopBarrier[] = [];
   readonly tensorMaps: TensorMap[] = [];
   /** Statements of the kernel's or the role's start: coordinates of the thread under each layout. */
@@ -109,6 +117,7 @@ export class Lowering {
     this.threads = ofBlock;
     this.thread = thread;
     this.alone = false;
+    this.bringers = undefined;
     return inner;
   }
   /**
@@ -117,6 +126,11 @@ export class Lowering {
    */
   lastCopyOnly(write: () => void): void {
     if (this.turns) this.when(binary("==", this.turns.copy, int(this.turns.copies - 1)), write);
+    else write();
+  }
+  /** What one of the threads that bring tiles together does. */
+  byOneThread(write: () => void): void {
+    if (this.bringers) this.when(binary("==", this.bringers.thread, int(0)), write);
     else write();
   }
   /** A place in the current scope, before what is emitted next, for statements that turn up later. */

@@ -10,6 +10,7 @@ import type { Lowering } from "./context.ts";
 import { address, element, evaluate, isAligned, isTrue, limitOf, registerIndex, slotStart, stageBuffer, staged, unrounded, type Cursor } from "./element.ts";
 import { loadTile } from "./load_tile.ts";
 import { tiledIndex } from "./rings.ts";
+import { copyRun } from "./thread_copies.ts";
 import { insideTile, overRegisters, overRegistersWide, overVectors } from "./work.ts";
 
 export function compute(ctx: Lowering, s: Extract<PlanStmt, { kind: "Compute" }>): void {
@@ -97,7 +98,7 @@ function stageByOp(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage): v
         rest = binary("/", rest, int(axis.extent));
       });
       const first = new Map(coords).set(inner.name, start);
-      if (copyRun(ctx, value, op, stage, buffer, first, width)) return;
+      if (copyAsIs(ctx, value, op, stage, buffer, first, width)) return;
       const shared = { axis: inner.name, width, start, loaded: new Map<number, string>(), common: new Map<number, Expr>(), before: ctx.hoist() };
       const body = ctx.block(() => {
         const lane = (i: number): Cursor => ({ coords: new Map(coords).set(inner.name, add(start, int(i))), vector: { ...shared, lane: int(i) } });
@@ -123,7 +124,7 @@ function runWidth(stage: Stage, inner: number): number {
 }
 
 /** A run that needs no conversion goes from device to shared memory without passing registers. */
-function copyRun(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage, buffer: string, coords: ReadonlyMap<string, Expr>, width: number): boolean {
+function copyAsIs(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage, buffer: string, coords: ReadonlyMap<string, Expr>, width: number): boolean {
   if (op.kind !== "Load" && op.kind !== "Gather") return false;
   if (stage.dtype !== op.view.dtype || width * byteSize(stage.dtype) !== 16 || !ctx.machine.instructions.has("cpAsync16")) return false;
   if (op.kind === "Load" && !(op.fill.kind === "Const" && op.fill.value === 0)) return false;
@@ -135,18 +136,7 @@ function copyRun(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage, buff
     return index && ctx.bind(index.label, element(ctx, index, { coords }));
   });
   if (!isAligned(ctx, op.view, from.coords, width) || limitOf(ctx, op.view, from.coords, width).limit) return false;
-  // an address must be valid even where nothing is copied
-  const guard = from.guard === isTrue ? isTrue : ctx.bind("exists", from.guard);
-  const safe = guard === isTrue ? from.coords : from.coords.map((c, i): Expr => (picks.has(i) || ctx.facts.of(c).max === Infinity ? { kind: "Select", type: "i32", cond: guard, then: c, otherwise: int(0) } : c));
-  ctx.emit({
-    kind: "Call",
-    instruction: "cpAsync16",
-    operands: [
-      { kind: "SharedAddress", buffer, index: indexAt(ctx, value, stage, coords) },
-      { kind: "GlobalAddress", param: op.view.param, field: op.view.field, coords: safe },
-      { kind: "Value", value: guard === isTrue ? int(1) : convert("i32", guard) },
-    ],
-  });
+  copyRun(ctx, op.view, from.coords, from.guard, (i) => picks.has(i), { kind: "SharedAddress", buffer, index: indexAt(ctx, value, stage, coords) });
   return true;
 }
 

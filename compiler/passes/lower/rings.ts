@@ -1,12 +1,14 @@
-/** Rings between roles: the copying role fills slots by TMA, the computing one awaits and releases them. */
+/** Rings between roles: the copying role fills slots by TMA or cp.async, the computing one awaits and releases them. */
 import { byteSize } from "../../../dsl/dtype.ts";
-import { add, binary, constant, convert, int, mul, variable, type Expr, type ScalarType } from "../../ir/expr.ts";
+import { add, binary, constant, convert, int, isConst, mul, variable, type Expr, type ScalarType } from "../../ir/expr.ts";
 import type { LoopPipe, Operand } from "../../ir/loop.ts";
 import type { HostExpr, TensorMap } from "../../ir/manifest.ts";
 import type { Pipe, PlanStmt, Stage } from "../../ir/plan.ts";
+import { fillOf } from "../../ir/plan_walk.ts";
 import type { ScalarValue, TileView } from "../../ir/tile.ts";
 import type { Lowering, RingPlace } from "./context.ts";
 import { stageBuffer } from "./element.ts";
+import { threadCopies } from "./thread_copies.ts";
 
 type Copy = Extract<PlanStmt, { kind: "Copy" }>;
 
@@ -17,8 +19,12 @@ export const headerOf = (pipe: string): string => `${pipe}_header`;
 /** Words of a header: whether there is work, then the scalars. */
 const headerWords = (pipe: Pipe): number => 1 + pipe.header.length;
 
-/** Buffers and barriers of a ring; `consumers`: warps that release its slots. */
-export function declareRing(ctx: Lowering, pipe: Pipe, consumers: number): LoopPipe {
+/** Who fills slots of a pipe: all threads that take part in its copies by cp.async, and one that starts those by TMA and writes the header. */
+const copiedByThreads = (ctx: Lowering, { name }: Pipe): readonly Copy[] => fillOf(ctx.plan, name).filter((c) => c.by === "cpAsync");
+const isAnnounced = (ctx: Lowering, { name, header }: Pipe): boolean => header.length > 0 || fillOf(ctx.plan, name).some((c) => c.by === "tma");
+
+/** Buffers and barriers of a ring; `bringers`: threads that fill a slot together; `consumers`: warps that release its slots. */
+export function declareRing(ctx: Lowering, pipe: Pipe, bringers: number, consumers: number): LoopPipe {
   const buffers = pipe.values.map((v) => {
     const place = ctx.place(v);
     if (place.kind !== "Stored" || !place.stage) throw new Error(`lower: "${v.label}" has no slot`);
@@ -30,7 +36,10 @@ export function declareRing(ctx: Lowering, pipe: Pipe, consumers: number): LoopP
     ctx.namedBuffer(buffer, "i32", pipe.depth * words, `${pipe.depth} x whether there is work, ${pipe.header.map((v) => v.name).join(", ")}`);
     buffers.push({ buffer, elements: words });
   }
-  ctx.barrier(fullOf(pipe.name), pipe.depth, 1, `${pipe.values.map((v) => v.label).join(", ")}: the slot is filled (1 arrival and its bytes)`);
+  const threads = copiedByThreads(ctx, pipe).length > 0 ? bringers : 0;
+  const announced = isAnnounced(ctx, pipe) ? 1 : 0;
+  const arrivals = [...(threads > 0 ? [`${threads} threads' copies`] : []), ...(announced > 0 ? ["1 arrival and its bytes"] : [])].join(", ");
+  ctx.barrier(fullOf(pipe.name), pipe.depth, threads + announced, `${pipe.values.map((v) => v.label).join(", ")}: the slot is filled (${arrivals})`);
   ctx.barrier(emptyOf(pipe.name), pipe.depth, consumers, `the slot is free (${consumers} warps)`);
   return { name: pipe.name, depth: pipe.depth, buffers, full: fullOf(pipe.name), empty: emptyOf(pipe.name) };
 }
@@ -88,7 +97,17 @@ export function placeTurn(ctx: Lowering, pipes: readonly Pipe[], turn: Expr): vo
 export function fill(ctx: Lowering, name: string, copies: readonly Copy[], work = true): void {
   const ring = ringAt(ctx, name);
   const { pipe, slot, phase } = ring;
+  const byThreads = copies.filter((c) => c.by === "cpAsync").map((c) => threadCopies(ctx, c));
   ctx.emit({ kind: "Call", instruction: "mbarrierWait", operands: [barrier(emptyOf(name), slot), value(binary("^", phase, int(1)))] });
+  if (isAnnounced(ctx, pipe)) ctx.byOneThread(() => announce(ctx, ring, copies, work));
+  for (const start of byThreads) start();
+  if (copiedByThreads(ctx, pipe).length > 0) ctx.emit({ kind: "Call", instruction: "cpAsyncArrive", operands: [barrier(fullOf(name), slot)] });
+  advance(ctx, ring);
+}
+
+/** What one thread does for a slot: the header, and what TMA brings. */
+function announce(ctx: Lowering, { pipe, slot }: RingPlace, copies: readonly Copy[], work: boolean): void {
+  const { name } = pipe;
   if (pipe.header.length > 0) {
     const words = headerWords(pipe);
     const write = (word: number, v: Expr) => ctx.emit({ kind: "StoreShared", buffer: headerOf(name), index: add(mul(slot, int(words)), int(word)), values: [v] });
@@ -96,9 +115,10 @@ export function fill(ctx: Lowering, name: string, copies: readonly Copy[], work 
     if (work) pipe.header.forEach((v, i) => write(1 + i, toWord(v)));
   }
   const full = barrier(fullOf(name), slot);
-  const bytes = copies.reduce((n, c) => n + boxBytes(c.stage), 0);
+  const inBoxes = copies.filter((c) => c.by === "tma");
+  const bytes = inBoxes.reduce((n, c) => n + boxBytes(c.stage), 0);
   ctx.emit({ kind: "Call", instruction: "mbarrierExpect", operands: [full, value(int(bytes))] });
-  for (const c of copies) {
+  for (const c of inBoxes) {
     ctx.source(c.value.loc);
     for (const box of boxes(ctx, c))
       ctx.emit({
@@ -107,14 +127,15 @@ export function fill(ctx: Lowering, name: string, copies: readonly Copy[], work 
         operands: [{ kind: "SharedAddress", buffer: stageBuffer(ctx, c.value), index: add(mul(slot, int(c.stage.elements)), int(box.at)) }, { kind: "TensorMap", map: box.map }, full, ...box.coords.map(value)],
       });
   }
-  advance(ctx, ring);
 }
 
 const boxBytes = ({ tiling, dtype }: Stage): number => tiling!.digits.reduce((n, d) => n * d.size, byteSize(dtype));
 
 export function awaitFull(ctx: Lowering, name: string): void {
-  const { slot, phase } = ringAt(ctx, name);
+  const { pipe, slot, phase } = ringAt(ctx, name);
   ctx.emit({ kind: "Call", instruction: "mbarrierWait", operands: [barrier(fullOf(name), slot), value(phase)] });
+  // what threads copied is not yet there for the matrix units
+  if (copiedByThreads(ctx, pipe).some((c) => c.stage.tiling!.major)) ctx.emit({ kind: "Call", instruction: "fenceProxyAsync", operands: [] });
 }
 
 export function release(ctx: Lowering, name: string): void {
@@ -195,13 +216,19 @@ function boxes(ctx: Lowering, { value: v, op, stage }: Copy): { readonly map: st
 const hostMul = (a: HostExpr, b: number): HostExpr => (typeof a === "number" ? a * b : { op: "mul", args: [a, b] });
 
 /** Element of a slot, or of a tile behind another in it: the digits of the box, swizzled. */
-export function tiledIndex({ dtype, tiling }: Stage, coords: ReadonlyMap<string, Expr>): Expr {
-  const { digits, swizzle } = tiling!;
-  const places = digits.map((d, i) => {
+export function tiledIndex(stage: Stage, coords: ReadonlyMap<string, Expr>): Expr {
+  const { digits } = stage.tiling!;
+  const values = digits.map((d) => {
     const quotient = binary("/", coords.get(d.axis) ?? int(0), int(d.stride));
     const above = digits.some((x) => x.axis === d.axis && x.stride > d.stride);
-    return { at: above ? binary("%", quotient, int(d.size)) : quotient, size: d.size, below: digits.slice(0, i).reduce((n, x) => n * x.size, 1) };
+    return above ? binary("%", quotient, int(d.size)) : quotient;
   });
+  return indexOfDigits(stage, values);
+}
+/** The same from the digits themselves. */
+export function indexOfDigits({ dtype, tiling }: Stage, values: readonly Expr[]): Expr {
+  const { digits, swizzle } = tiling!;
+  const places = digits.map((d, i) => ({ at: values[i]!, size: d.size, below: digits.slice(0, i).reduce((n, x) => n * x.size, 1) }));
   const total = (list: typeof places, unit = 1): Expr => list.reduce<Expr>((sum, p) => add(sum, mul(p.at, int(p.below / unit))), int(0));
   if (swizzle === 0) return total(places);
   // a line's chunks of 16 bytes are permuted by its number, of which the lowest digits are enough
@@ -211,7 +238,9 @@ export function tiledIndex({ dtype, tiling }: Stage, coords: ReadonlyMap<string,
   const lowest = lines.filter((p) => p.below < LINES_OF_PATTERN * line);
   const fits = lowest.every((p) => (p.below * p.size) / line <= LINES_OF_PATTERN);
   const number = fits ? total(lowest, line) : binary("%", total(lowest, line), int(LINES_OF_PATTERN));
-  const permuted = binary("^", binary("/", inLine!.at, int(chunk)), binary("/", number, int(128 / swizzle)));
-  return add(add(total(lines), mul(permuted, int(chunk))), binary("%", inLine!.at, int(chunk)));
+  const { at } = inLine!;
+  const [first, inChunk] = at.kind === "Binary" && at.op === "*" && isConst(at.b, chunk) ? [at.a, int(0)] : [binary("/", at, int(chunk)), binary("%", at, int(chunk))];
+  const permuted = binary("^", first, binary("/", number, int(128 / swizzle)));
+  return add(add(total(lines), mul(permuted, int(chunk))), inChunk);
 }
 const LINES_OF_PATTERN = 8;

@@ -18,7 +18,8 @@ export function lowerRoles(ctx: Lowering, plan: Plan, roles: readonly Role[], lo
   const threads = 32 * 4 * Math.ceil(warps / 4);
   const computing = roles.filter((r) => r.duty === "compute");
   const turning = turningPipes(plan, roles);
-  const pipes = (plan.pipes ?? []).map((p) => declareRing(ctx, p, computing.reduce((n, r) => n + (turning.includes(p) ? r.warps / r.copies : r.warps), 0)));
+  const bringers = roles.reduce((n, r) => n + (r.duty === "copy" ? threadsOfCopy(r) : 0), 0);
+  const pipes = (plan.pipes ?? []).map((p) => declareRing(ctx, p, bringers, computing.reduce((n, r) => n + (turning.includes(p) ? r.warps / r.copies : r.warps), 0)));
   // a thread of a copying role: those of the computing one come first in what follows
   const starts = binary("==", threadOfBlock, int(32 * computing.reduce((n, r) => n + r.warps, 0)));
   let share: Share | undefined;
@@ -38,7 +39,13 @@ export function lowerRoles(ctx: Lowering, plan: Plan, roles: readonly Role[], lo
       const warpsOfCopy = role.warps / role.copies;
       const copy = role.copies === 1 ? int(0) : ctx.bind("copy", binary("/", sub(warpOfBlock, int(firstWarp)), int(warpsOfCopy)));
       ctx.alone = role.duty === "copy";
-      if (role.duty === "copy") {
+      if (role.duty === "copy" && bringsByThreads(role)) {
+        const number = sub(threadOfBlock, int(32 * firstWarp));
+        const thread = ctx.once("thread_of_copy", role.copies === 1 ? number : binary("%", number, int(threadsOfCopy(role))));
+        if (thread.kind === "Var") ctx.facts.learn(thread.name, { min: 0, max: threadsOfCopy(role) - 1 });
+        ctx.bringers = { threads: threadsOfCopy(role), thread };
+        program(role, copy);
+      } else if (role.duty === "copy") {
         // one thread of each copy
         const elected = role.copies === 1 ? binary("==", threadOfBlock, int(32 * firstWarp)) : binary("==", binary("%", threadOfBlock, int(32 * warpsOfCopy)), int((32 * firstWarp) % (32 * warpsOfCopy)));
         ctx.when(elected, () => program(role, copy));
@@ -74,6 +81,9 @@ export function lowerRoles(ctx: Lowering, plan: Plan, roles: readonly Role[], lo
     else takeWork(ctx, persistence, plan.pipes!.find((p) => p.name === persistence.pipe)!, role.body, lower);
   }
 }
+
+const threadsOfCopy = (role: Role): number => (32 * role.warps) / role.copies;
+const bringsByThreads = (role: Role): boolean => [...planStatements(role.body)].some((s) => s.kind === "Fill" && s.copies.some((c) => c.by === "cpAsync"));
 
 /** Pipes inside the loop whose iterations copies of roles take in turn. */
 function turningPipes(plan: Plan, roles: readonly Role[]): Pipe[] {
