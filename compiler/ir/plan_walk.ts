@@ -88,7 +88,7 @@ export function namesOfStmt(plan: Plan, s: PlanStmt): string[] {
     return place?.kind === "Inline" ? ofOp(place.op) : [];
   };
   const ofOp = (op: TileOp): string[] => {
-    const own = op.kind === "Load" ? [...ofView(op.view), ...namesIn(op.fill)] : op.kind === "Gather" ? ofView(op.view) : op.kind === "Full" ? namesIn(op.value) : op.kind === "Iota" ? namesIn(op.start) : op.kind === "Map" ? namesIn(op.body) : [];
+    const own = op.kind === "Load" ? [...ofView(op.view), ...namesIn(op.fill)] : op.kind === "Gather" ? ofView(op.view) : op.kind === "Full" ? namesIn(op.value) : op.kind === "Iota" ? namesIn(op.start) : op.kind === "Map" ? namesIn(op.body).filter((n) => !op.params.includes(n)) : [];
     return [...own, ...inputsOf(op).flatMap(ofTile)];
   };
   switch (s.kind) {

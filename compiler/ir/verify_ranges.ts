@@ -1,6 +1,7 @@
 /**
  * Indices of registers are constants once loops are unrolled, and inside their array. Indices of shared memory, and unguarded ones of
- * params of fixed size, are inside wherever their bounds are known: for all threads at once or, where that is too coarse, for each one.
+ * params of fixed size, are inside wherever their bounds are known: for all threads at once or, where that is too coarse, for each one. Copies
+ * of 16 bytes start at multiples of them.
  */
 import { byteSize } from "../../dsl/dtype.ts";
 import { childrenOf, type BinaryOp, type Expr } from "./expr.ts";
@@ -19,6 +20,10 @@ interface Binding {
   /** The indices of an unrolled loop. */
   readonly each?: readonly number[];
 }
+type Call = Extract<LoopStmt, { kind: "Call" }>;
+/** Bytes of a copy that a thread makes, and the instruction that makes it. */
+const [RUN, RUN_COPY] = [16, "cpAsync16"];
+
 interface Scope {
   readonly bindings: ReadonlyMap<string, Binding>;
   /** Registers of each array. */
@@ -32,9 +37,9 @@ export function verifyRanges(kernel: LoopKernel, fail: Fail): void {
   const elements = new Map(kernel.shared.map((b) => [b.name, b.elements]));
   const bytesOf = new Map(kernel.shared.map((b) => [b.name, byteSize(b.dtype)]));
   const assigned = assignments(kernel.body);
-  /** Elements that a call fills or reads from a shared address on, as far as the operands say. */
-  const span = (s: Extract<LoopStmt, { kind: "Call" }>): number =>
-    Math.max(1, ...s.operands.map((o) => (o.kind === "TensorMap" ? kernel.tensorMaps.find((m) => m.name === o.map)!.box.reduce((n, b) => n * b, 1) : 1)));
+  /** Elements that a call fills or reads from an address in a shared buffer on, as far as name and operands say. */
+  const span = (s: Call, buffer: string): number =>
+    Math.max(s.instruction === RUN_COPY ? RUN / bytesOf.get(buffer)! : 1, ...s.operands.map((o) => (o.kind === "TensorMap" ? kernel.tensorMaps.find((m) => m.name === o.map)!.box.reduce((n, b) => n * b, 1) : 1)));
 
   function walk(list: readonly LoopStmt[], outer: Scope): void {
     let scope = outer;
@@ -100,12 +105,29 @@ export function verifyRanges(kernel: LoopKernel, fail: Fail): void {
     if (s.kind !== "Call") return;
     for (const o of s.operands) {
       if (o.kind === "Registers") registers(o.array, o.index, o.count);
-      if (o.kind === "SharedAddress" || o.kind === "LeaderAddress") shared(o.buffer, o.index, span(s));
+      if (o.kind === "SharedAddress" || o.kind === "LeaderAddress") shared(o.buffer, o.index, span(s, o.buffer));
       if (o.kind === "Matrix") {
         shared(o.buffer, o.index);
         if ((multipleOf(o.index, scope) * bytesOf.get(o.buffer)!) % 16 !== 0) fail(s, `a matrix in ${o.buffer} may start off a multiple of 16 bytes`);
       }
       if (o.kind === "Barrier") slot(o.barrier, o.slot);
+    }
+    if (s.instruction === RUN_COPY) run(s, scope);
+  }
+
+  /** A copy of 16 bytes starts at a multiple of them on both sides, and stays in its row. Strides that a launch gives are its to check. */
+  function run(s: Call, scope: Scope): void {
+    for (const o of s.operands) {
+      if (o.kind === "SharedAddress" && (kernel.shared.find((b) => b.name === o.buffer)!.offset % RUN !== 0 || (multipleOf(o.index, scope) * bytesOf.get(o.buffer)!) % RUN !== 0))
+        fail(s, `a copy to ${o.buffer} may start off a multiple of 16 bytes`);
+      if (o.kind !== "GlobalAddress") continue;
+      const param = kernel.params.find((p) => p.name === o.param)!;
+      const field = param.fields.find((f) => f.name === o.field)!;
+      const axes = [...param.axes, ...field.axes];
+      if (field.offset % RUN !== 0 || axes.some(({ stride }, i) => typeof stride === "number" && (multipleOf(o.coords[i]!, scope) * stride) % RUN !== 0)) fail(s, `a copy from ${o.param} may start off a multiple of 16 bytes`);
+      const { size, axis } = axes.at(-1)!;
+      const elements = RUN / byteSize(field.dtype);
+      if (typeof size === "number" && size % elements !== 0 && escapes(o.coords.at(-1)!, { lo: 0, hi: size - elements }, scope)) fail(s, `a copy of 16 bytes leaves the ${size} positions of ${o.param} along ${axis}`);
     }
   }
 

@@ -47,15 +47,17 @@ const fillingThreads = (plan: Plan, { name }: Pipe): number =>
   (plan.roles ?? []).reduce((n, r) => n + ([...planStatements(r.body)].some((s) => s.kind === "Fill" && s.pipe === name) ? (WARP * r.warps) / r.copies : 0), 0);
 const WARP = 32;
 
-/** What stands in a list around each wait for a barrier: in front of it, and behind it up to the next one. */
+/** What stands in a list around each wait for a barrier: in front of the first one, and behind each up to the next; loops and branches with waits of their own count for themselves. */
 interface Behind {
   readonly before: readonly LoopStmt[];
   readonly after: readonly LoopStmt[];
 }
 function behindWaits(list: readonly LoopStmt[], barrier: string): readonly Behind[] {
-  const waits = list.flatMap((s, i) => (isOn(s, barrier) && s.instruction === "mbarrierWait" ? [i] : []));
-  const own = waits.map((at, i) => ({ before: list.slice(0, waits[0]), after: list.slice(at + 1, waits[i + 1]) }));
-  return [...own, ...list.flatMap((s) => bodiesOf(s).flatMap((body) => behindWaits(body, barrier)))];
+  const isWait = (s: LoopStmt): boolean => isOn(s, barrier) && s.instruction === "mbarrierWait";
+  const own = list.filter((s) => isWait(s) || !bodiesOf(s).some((body) => callsIn(body).some(isWait)));
+  const waits = own.flatMap((s, i) => (isWait(s) ? [i] : []));
+  const around = waits.map((at, i) => ({ before: own.slice(0, waits[0]), after: own.slice(at + 1, waits[i + 1]) }));
+  return [...around, ...list.flatMap((s) => bodiesOf(s).flatMap((body) => behindWaits(body, barrier)))];
 }
 const isOn = (s: LoopStmt, barrier: string): s is Call => s.kind === "Call" && s.operands.some((o) => o.kind === "Barrier" && o.barrier === barrier);
 const callsIn = (list: readonly LoopStmt[]): readonly Call[] => list.flatMap((s) => (s.kind === "Call" ? [s] : bodiesOf(s).flatMap(callsIn)));

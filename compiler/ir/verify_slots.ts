@@ -131,7 +131,7 @@ export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
     const reads = s.kind === "Fetch" ? [{ value: s.value, from: "shared" as const }] : readsOfPlan(plan, s);
     for (const { value, from } of reads) {
       const pipe = pipeOf.get(value.id);
-      if (role.duty === "copy") refuse(where, `one thread cannot read ${value.label}, which is stored`);
+      if (role.duty === "copy") refuse(where, `${role.name} cannot read ${value.label}, which another role stores`);
       if (from === "shared" && pipe !== undefined && !open.has(pipe)) refuse(where, `it reads ${value.label} while it holds no slot of ${pipe}`);
       if (from === "shared" && !travelling.has(value.id) && !stored.has(value.id)) refuse(where, `it reads ${value.label}, which ${role.name} has not stored yet`);
       if (from !== "registers") continue;

@@ -65,6 +65,8 @@ function checkFill(plan: Plan, pipe: Pipe, { role, event }: Site, refuse: Refuse
     if (own.length !== 1) refuse(describeStmt(event), `it brings ${v.label} ${own.length} times`);
     if (!(place?.kind === "Stored" && place.stage === own[0]!.stage)) refuse(describeStmt(event), `it brings ${v.label} elsewhere than its place says`);
   }
+  const picked = copies.find((c) => c.op.kind === "Gather" && c.by === "tma");
+  if (picked) refuse(describeStmt(event), `it brings ${picked.value.label} by TMA, which takes no indices`);
   const stranger = copies.find((c) => !pipe.values.some((v) => v.id === c.value.id));
   if (stranger) refuse(describeStmt(event), `it brings ${stranger.value.label}, which is not of the pipe`);
 }

@@ -6,7 +6,7 @@ import { axisNames, statements } from "../ir/walk.ts";
 import { fillsWords, type Layouts } from "./infer_layouts.ts";
 import type { Placement } from "./place_values.ts";
 import type { Bound } from "./bind_schedule.ts";
-import { behind, computedStage, ringStage, type Reader } from "./tile_rings.ts";
+import { behind, complaintOfRing, computedStage, ringStage, type Reader } from "./tile_rings.ts";
 
 export interface StagedTile {
   readonly value: TileValue;
@@ -54,6 +54,8 @@ export function planStages(kernel: TileKernel, placement: Placement, layouts: La
     } else if (s.kind === "For") s.tiles.forEach((c) => [c.param, c.result].forEach(note));
     else if (s.kind === "If") s.tiles.forEach((m) => note(m.result));
   }
+  const inline = [...rings.keys()].find((id) => !layouts.staged.has(id));
+  if (inline !== undefined) throw complaintOfRing(kernel, machine, values.get(inline)!, "only loads and gathers can go there");
   const staged = [...layouts.staged].map((id): StagedTile => {
     const value = values.get(id)!;
     const need = needs.get(id) ?? [];

@@ -20,7 +20,7 @@ const PATTERN = 1024;
 
 /** `inline`: for a tile that threads copy by cp.async, the tiles that are computed wherever they are read, among which its indices must be. */
 export function ringStage(kernel: TileKernel, machine: Machine, value: TileValue, op: TileOp | undefined, readers: readonly Reader[], inline?: ReadonlyMap<number, TileOp>): Stage {
-  const refuse = (reason: string, instead = "leave it out of the schedule's stage") => complaintOfRing(kernel, machine, value, reason, instead);
+  const refuse = (reason: string, instead?: string) => complaintOfRing(kernel, machine, value, reason, instead);
   if (op?.kind !== "Load" && op?.kind !== "Gather") throw refuse("only loads and gathers can go there");
   if (op.kind === "Load" && !(op.fill.kind === "Const" && op.fill.value === 0)) throw refuse(`${inline ? "cp.async" : "TMA"} fills with zeros alone`);
   if (inline) checkIndices(op, inline, refuse);
@@ -41,11 +41,11 @@ export function ringStage(kernel: TileKernel, machine: Machine, value: TileValue
   return stageOf(value, op.view.dtype, tiling);
 }
 
-export const complaintOfRing = ({ name }: TileKernel, machine: Machine, { label, loc }: TileValue, reason: string, instead: string) =>
+export const complaintOfRing = ({ name }: TileKernel, machine: Machine, { label, loc }: TileValue, reason: string, instead = "leave it out of the schedule's stage") =>
   diagnostic("E-SCHEDULE-02", { ...loc, length: label.length }, { label, kernel: name, target: machine.name, reason, instead });
 
 /** Which rows to bring follows from inputs, positions and scalars: the role that brings them finds it by itself. */
-function checkIndices(op: TileOp, inline: ReadonlyMap<number, TileOp>, refuse: (reason: string, instead: string) => Error): void {
+function checkIndices(op: TileOp, inline: ReadonlyMap<number, TileOp>, refuse: (reason: string, instead?: string) => Error): void {
   for (const v of inputsOf(op)) {
     const index = inline.get(v.id);
     if (!index || !FOUND_ANYWHERE.has(index.kind))

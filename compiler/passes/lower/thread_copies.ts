@@ -88,7 +88,7 @@ export function threadCopies(ctx: Lowering, { value, op, stage }: Copy): () => v
     if (!isAligned(ctx, view, coords, run)) throw refuse("cp.async takes multiples of 16 bytes, and its rows need not start at one", `give the axes of "${view.param}" behind the rows fixed extents`);
     const param = ctx.param(view.param);
     const { size } = [...param.axes, ...param.fields.find((f) => f.name === view.field)!.axes].at(-1)!;
-    if (limitOf(ctx, view, coords, run).limit && ctx.hostMultiple(size) % run !== 0) throw refuse("cp.async takes multiples of 16 bytes, and its rows need not end at one", `give the last axis of "${view.param}" a fixed extent`);
+    if (limitOf(ctx, view, coords, run).limit && ctx.hostMultiple(size) % run !== 0) throw refuse("cp.async takes multiples of 16 bytes, and its rows need not end at one", `give the last axis of "${view.param}" a fixed extent, a multiple of ${run}`);
   }
 }
 

@@ -19,17 +19,20 @@ interface Case {
   readonly dims: Readonly<Record<string, number>>;
   /** First token and end of each query's window. */
   readonly windows?: readonly (readonly [number, number])[];
+  /** Pages of each entry of a table. */
+  readonly table?: readonly number[];
   readonly seed: number;
 }
 
 /** Sums run in another order, and a bf16 beside a boundary may round the other way. */
 const allowed = (dtype: DType, x: number): number => Math.max(1, Math.abs(x)) * (dtype === "bf16" ? 2 ** -8 : 2 ** -17);
 
-async function agree({ kernel, spec, tune, schedule, dims, windows, seed }: Case): Promise<void> {
+async function agree({ kernel, spec, tune, schedule, dims, windows, table, seed }: Case): Promise<void> {
   const read = await readRings(kernel, spec, tune);
   const { tile, loop } = compileTile(read, hopper, schedule, "");
   const want = randomBuffers(tile, dims, seed);
   windows?.forEach((ends, q) => (["first", "last"] as const).forEach((name, i) => new DataView(want[name]!.buffer).setInt32(4 * q, ends[i]!, true)));
+  table?.forEach((page, i) => new DataView(want.table!.buffer).setInt32(4 * i, page, true));
   const got = structuredClone(want);
   interpretTile(tile, want, dims);
   runLoop(loop, [...hopper.instructions.values()], got, dims, { seed, multiprocessors: 3 });
@@ -158,6 +161,67 @@ const rowsCase: fc.Arbitrary<Case> = fc
     seed,
   }));
 
+/** Loads that threads copy beside those that TMA brings, in a ring of their own or in one with them and a header. */
+const copiedCase: fc.Arbitrary<Case> = fc
+  .record({
+    dtype: fc.constantFrom("e4m3" as const, "bf16" as const),
+    lines: fc.constantFrom(1, 2, 3, 4),
+    columns: fc.constantFrom([1, 8], [2, 4], [2, 12], [3, 8]) as fc.Arbitrary<[number, number]>,
+    cpAsync: fc.subarray(["q", "k", "w"], { minLength: 1 }),
+    bringing: fc.integer({ min: 1, max: 3 }),
+    copies: fc.constantFrom([1, 1], [1, 2], [2, 2]) as fc.Arbitrary<[number, number]>,
+    depths: fc.tuple(depth, depth),
+    persistent: fc.oneof(fc.constant(undefined), fc.constant("strided" as const), fc.record({ even: fc.constant("tb"), padding: fc.nat(3), least: fc.nat(5) })),
+    tokens: fc.integer({ min: 1, max: 150 }),
+    windows: fc.array(fc.tuple(fc.integer({ min: -20, max: 149 }), fc.nat(100)), { minLength: 1, maxLength: 5 }),
+    seed,
+  })
+  .map(({ dtype, lines, columns: [BQ, heads], cpAsync, bringing, copies: [math, producer], depths, persistent, tokens, windows, seed }) => {
+    const turns = typeof persistent === "object" ? { math, producer } : { math: 1, producer: 1 };
+    const keys = depths[1] * Math.max(turns.math, turns.producer);
+    return {
+      kernel: "windows",
+      spec: { dtype, heads, depth: (lines * 32) / (dtype === "e4m3" ? 1 : 2) },
+      tune: { BQ, BT: 64 },
+      schedule: ringSchedule({ warps: 4, copies: turns, bringing, brings: { q: depths[0], w: depths[0], k: keys, scale: keys }, cpAsync, mma: { dot: {} }, ...(persistent && { persistent }) }),
+      dims: { Q: windows.length, T: tokens, yPitch: tokens + (seed % 2) },
+      windows: windows.map(([first, length]) => [Math.min(first, tokens - 1), Math.min(tokens, first + length)]),
+      seed,
+    };
+  });
+
+/** Rows of pages that lie anywhere, for both sides of products and for registers; a page table with entries that name no page. */
+const pagedCase: fc.Arbitrary<Case> = fc
+  .record({
+    warps,
+    page: fc.constantFrom(1, 4, 16, 24, 64),
+    depth: fc.constantFrom(16, 32, 64, 128),
+    gathered: fc.subarray(["y", "z", "w"], { minLength: 2 }),
+    bringing: fc.integer({ min: 1, max: 4 }),
+    depths: fc.tuple(depth, depth),
+    apart: fc.boolean(),
+    persistent: fc.constantFrom(undefined, "strided" as const),
+    m: fc.integer({ min: 1, max: 150 }),
+    pages: fc.integer({ min: 1, max: 9 }),
+    entries: fc.array(fc.integer({ min: -2, max: 10 }), { minLength: 1, maxLength: 9 }),
+    seed,
+  })
+  .map(({ warps, page, depth, gathered, bringing, depths: [x, y], apart, persistent, m, pages, entries, seed }) => {
+    const brings = ["x", ...new Set(["y", "z", ...gathered])];
+    return {
+      kernel: "paged",
+      spec: { rows: 16 * warps, page, depth },
+      tune: {},
+      schedule: {
+        ...ringSchedule({ warps, bringing, brings: Object.fromEntries(brings.map((label) => [label, y])), mma: { up: {}, down: {} }, ...(persistent && { persistent }) }),
+        stage: Object.fromEntries(brings.map((label) => [label, { slots: label === "x" ? Math.min(x, 2) : y, ring: apart || label === "x" ? label : "rows" }])),
+      },
+      dims: { M: m, P: pages, I: entries.length },
+      table: entries,
+      seed,
+    };
+  });
+
 const chainedCase: fc.Arbitrary<Case> = fc
   .record({ warps, depths: fc.tuple(depth, fc.integer({ min: 2, max: 3 })), late: fc.boolean(), persistent: fc.constantFrom(undefined, "strided" as const), m: fc.integer({ min: 1, max: 200 }), t: fc.nat(260), seed })
   .map(({ warps, depths: [y, z], late, persistent, m, t, seed }) => ({
@@ -172,6 +236,8 @@ const chainedCase: fc.Arbitrary<Case> = fc
 const runs = { seed: 9, endOnFailure: true };
 test("scores over windows", () => fc.assert(fc.asyncProperty(windowsCase, agree), { ...runs, numRuns: 14 }));
 test("scores in halves, with an operand that the role computes", () => fc.assert(fc.asyncProperty(halvesCase, agree), { ...runs, numRuns: 14 }));
+test("tiles that threads copy", () => fc.assert(fc.asyncProperty(copiedCase, agree), { ...runs, numRuns: 14 }));
+test("rows of pages that lie anywhere", () => fc.assert(fc.asyncProperty(pagedCase, agree), { ...runs, numRuns: 14 }));
 test("products that accumulate", () => fc.assert(fc.asyncProperty(matmulCase, agree), { ...runs, numRuns: 8 }));
 test("products behind each other, the second a turn late", () => fc.assert(fc.asyncProperty(chainedCase, agree), { ...runs, numRuns: 10 }));
 test("element-wise work", () => fc.assert(fc.asyncProperty(rowsCase, agree), { ...runs, numRuns: 8 }));

@@ -51,8 +51,12 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     windows("two readers that want other orders", {}, { kernel: "twice", schedule: ringSchedule({ warps: 4, brings: { x: 2, y: 2 }, mma: { up: {}, down: {} } }) }),
     windows("rows of too few bytes", {}, { spec: { dtype: "e4m3", heads: 6, depth: 32 }, tune: { BQ: 4 }, schedule: { ...scores, mma: { dot: {} } } }),
     other("rows that are too long", "scaledRows", ringSchedule({ warps: 4, brings: { x: 2 } }), { rows: 2, columns: 512 }),
+    ...(["row", "cut", "renamed", "across", "found"] as const).map((label) => other(`rows that threads cannot copy: ${label}`, "unready", ringSchedule({ warps: 4, brings: { [label]: 2 } }))),
+    windows("a load that threads cannot copy", {}, { schedule: ringSchedule({ warps: 4, brings: { scale: 2 }, cpAsync: ["scale"] }) }),
   ],
   "E-SCHEDULE-03": [
+    windows("copied by cp.async, but not brought", { roles: roles({}, { cpAsync: ["k", "score"] }) }),
+    windows("copied by cp.async, and evicted first", { roles: roles({}, { cpAsync: ["k"] }), evictFirst: ["k"] }),
     windows("no loop loads what is wanted ahead", { ahead: ["dot"] }),
     windows("what is to be read once is not ahead", { once: ["part"] }),
     windows("a ring without slots", { stage: { q: 2, k: 0 } }),

@@ -31,17 +31,19 @@ export const cuda = cudaTarget("cuda:sm_80");
 export const wgsl = wgslTarget();
 export const hopper = cudaTarget("cuda:sm_90a");
 
-/** A computing role of so many warps a copy, and a producer that brings tiles through rings of the given depths. */
-export function ringSchedule({ warps, copies = { math: 1, producer: 1 }, brings, registers, ...more }: {
+/** A computing role of so many warps a copy, and a producer, of one or more warps a copy, that brings tiles through rings of the given depths. */
+export function ringSchedule({ warps, copies = { math: 1, producer: 1 }, bringing = 1, brings, cpAsync, registers, ...more }: {
   readonly warps: number;
   readonly copies?: { readonly math: number; readonly producer: number };
+  readonly bringing?: number;
   readonly brings: Readonly<Record<string, number>>;
+  readonly cpAsync?: readonly string[];
   readonly registers?: { readonly math: number; readonly producer: number };
 } & Pick<Schedule, "mma" | "persistent">): Schedule {
   return {
     roles: {
       math: { warps: warps * copies.math, copies: copies.math, ...(registers && { registers: registers.math }) },
-      producer: { warps: copies.producer, copies: copies.producer, ...(registers && { registers: registers.producer }), brings: Object.keys(brings) },
+      producer: { warps: bringing * copies.producer, copies: copies.producer, ...(registers && { registers: registers.producer }), brings: Object.keys(brings), ...(cpAsync && { cpAsync }) },
     },
     stage: brings,
     ...more,
@@ -114,7 +116,7 @@ export function runLoopPasses(plan: Plan, target: Target): Pick<Passes, "lowered
 export const passesOf = async (name: SmallKernel, target: Target, threads: number): Promise<Passes> => runPasses(await readSmall(name), target, { threads });
 
 /** Kernels of kernels/rings.ts for schedules with roles. */
-export const readRings = (name: "windows" | "matmul" | "scaledRows" | "steered" | "carried" | "found" | "around" | "matmulColumns" | "twice" | "chained", spec?: unknown, tune: Readonly<Record<string, number>> = {}): Promise<TileKernel> =>
+export const readRings = (name: "windows" | "matmul" | "scaledRows" | "steered" | "carried" | "found" | "around" | "matmulColumns" | "twice" | "chained" | "paged" | "unready", spec?: unknown, tune: Readonly<Record<string, number>> = {}): Promise<TileKernel> =>
   readKernel({ file: join(import.meta.dirname, "kernels/rings.ts"), exportName: name, spec, tune, skipTypes: true });
 
 /** A kernel of kernels/clusters.ts. */
@@ -128,12 +130,17 @@ async function pooledPasses(exportName: "pooledApart" | "pooledBehind"): Promise
   return runPasses(read, hopper, schedule);
 }
 
-/** A product in two parts that a sum folds, its rounds dealt out evenly; one that accumulates, items in turn; and one with a computed operand. */
+/** A product in two parts that a sum folds, its rounds dealt out evenly; one that accumulates, items in turn; one with a computed operand; rows that threads copy. */
 export const ringPasses = {
   windows: async (): Promise<Passes> =>
     runPasses(await readRings("windows", { dtype: "e4m3", heads: 8, depth: 32 }), hopper, ringSchedule({ warps: 4, brings: { q: 2, k: 2, w: 2, scale: 2 }, mma: { dot: { parts: 2 } }, persistent: { even: "tb", padding: 1 } })),
   matmul: async (): Promise<Passes> =>
     runPasses(await readRings("matmul", { dtype: "bf16" }), hopper, ringSchedule({ warps: 4, registers: { math: 224, producer: 40 }, brings: { x: 3, y: 3 }, mma: { acc: {} }, persistent: "strided" })),
+  paged: async (): Promise<Passes> =>
+    runPasses(await readRings("paged", { rows: 64, page: 16, depth: 128 }), hopper, {
+      ...ringSchedule({ warps: 4, bringing: 4, brings: { x: 1, y: 2, z: 2, w: 2 }, cpAsync: ["x"], mma: { up: {}, down: {} } }),
+      stage: { x: 1, y: { slots: 2, ring: "rows" }, z: { slots: 2, ring: "rows" }, w: { slots: 2, ring: "rows" } },
+    }),
   pooledApart: () => pooledPasses("pooledApart"),
   pooledBehind: () => pooledPasses("pooledBehind"),
 } as const;

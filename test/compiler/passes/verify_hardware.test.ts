@@ -58,6 +58,7 @@ describe("roles", () => {
 describe("uses", () => {
   const fill = (to: Operand, ...coords: readonly Expr[]): readonly LoopStmt[] => [invoke("tmaLoad.2", to, { kind: "TensorMap", map: "keys_map" }, onBarrier("full", slot), ...coords.map(value))];
   const product = (a: Operand, b: Operand = matrix("q", int(0))): readonly LoopStmt[] => [invoke("wgmma.m64n8k16.bf16.first", registers("acc", 4), a, b)];
+  const run = (to: Operand, d: Expr): readonly LoopStmt[] => [invoke("cpAsync16", to, { kind: "GlobalAddress", param: "keys", field: "", coords: [int(0), d] }, value(int(1)))];
   const keys = matrix("keys", mul(slot, int(4096))) as Extract<Operand, { kind: "Matrix" }>;
   it.each<[string, Partial<Ring>, RegExp, Partial<LoopKernel>?]>([
     ["a barrier that nothing initialises", { init: sound.init.slice(1) }, /not every slot of full is initialised/],
@@ -69,6 +70,10 @@ describe("uses", () => {
     ["a copy past its buffer", { copy: fill(sharedAt("keys", int(4097)), int(0), int(0)) }, /leaves the 8192 elements of keys/],
     ["a copy that is larger than a slot", {}, /a box of 4160 elements does not fit a slot of 4096 in keys/, { tensorMaps: [{ ...ringKernel().tensorMaps[0]!, box: [64, 65] }] }],
     ["slots off the alignment of a copy", { products: [] }, /slots of keys do not all start at multiples of 1024 bytes/, { shared: first(ringKernel().shared, "keys", { offset: 20992 }), sharedBytes: 40960 }],
+    ["16 bytes off a multiple of them", { header: run(sharedAt("keys", mul(lane, int(4))), int(0)) }, /a copy to keys may start off a multiple of 16 bytes/],
+    ["16 bytes from off a multiple of them", { header: run(sharedAt("keys", mul(lane, int(8))), mul(lane, int(4))) }, /a copy from keys may start off a multiple of 16 bytes/],
+    ["16 bytes past their buffer", { header: run(sharedAt("keys", int(8192)), int(0)) }, /leaves the 8192 elements of keys/],
+    ["16 bytes past their row", { header: run(sharedAt("keys", mul(lane, int(8))), int(16)) }, /a copy of 16 bytes leaves the 20 positions of keys along d/, { params: first(ringKernel().params, "keys", { axes: ringKernel().params[1]!.axes.map((a) => (a.axis === "d" ? { ...a, size: 20 } : a)) }) }],
     ["a matrix off the alignment of its swizzle", {}, /q lies at byte 17536; swizzle 128 needs a multiple of 1024/, { shared: first(ringKernel().shared, "q", { offset: 17536 }), sharedBytes: 20480, barriers: ringKernel().barriers.map((b, i) => ({ ...b, offset: 20000 + 16 * i })) }],
     ["a matrix whose stride breaks the swizzle", { products: product({ ...keys, stride: 512 }) }, /a stride of 512 bytes breaks/],
     ["a matrix read with another swizzle than it was filled", { products: product({ ...keys, swizzle: 64 }) }, /keys is filled with swizzle 128 and read with 64/],

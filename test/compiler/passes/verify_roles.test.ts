@@ -8,6 +8,7 @@ import { binary, int, sub, variable } from "../../../compiler/ir/expr.ts";
 import type { LoopKernel, LoopStmt } from "../../../compiler/ir/loop.ts";
 import type { Plan, PlanStmt, Role } from "../../../compiler/ir/plan.ts";
 import { printPlan } from "../../../compiler/ir/print_plan.ts";
+import { definedTiles } from "../../../compiler/ir/walk.ts";
 import { verifyLoop } from "../../../compiler/ir/verify_loop.ts";
 import { verifyRings } from "../../../compiler/ir/verify_rings.ts";
 import { verifyRoles } from "../../../compiler/ir/verify_roles.ts";
@@ -18,6 +19,7 @@ import { hopper, latePasses, readRings, ringPasses, ringSchedule, runLoopPasses,
 const { split: windows } = await ringPasses.windows();
 const { split: matmul } = await ringPasses.matmul();
 const { split: apart } = await ringPasses.pooledApart();
+const { split: paged } = await ringPasses.paged();
 const { split: behind } = await ringPasses.pooledBehind();
 const inTurn = async (schedule: Partial<Schedule>): Promise<Plan> =>
   runPasses(await readRings("windows", { dtype: "e4m3", heads: 8, depth: 32 }), hopper, { ...ringSchedule({ warps: 4, brings: { q: 1, k: 2 }, mma: { dot: { parts: 2 } }, persistent: "strided" }), ...schedule }).split;
@@ -55,7 +57,7 @@ const part = (kind: "Await" | "Reduce", i: number): Pick => (s) => (s.kind === "
 /** What stands directly in a role's list. */
 const own = (plan: Plan, name: string, pick: Pick): readonly PlanStmt[] => plan.roles!.find((r) => r.name === name)!.body.filter(pick);
 
-const dims = { Q: 5, T: 260, yPitch: 260, M: 100, N: 7, K: 208, aPitch: 208, bPitch: 208, cPitch: 8 };
+const dims = { Q: 5, T: 260, yPitch: 260, M: 100, N: 7, K: 208, P: 9, I: 12, aPitch: 208, bPitch: 208, cPitch: 8 };
 const queries = [[3, 250], [0, 0], [60, 260], [99, 100], [7, 8]] as const;
 /** The code of the fault that the machine finds in the program of a plan. */
 function faultOf(plan: Plan, seeds: readonly number[] = [1, 2, 3, 4]): string {
@@ -79,8 +81,8 @@ function codeOf(loop: LoopKernel, inputs: Record<string, Uint8Array>, seed: numb
 }
 
 it("the plans themselves are fine", () => {
-  for (const plan of [windows, matmul, strided, steered, carried, late, apart, behind]) verify(plan);
-  expect([windows, matmul, strided, late, apart, behind].map((plan) => faultOf(plan))).toEqual(Array(6).fill("none"));
+  for (const plan of [windows, matmul, strided, steered, carried, late, apart, behind, paged]) verify(plan);
+  expect([windows, matmul, strided, late, apart, behind, paged].map((plan) => faultOf(plan))).toEqual(Array(7).fill("none"));
 });
 it("a complaint names pass, source line and label", () => {
   expect(() => verify(move("math", part("Reduce", 0), "before", part("Await", 0))(windows))).toThrow(/^after splitRoles: test\/compiler\/passes\/kernels\/rings\.ts:\d+ \w+ \(Reduce\): .* This is a fault of the compiler\.$/);
@@ -124,7 +126,7 @@ describe("slots and products", () => {
     ["a result that is read before its last part", windows, move("math", is("Store"), "before", part("Reduce", 1)), /it reads score before its last part/, /uninitialised/],
     ["a tile that nobody fetched", windows, drop("math", is("Fetch", "w")), /it reads w, of which math has no registers yet/],
     ["computing in a role that copies", windows, (p) => role("producer", (r) => ({ ...r, body: [...r.body, ...p.roles![0]!.body.filter(is("Fetch"))] }))(p), /producer only copies/],
-    ["a stored tile in a role that copies", steered, (p) => role("producer", (r) => ({ ...r, body: [...p.roles![0]!.body.filter((s) => s.kind === "ToScalar" && s.scalar.name === "peak"), ...r.body] }))(p), /one thread cannot read peak\.max, which is stored/],
+    ["a stored tile in a role that copies", steered, (p) => role("producer", (r) => ({ ...r, body: [...p.roles![0]!.body.filter((s) => s.kind === "ToScalar" && s.scalar.name === "peak"), ...r.body] }))(p), /producer cannot read peak\.max, which another role stores/],
     ["a copy that no fill starts", windows, (p) => statement("producer", is("Fill", "k"), (s) => (s.kind === "Fill" ? [s, ...s.copies] : []))(p), /producer only copies/],
     ["a copy in a role that computes", windows, (p) => role("math", (r) => ({ ...r, body: [...r.body, ...p.roles![1]!.body.flatMap((s) => (s.kind === "Fill" ? s.copies : []))] }))(p), /no fill starts it/],
     ["a product that nobody awaits", matmul, role("math", (r) => ({ ...r, body: [...r.body, ...r.body.flatMap((s) => (s.kind === "For" ? s.body.flatMap(fromRegisters) : []))] })), /it ends while acc_3 is under way/],
@@ -187,6 +189,8 @@ describe("trips", () => {
     ["a fill that forgets a tile", windows, statement("producer", is("Fill", "k"), (s) => [{ ...s, copies: (s as Extract<PlanStmt, { kind: "Fill" }>).copies.slice(1) } as PlanStmt]), /it brings k 0 times/, /uninitialised/],
     ["a fill of another's tile", windows, (p) => statement("producer", is("Fill", "k"), (s) => [{ ...s, copies: [...(s as Extract<PlanStmt, { kind: "Fill" }>).copies, ...(p.roles![1]!.body.find(is("Fill")) as Extract<PlanStmt, { kind: "Fill" }>).copies] } as PlanStmt])(p), /it brings q, which is not of the pipe/],
     ["a fill elsewhere than the place", windows, statement("producer", is("Fill", "k"), (s) => [{ ...s, copies: (s as Extract<PlanStmt, { kind: "Fill" }>).copies.map((c) => ({ ...c, stage: { ...c.stage } })) } as PlanStmt]), /it brings k elsewhere than its place says/],
+    ["a fill by TMA of rows at indices", paged, statement("producer", is("Fill", "rows"), (s) => [{ ...s, copies: (s as Extract<PlanStmt, { kind: "Fill" }>).copies.map((c) => ({ ...c, by: "tma" })) } as PlanStmt]), /it brings y by TMA, which takes no indices/],
+    ["a fill by indices that another role stores", paged, (p) => ({ ...p, places: new Map([...p.places, [[...definedTiles(p.kernel.body)].find((v) => v.label === "s")!.id, p.places.get(p.pipes![0]!.values[0]!.id)!]]) }), /rows \(Fill\): producer cannot read s, which another role stores/],
     ["a fill by a role that computes", strided, role("producer", (r) => ({ ...r, duty: "compute", warps: 4 })), /producer computes and cannot start copies/],
     ["a pipe that nobody reads", strided, drop("math", (s) => (s.kind === "AwaitFull" || s.kind === "Release") && s.pipe === "k"), /k: no role takes its slots/],
     ["an unknown pipe", windows, statement("math", is("AwaitFull", "k"), (s) => [s, { kind: "AwaitFull", pipe: "none" }]), /there is no such pipe/],

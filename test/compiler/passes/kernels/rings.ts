@@ -1,5 +1,5 @@
 /** For schedules with roles: a product whose columns are folded in parts behind it, and one that accumulates over a loop. */
-import { blocks, cast, each, full, gemm, input, kernel, load, map, max, min, output, scalar, store, sum } from "../../../../dsl/index.ts";
+import { blocks, cast, div, each, full, gather, gemm, input, inputRecord, field, iota, kernel, load, map, max, min, mod, output, rename, scalar, store, sum } from "../../../../dsl/index.ts";
 
 interface Sizes {
   readonly dtype: "e4m3" | "bf16";
@@ -207,5 +207,61 @@ export const twice = kernel("twice", {
       down = gemm(cast("bf16", up), y, "t", down);
     }
     store(a.out.tile({ m: mb }), down);
+  },
+});
+
+/** The same over pages of a few tokens, which lie where a table says: -1 and what the table lacks are zeros. Weights of four heads are read from registers. */
+export const paged = ({ rows, page, depth }: { readonly rows: number; readonly page: number; readonly depth: number }) =>
+  kernel("paged", {
+    args: {
+      x: input("bf16", { m: "M", c: depth }),
+      y: input("bf16", { p: "P", s: page, c: depth }),
+      z: input("bf16", { p: "P", s: page, e: 64 }),
+      w: input("f32", { p: "P", s: page, h: 4 }),
+      table: input("i32", { i: "I" }),
+      down: output("f32", { m: "M", e: 64 }),
+    },
+    tune: {},
+    grid: (a) => ({ mb: blocks("m", 0, a.x.size.m, rows) }),
+    body(a, {}, { mb }) {
+      const x = load(a.x.tile({ m: mb }));
+      let down = full({ m: rows, e: 64 }, 0);
+      for (const tb of blocks("t", 0, a.table.size.i * page, 64)) {
+        const entry = map([iota(tb)], (t) => div(t, page), "i32");
+        const known = gather(a.table.tile({}), { i: entry });
+        const p = map([known, entry], (p, i) => (i < a.table.size.i ? p : -1), "i32");
+        const s = map([iota(tb)], (t) => mod(t, page), "i32");
+        const y = gather(a.y.tile({}), { p, s });
+        const z = gather(a.z.tile({}), { p, s });
+        const w = gather(a.w.tile({}), { p, s });
+        const up = gemm(x, y, "c");
+        const step = map([up, sum(w, "h"), p], (u, w, p) => (p < 0 ? 3 : u > w ? 1 : -2));
+        down = gemm(cast("bf16", step), z, "t", down);
+      }
+      store(a.down.tile({ m: mb }), down);
+    },
+  });
+
+/** Rows that no thread can copy by itself, 16 bytes at a time. */
+export const unready = kernel("unready", {
+  args: {
+    x: input("bf16", { r: "R", k: "K" }),
+    packed: inputRecord({ r: "R" }, { row: field("bf16", { c: 20 }, 0) }, { bytes: 48 }),
+    columns: input("bf16", { k: 64, r: "R" }),
+    idx: input("i32", { m: "M" }),
+    y: output("f32", { m: "M", k: 32 }, { pitch: { m: "yPitch" } }),
+  },
+  tune: {},
+  grid: (a) => ({ mb: blocks("m", 0, a.idx.size.m, 64) }),
+  body(a, {}, { mb }) {
+    const index = load(a.idx.tile({ m: mb }));
+    for (const kb of blocks("k", 0, 64, 32)) {
+      const row = gather(a.x.tile({ k: kb }), { r: index });
+      const cut = gather(a.packed.row.tile({ c: { axis: "c", start: kb.start, size: 32 } }), { r: index });
+      const renamed = rename(cut, { c: "k" });
+      const across = gather(a.columns.tile({ k: kb }), { r: index });
+      const found = gather(a.columns.tile({ k: kb }), { r: map([index, max(across, "k")], (i, x) => (x > 0 ? i : -1), "i32") });
+      store(a.y.tile({ m: mb, k: { axis: "k", start: 0, size: 32 } }), map([row, renamed, across, found], (a, b, c, d) => a + b + c + d));
+    }
   },
 });
