@@ -39,5 +39,5 @@ export const schedules: Schedules = {
 };
 
 export const examples: readonly Example[] = [
-  { dims: { R: { min: 1, max: 60 }, M: { min: 1, max: 40 }, N: { min: 1, max: 40 } }, inputs: { rows: { min: -2, max: 64 } } },
+  { dims: { R: { min: 1, max: 60 }, M: { min: 1, max: 40 }, N: { min: 1, max: 40 } }, inputs: { rows: { min: -2, max: "R" } } },
 ];

@@ -10,6 +10,7 @@ import { cudaTarget } from "../../../../targets/cuda/index.ts";
 import { compileWithNvcc } from "../../../../targets/cuda/runtime/compile.ts";
 import { registersAtLaunch } from "../../../../targets/cuda/roles.ts";
 import { schedules } from "../../../kernels/causal_attention.ts";
+import { schedules as gathered } from "../../../kernels/gathered_matmul.ts";
 import { hasNvcc } from "./nvcc.ts";
 import { codeOf, FMNMX, isProduct, lateFolds, type Instruction } from "./sass.ts";
 
@@ -82,6 +83,16 @@ describe.skipIf(!hasNvcc)("ptxas", () => {
     const EX2 = 0x308;
     // 64 probabilities of a thread, and what two rows shrink by
     expect(code.slice(some, all).filter((s) => s.opcode === EX2)).toHaveLength(66);
+  });
+
+  it("threads that copy rows need no more registers than their role has, and products that read them stay asynchronous", async () => {
+    const file = join(import.meta.dirname, "../../../kernels/gathered_matmul.ts");
+    const target = cudaTarget("cuda:sm_90a");
+    const { text } = await compile({ file, exportName: "gatheredMatmul", target, schedule: gathered.gatheredMatmul!["cuda:sm_90a"]!, skipTypes: true });
+    const { cubin, kernels, warnings } = await compileWithNvcc(text, "sm_90a");
+    expect(warnings).toEqual([]);
+    expect(kernels).toMatchObject([{ registers: registersAtLaunch(384), spillBytes: 0, stackBytes: 0 }]);
+    expect(codeOf(cubin, "gathered_matmul").filter(isProduct).length).toBeGreaterThanOrEqual(4);
   });
 
   it("the magnitude of an element costs no instruction, where its maximum costs one", async () => {
