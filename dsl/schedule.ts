@@ -48,9 +48,12 @@ export interface RoleSchedule {
   readonly registers?: number;
   /** The role's warps form so many groups that take the iterations in turn. */
   readonly copies?: number;
-  /** Tiles that the role brings into their rings: loads by TMA, gathers by cp.async, in which all of its threads take part. */
+  /**
+   * Tiles that the role brings into their rings: loads by TMA, gathers by cp.async, 16 bytes at a time, in which all of its threads take part. Indices of a
+   * gather are made of loads, gathers and maps alone; rows start at multiples of 16 bytes, which fixed extents show.
+   */
   readonly brings?: readonly string[];
-  /** Loads that come by cp.async too. */
+  /** Loads among them that come by cp.async too. */
   readonly cpAsync?: readonly string[];
 }
 
