@@ -161,8 +161,8 @@ export function headerScalar(ctx: Lowering, name: string, i: number, type: Scala
 }
 
 /**
- * A copy as boxes of one tensor map: a dimension a digit, and one for each single position or axis of one. Where an axis of run-time size has several
- * digits only its fastest one can be a dimension, or the map would not end where the axis does: the others become boxes of their own.
+ * A copy as boxes of one tensor map: a dimension a digit, and one for each single position or axis of one. Where an axis of run-time size, or of one
+ * that a digit does not divide, has several digits only its fastest one can be a dimension, or the map would not end where the axis does: the others become boxes of their own.
  */
 function boxes(ctx: Lowering, { value: v, op, stage }: Copy): { readonly map: string; readonly at: number; readonly coords: readonly Expr[] }[] {
   const { view } = op;
@@ -171,7 +171,8 @@ function boxes(ctx: Lowering, { value: v, op, stage }: Copy): { readonly map: st
   const field = param.fields.find((f) => f.name === view.field)!;
   const axes = [...param.axes, ...field.axes];
   const placeOf = (axis: string): number => view.coords.findIndex((c) => c.kind === "Block" && c.axis.name === axis);
-  const apart = digits.map((d) => typeof axes[placeOf(d.axis)]!.size === "string" && digits.some((x) => x.axis === d.axis && x.stride < d.stride));
+  const isWhole = (size: HostExpr, unit: number): boolean => typeof size === "number" && size % unit === 0;
+  const apart = digits.map((d) => !isWhole(axes[placeOf(d.axis)]!.size, d.stride) && digits.some((x) => x.axis === d.axis && x.stride < d.stride));
   const dense = apart.indexOf(true) < 0 ? digits.length : apart.indexOf(true);
   if (apart.slice(dense).includes(false)) throw new Error(`lower: the box of "${v.label}" has gaps`);
   const dims: { size: HostExpr; stride: HostExpr; box: number; axis: string | undefined; coord: Expr }[] = digits.slice(0, dense).map((d) => {

@@ -196,6 +196,7 @@ const pagedCase: fc.Arbitrary<Case> = fc
     warps,
     page: fc.constantFrom(1, 4, 16, 24, 64),
     depth: fc.constantFrom(16, 32, 64, 128),
+    missing: fc.constantFrom(0, 8, 16),
     gathered: fc.subarray(["y", "z", "w"], { minLength: 2 }),
     bringing: fc.integer({ min: 1, max: 4 }),
     depths: fc.tuple(depth, depth),
@@ -206,11 +207,11 @@ const pagedCase: fc.Arbitrary<Case> = fc
     entries: fc.array(fc.integer({ min: -2, max: 10 }), { minLength: 1, maxLength: 9 }),
     seed,
   })
-  .map(({ warps, page, depth, gathered, bringing, depths: [x, y], apart, persistent, m, pages, entries, seed }) => {
+  .map(({ warps, page, depth, missing, gathered, bringing, depths: [x, y], apart, persistent, m, pages, entries, seed }) => {
     const brings = ["x", ...new Set(["y", "z", ...gathered])];
     return {
       kernel: "paged",
-      spec: { rows: 16 * warps, page, depth },
+      spec: { rows: 16 * warps, page, depth, width: Math.max(8, depth - missing) },
       tune: {},
       schedule: {
         ...ringSchedule({ warps, bringing, brings: Object.fromEntries(brings.map((label) => [label, y])), mma: { up: {}, down: {} }, ...(persistent && { persistent }) }),
@@ -249,6 +250,7 @@ test.each<[string, Case]>([
   ["parts along the rows, where a warpgroup multiplies several tiles of them", { ...base, tune: { BQ: 2, BT: 128 }, schedule: scores({ persistent: { even: "tb", padding: 2, least: 3 } }) }],
   ["parts of half a tile of rows", { ...base, tune: { BQ: 2, BT: 128 }, schedule: scores({ mma: { dot: { parts: 4 } } }) }],
   ["swizzled rings behind others in the text", { ...base, tune: { BQ: 2, BT: 64 }, schedule: scores({ brings: { q: 1, w: 1, k: 3, scale: 3 } }) }],
+  ["turns of producers that copy, each of two warps", { ...base, tune: { BQ: 2, BT: 64 }, schedule: scores({ copies: { math: 1, producer: 2 }, bringing: 2, cpAsync: ["k", "w"], persistent: { even: "tb", padding: 1 } }) }],
   ["windows that are all empty", { ...base, tune: { BQ: 2, BT: 64 }, windows: base.windows.map(([first]) => [first, first] as const), schedule: scores({ persistent: { even: "tb" } }) }],
   ["scalars of all types in a header, and windows that start before the first token", { kernel: "steered", spec: undefined, tune: {}, schedule: ringSchedule({ warps: 4, brings: { x: 2, w: 2 }, persistent: { even: "tb" } }), dims: { Q: 5, T: 90 }, windows: [[-40, 80], [-3, -1], [7, 90], [5, 5], [80, 85]], seed: 1 }],
   ["scalars that loops and branches carry, of which copies need some", { kernel: "carried", spec: undefined, tune: {}, schedule: ringSchedule({ warps: 4, brings: { x: 3 }, persistent: "strided" }), dims: { N: 7, T: 100 }, seed: 1 }],

@@ -210,12 +210,15 @@ export const twice = kernel("twice", {
   },
 });
 
-/** The same over pages of a few tokens, which lie where a table says: -1 and what the table lacks are zeros. Weights of four heads are read from registers. */
-export const paged = ({ rows, page, depth }: { readonly rows: number; readonly page: number; readonly depth: number }) =>
+/**
+ * The same over pages of a few tokens, which lie where a table says: -1 and what the table lacks are zeros. Rows may be narrower than the blocks of them
+ * that products take. Weights of four heads are read from registers.
+ */
+export const paged = ({ rows, page, depth, width = depth }: { readonly rows: number; readonly page: number; readonly depth: number; readonly width?: number }) =>
   kernel("paged", {
     args: {
-      x: input("bf16", { m: "M", c: depth }),
-      y: input("bf16", { p: "P", s: page, c: depth }),
+      x: input("bf16", { m: "M", c: width }),
+      y: input("bf16", { p: "P", s: page, c: width }),
       z: input("bf16", { p: "P", s: page, e: 64 }),
       w: input("f32", { p: "P", s: page, h: 4 }),
       table: input("i32", { i: "I" }),
@@ -224,14 +227,15 @@ export const paged = ({ rows, page, depth }: { readonly rows: number; readonly p
     tune: {},
     grid: (a) => ({ mb: blocks("m", 0, a.x.size.m, rows) }),
     body(a, {}, { mb }) {
-      const x = load(a.x.tile({ m: mb }));
+      const columns = { axis: "c", start: 0, size: depth } as const;
+      const x = load(a.x.tile({ m: mb, c: columns }));
       let down = full({ m: rows, e: 64 }, 0);
       for (const tb of blocks("t", 0, a.table.size.i * page, 64)) {
         const entry = map([iota(tb)], (t) => div(t, page), "i32");
         const known = gather(a.table.tile({}), { i: entry });
         const p = map([known, entry], (p, i) => (i < a.table.size.i ? p : -1), "i32");
         const s = map([iota(tb)], (t) => mod(t, page), "i32");
-        const y = gather(a.y.tile({}), { p, s });
+        const y = gather(a.y.tile({ c: columns }), { p, s });
         const z = gather(a.z.tile({}), { p, s });
         const w = gather(a.w.tile({}), { p, s });
         const up = gemm(x, y, "c");
