@@ -171,7 +171,7 @@ const copiedCase: fc.Arbitrary<Case> = fc
     bringing: fc.integer({ min: 1, max: 3 }),
     copies: fc.constantFrom([1, 1], [1, 2], [2, 2]) as fc.Arbitrary<[number, number]>,
     depths: fc.tuple(depth, depth),
-    persistent: fc.oneof(fc.constant(undefined), fc.constant("strided" as const), fc.record({ even: fc.constant("tb"), padding: fc.nat(3), least: fc.nat(5) })),
+    persistent: fc.oneof(fc.constantFrom(undefined, "strided" as const), fc.record({ even: fc.constant("tb"), padding: fc.nat(3), least: fc.nat(5) })),
     tokens: fc.integer({ min: 1, max: 150 }),
     windows: fc.array(fc.tuple(fc.integer({ min: -20, max: 149 }), fc.nat(100)), { minLength: 1, maxLength: 5 }),
     seed,
