@@ -31,7 +31,7 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
     const ids = new Set(list.flatMap((s) => (s.kind === "Copy" ? [s.value.id] : [])));
     return pipes.filter((p) => p.values.some((v) => ids.has(v.id)));
   };
-  collectPipes(plan.body, false);
+  collectPipes(plan.body, "outside");
 
   const shared = bound.persistent && bound.persistent !== "strided" ? evenly(plan.body, bound.persistent) : undefined;
   const roles: Role[] = [
@@ -45,8 +45,8 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
   if (complaint !== undefined) throw refuse(complaint, "change the warps, copies and registers of its roles");
   return split;
 
-  /** `turns`: inside the loop whose iterations are dealt out. */
-  function collectPipes(list: readonly PlanStmt[], turns: boolean): void {
+  /** Where the list stands: outside of the loop whose iterations are dealt out, in it, or in another loop or a branch in it. */
+  function collectPipes(list: readonly PlanStmt[], where: "outside" | "turn" | "within"): void {
     const copies = list.filter((s) => s.kind === "Copy");
     const stranger = copies.find((c) => !brought.has(c.value.label));
     if (stranger) throw refuse(`no role brings "${stranger.value.label}"`, `add it to ${bringing!.name}'s brings, or leave it out of stage`);
@@ -60,13 +60,16 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
       if (pipes.some((p) => p.name === name)) throw refuse(`the tiles ${labels} are loaded elsewhere than the others of the ring "${name}"`, "give them a ring of their own");
       const between = list.slice(list.indexOf(own[0]!), list.lastIndexOf(own.at(-1)!)).find(hasInnerCopies);
       if (between) throw refuse(`the tiles ${labels} share a ring, and others are brought in a loop or branch between their loads`, "give them rings of their own");
-      const turning = bound.roles.find((r) => turns && depth! % (r.copies ?? 1) !== 0);
+      const several = where === "within" ? bound.roles.find((r) => (r.copies ?? 1) > 1) : undefined;
+      if (several) throw refuse(`the ${several.copies} copies of ${several.name} take turns at the slots of "${name}", which a turn fills more than once or not at all`, "load its tiles in the loop itself, or leave out copies");
+      const turning = bound.roles.find((r) => where !== "outside" && depth! % (r.copies ?? 1) !== 0);
       if (turning) throw refuse(`the ${turning.copies} copies of ${turning.name} take turns at the ${depth} slots of "${name}", so that a slot goes from one to another`, `give it a multiple of ${turning.copies} slots`);
       pipes.push({ name, depth: depth!, values, header: [] });
     }
     for (const s of list) {
-      if (s.kind === "For") collectPipes(s.body, turns || (typeof bound.persistent === "object" && s.index.name === bound.persistent.even));
-      if (s.kind === "If") [s.then, s.otherwise].forEach((side) => collectPipes(side, turns));
+      const inside = where === "outside" ? "outside" : "within";
+      if (s.kind === "For") collectPipes(s.body, typeof bound.persistent === "object" && s.index.name === bound.persistent.even ? "turn" : inside);
+      if (s.kind === "If") [s.then, s.otherwise].forEach((side) => collectPipes(side, inside));
     }
   }
 

@@ -84,6 +84,10 @@ export class Lowering {
     }
   }
 
+  /** All threads of the block or role do what is being written: none of them is another copy's, or brings tiles by itself. */
+  get together(): boolean {
+    return !this.alone && (this.turns?.copies ?? 1) === 1;
+  }
   emit(...statements: LoopStmt[]): void {
     this.out.push(...statements);
   }

@@ -126,7 +126,7 @@ function statement(ctx: Lowering, s: Exclude<PlanStmt, Find>, lists: Lists): voi
       return scalar(ctx, s.scalar, s.expr, "Let");
     case "ToScalar":
       ctx.source(s.scalar.loc);
-      return scalar(ctx, s.scalar, scalarElement(ctx, s), ctx.alone ? "Let" : "Uniform");
+      return scalar(ctx, s.scalar, scalarElement(ctx, s), ctx.together ? "Uniform" : "Let");
     case "For":
       return loop(ctx, s, lists);
     case "If":
@@ -238,7 +238,7 @@ function branch(ctx: Lowering, s: Extract<PlanStmt, { kind: "If" }>, lists: List
       statements(ctx, list, lists);
       s.scalars.forEach((m) => ctx.emit({ kind: "Assign", name: m.result.name, value: convert(m.result.type, variable(m[pick].type, m[pick].name)) }));
     });
-  ctx.emit({ kind: "If", cond: s.cond, uniform: true, then: side(s.then, "then"), otherwise: side(s.otherwise, "otherwise") });
+  ctx.emit({ kind: "If", cond: s.cond, uniform: ctx.together, then: side(s.then, "then"), otherwise: side(s.otherwise, "otherwise") });
 }
 
 function appendFill(ctx: Lowering, s: Extract<PlanStmt, { kind: "AppendFill" }>, lists: Lists): void {

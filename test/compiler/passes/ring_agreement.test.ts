@@ -251,6 +251,7 @@ test.each<[string, Case]>([
   ["parts of half a tile of rows", { ...base, tune: { BQ: 2, BT: 128 }, schedule: scores({ mma: { dot: { parts: 4 } } }) }],
   ["swizzled rings behind others in the text", { ...base, tune: { BQ: 2, BT: 64 }, schedule: scores({ brings: { q: 1, w: 1, k: 3, scale: 3 } }) }],
   ["turns of producers that copy, each of two warps", { ...base, tune: { BQ: 2, BT: 64 }, schedule: scores({ copies: { math: 1, producer: 2 }, bringing: 2, cpAsync: ["k", "w"], persistent: { even: "tb", padding: 1 } }) }],
+  ["turns of which some bring nothing", { kernel: "skipped", spec: undefined, tune: {}, schedule: ringSchedule({ warps: 4, brings: { w: 1, x: 2 }, cpAsync: ["x"], persistent: { even: "tb" } }), dims: { Q: 3, T: 300 }, seed: 1 }],
   ["windows that are all empty", { ...base, tune: { BQ: 2, BT: 64 }, windows: base.windows.map(([first]) => [first, first] as const), schedule: scores({ persistent: { even: "tb" } }) }],
   ["scalars of all types in a header, and windows that start before the first token", { kernel: "steered", spec: undefined, tune: {}, schedule: ringSchedule({ warps: 4, brings: { x: 2, w: 2 }, persistent: { even: "tb" } }), dims: { Q: 5, T: 90 }, windows: [[-40, 80], [-3, -1], [7, 90], [5, 5], [80, 85]], seed: 1 }],
   ["scalars that loops and branches carry, of which copies need some", { kernel: "carried", spec: undefined, tune: {}, schedule: ringSchedule({ warps: 4, brings: { x: 3 }, persistent: "strided" }), dims: { N: 7, T: 100 }, seed: 1 }],

@@ -72,6 +72,7 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     windows("no header", {}, { schedule: { ...ringSchedule({ warps: 4, brings: { scale: 2 }, persistent: { even: "tb" } }) } }),
     windows("copies without turns", { roles: roles({ warps: 8, copies: 2 }), persistent: "strided" }),
     windows("copies that pass a slot on", { roles: roles({ warps: 8, copies: 2 }), stage: { q: 2, w: 2, k: 3, scale: 3 } }),
+    ...(["math", "producer"] as const).map((name) => other(`turns of ${name} that bring nothing`, "skipped", ringSchedule({ warps: 4, copies: { math: 1, producer: 1, [name]: 2 }, brings: { w: 1, x: 2 }, persistent: { even: "tb" } }))),
     windows("copies of half a warp", { roles: roles({}, { warps: 2, copies: 4 }), stage: { q: 2, w: 2, k: 4, scale: 4 } }),
     windows("too many registers", { roles: roles({ warps: 8, registers: 248 }, { registers: 40 }) }, { tune: { BT: 128 } }),
     windows("registers in sevens", { roles: roles({ registers: 100 }) }),

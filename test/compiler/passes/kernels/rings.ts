@@ -269,3 +269,20 @@ export const unready = kernel("unready", {
     }
   },
 });
+
+/** Turns of which some bring nothing. */
+export const skipped = kernel("skipped", {
+  args: { w: input("f32", { q: "Q", h: 4 }), x: input("f32", { t: "T", h: 4 }), skip: input("i32", { t: "T" }), y: output("f32", { q: "Q", t: "T" }) },
+  tune: {},
+  grid: (a) => ({ q: each(a.w.size.q) }),
+  body(a, {}, { q }) {
+    const w = load(a.w.tile({ q }));
+    for (const tb of blocks("t", 0, a.x.size.t, 32)) {
+      const skip = scalar(load(a.skip.tile({ t: tb.start })));
+      if ((skip & 1) === 0) {
+        const x = load(a.x.tile({ t: tb }));
+        store(a.y.tile({ q, t: tb }), sum(map([x, w], (x, w) => x * w), "h"));
+      }
+    }
+  },
+});
