@@ -35,7 +35,7 @@ export const rolesOf = (loop: LoopKernel): readonly LoopRole[] => loop.body.flat
 function printRole({ name, firstWarp, warps, registers }: LoopRole, plan: Plan): string {
   const { copies = 1, duty } = plan.roles?.find((r) => r.name === name) ?? {};
   const range = warps === 1 ? `warp ${firstWarp}` : `warps ${firstWarp} to ${firstWarp + warps - 1}`;
-  return `role ${name}: ${range}${copies > 1 ? ` in ${copies} copies` : ""}${registers === undefined ? "" : `, ${registers} registers a thread`}${duty === "copy" ? ", brings tiles" : ""}`;
+  return `role ${name}: ${range}${copies > 1 ? ` in ${copies} copies` : ""}${registers === undefined ? "" : `, ${registers} registers a thread`}${duty === "copy" ? ", brings tiles" : duty === "make" ? ", makes tiles" : ""}`;
 }
 
 /** Bytes that the copies of one fill bring. */
@@ -51,8 +51,9 @@ export function fillBytes(pipe: Pipe, plan: Plan): number {
 function printRing(pipe: Pipe, plan: Plan, { pipes, barriers }: LoopKernel): string {
   const ring = pipes.find((p) => p.name === pipe.name);
   const arrivals = (name: string | undefined): number => barriers.find((b) => b.name === name)?.arrivals ?? 0;
+  const made = ring?.made === undefined ? "" : `, ${pipe.made.map((v) => v.label).join(", ")} made after ${arrivals(ring.made)}`;
   const header = pipe.header.length > 0 ? ` with ${pipe.header.map((v) => v.name).join(", ")}` : "";
-  return `${pipe.name}: ${pipe.depth} slots of ${pipe.values.map((v) => v.label).join(", ")}${header}; full after ${arrivals(ring?.full)} arrival and ${fillBytes(pipe, plan)} bytes, empty after ${arrivals(ring?.empty)}`;
+  return `${pipe.name}: ${pipe.depth} slots of ${pipe.values.map((v) => v.label).join(", ")}${header}; full after ${arrivals(ring?.full)} arrival and ${fillBytes(pipe, plan)} bytes${made}, empty after ${arrivals(ring?.empty)}`;
 }
 
 const printWork = (w: Work): string =>

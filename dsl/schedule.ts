@@ -55,6 +55,11 @@ export interface RoleSchedule {
   readonly brings?: readonly string[];
   /** Loads among them that come by cp.async too. */
   readonly cpAsync?: readonly string[];
+  /**
+   * Operands of wgmma that the role computes from tiles of a ring while the computing role multiplies those of the slot before. Each lies in
+   * the slot of the first of these tiles, and is given back with it.
+   */
+  readonly makes?: readonly string[];
 }
 
 export type AlgebraPass = "hoistScales" | "splitRelu" | "balanceRelu" | "hoistInvariants";

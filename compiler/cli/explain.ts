@@ -132,7 +132,7 @@ async function show({ tile, plan, loop, manifest, text }: Compiled, tiers: reado
     const pipes = plan.pipes ?? [];
     printTable(
       ["ring", "slots", "bytes of a fill", "tiles", "header"],
-      pipes.map((p) => [p.name, `${p.depth}`, `${fillBytes(p, plan)}`, p.values.map((v) => v.label).join(", "), p.header.map((v) => v.name).join(", ") || "none"]),
+      pipes.map((p) => [p.name, `${p.depth}`, `${fillBytes(p, plan)}`, [...p.values.map((v) => v.label), ...p.made.map((v) => `${v.label} (made)`)].join(", "), p.header.map((v) => v.name).join(", ") || "none"]),
     );
     console.log("\nbarriers of a block");
     printTable(["offset", "slots", "arrivals", "barrier", "ends when"], loop.barriers.map((b) => [`${b.offset}`, `${b.slots}`, `${b.arrivals}`, b.name, b.note]));

@@ -124,15 +124,18 @@ export const vectorWidth = (n: number, most = 4): number => (most >= 4 && n % 4 
 /** Consecutive elements in up to four registers (`least` at least), then across the threads: the layout of plain element-wise work. */
 export function linearLayout(axes: readonly Axis[], threads: number, least = 1): Layout {
   const perThread = Math.floor(axes.reduce((n, a) => n * a.extent, 1) / threads);
-  const vector = vectorWidth(axes.at(-1)?.extent ?? 1, Math.max(perThread, least));
-  return assemble(
+  return runLayout(axes, threads, vectorWidth(axes.at(-1)?.extent ?? 1, Math.max(perThread, least)));
+}
+
+/** Runs of so many consecutive elements, across the threads. */
+export const runLayout = (axes: readonly Axis[], threads: number, run: number): Layout =>
+  assemble(
     distribute(axes, [
-      { name: "vector", on: "register", size: vector, order: 0 },
+      { name: "vector", on: "register", size: run, order: 0 },
       { name: "thread", on: "thread", size: threads, order: 1 },
     ]),
     threads,
   );
-}
 
 export function printLayout(l: Layout): string {
   const digit = (d: Digit) => (d.axis === null ? `copies ${d.size}` : `${d.axis} ${d.size}${d.stride === 1 ? "" : ` by ${d.stride}`}`);

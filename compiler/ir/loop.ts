@@ -37,8 +37,9 @@ export interface LoopPipe {
   readonly name: string;
   readonly depth: number;
   readonly buffers: readonly { readonly buffer: string; readonly elements: number }[];
-  /** Names of the barriers: `full` is waited for by the consumers, `empty` by the producer. */
+  /** Names of the barriers: `full` is waited for by the consumers, or by the maker, and `made` by the consumers then; `empty` by the producer. */
   readonly full: string;
+  readonly made?: string;
   readonly empty: string;
 }
 

@@ -115,8 +115,12 @@ export type PlanStmt =
   | { readonly kind: "SerialReduce"; readonly scalar: ScalarValue; readonly op: Extract<TileOp, { kind: "Reduce" }> }
   /** The producer waits until its next slot of the pipe is empty, writes the header and starts the copies. */
   | { readonly kind: "Fill"; readonly pipe: string; readonly copies: readonly Extract<PlanStmt, { kind: "Copy" }>[] }
-  /** A consumer waits for its next slot of the pipe. */
+  /** A role waits for its next slot of the pipe. */
   | { readonly kind: "AwaitFull"; readonly pipe: string }
+  /** The maker has made its tiles of the slot; what it brought there is of no more use to it. */
+  | { readonly kind: "HandOver"; readonly pipe: string }
+  /** A consumer waits for its next slot of the pipe, what is brought and what is made. */
+  | { readonly kind: "AwaitMade"; readonly pipe: string }
   /** A consumer gives its slot back. */
   | { readonly kind: "Release"; readonly pipe: string }
   | { readonly kind: "Scan"; readonly value: TileValue; readonly op: Extract<TileOp, { kind: "Scan" }>; readonly layout: Layout }
@@ -162,17 +166,21 @@ export interface Role {
   readonly registers?: number;
   /** Groups of warps that take the work's iterations in turn. */
   readonly copies: number;
-  /** "compute": all its threads run the plan's layouts. "copy": one thread of each copy starts copies by TMA, all threads those by cp.async. */
-  readonly duty: "compute" | "copy";
+  /**
+   * "compute": all its threads run the plan's layouts. "make": so they do, to make tiles for others. "copy": one thread of each copy starts copies by TMA,
+   * all threads those by cp.async.
+   */
+  readonly duty: "compute" | "make" | "copy";
   readonly body: readonly PlanStmt[];
 }
 
-/** A ring of slots from the copying role to the computing one. */
+/** A ring of slots from the copying role to the computing one, by way of the one that makes tiles if there are `made` ones. */
 export interface Pipe {
   readonly name: string;
   readonly depth: number;
-  /** Tiles of one slot. */
+  /** Tiles of one slot: those that copies bring, and those that a role makes of them. */
   readonly values: readonly TileValue[];
+  readonly made: readonly TileValue[];
   /** Scalars that travel with a slot. */
   readonly header: readonly ScalarValue[];
 }
@@ -202,6 +210,8 @@ export interface Plan {
   readonly kernel: TileKernel;
   /** Of the block, or of one copy of the computing role. */
   readonly threads: number;
+  /** Of the role that makes tiles; layouts of these tiles, and of what they are made of, are for its threads. */
+  readonly makers?: number;
   readonly roles?: readonly Role[];
   readonly pipes?: readonly Pipe[];
   readonly persistence?: Persistence;

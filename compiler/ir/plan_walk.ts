@@ -1,7 +1,7 @@
 /** Traversals of a plan: its statements, and what evaluating them reads, through what is inline. */
 import { childrenOf, type Expr } from "./expr.ts";
 import { project, renameAxes, sameLayout, type Layout } from "./layout.ts";
-import { productsOf, type Plan, type PlanStmt } from "./plan.ts";
+import { productsOf, type Pipe, type Plan, type PlanStmt } from "./plan.ts";
 import type { Loc, TileOp, TileValue, TileView } from "./tile.ts";
 import { axisNames, inputsOf } from "./walk.ts";
 
@@ -142,9 +142,9 @@ export function slotTile(plan: Plan, id: number): number {
   const place = plan.places.get(id);
   return place?.kind === "Stored" && place.stage?.behind ? place.stage.behind.value.id : id;
 }
-/** Names of the pipes whose slots hold tiles, by value id: those that travel there, and those that are computed behind them. */
+/** Names of the pipes whose slots hold tiles, by value id: those that are brought or made there, and those that are computed behind them. */
 export function pipesOfTiles(plan: Plan): ReadonlyMap<number, string> {
-  const travelling = new Map((plan.pipes ?? []).flatMap((p) => p.values.map((v) => [v.id, p.name] as const)));
+  const travelling = new Map((plan.pipes ?? []).flatMap((p) => tilesOf(p).map((v) => [v.id, p.name] as const)));
   return new Map([...plan.places.keys()].flatMap((id) => {
     const pipe = travelling.get(slotTile(plan, id));
     return pipe === undefined ? [] : [[id, pipe] as const];
@@ -155,6 +155,9 @@ export function pipesOfTiles(plan: Plan): ReadonlyMap<number, string> {
 export const fillOf = (plan: Plan, pipe: string): readonly Extract<PlanStmt, { kind: "Copy" }>[] =>
   (plan.roles ?? []).flatMap((r) => [...planStatements(r.body)]).flatMap((s) => (s.kind === "Fill" && s.pipe === pipe ? s.copies : []));
 
+/** Tiles that have a place of their own in each slot. */
+export const tilesOf = (pipe: Pipe): readonly TileValue[] => [...pipe.values, ...pipe.made];
+
 /** Every statement, outer ones first; those of a loop in one of its turns. */
 export function* planStatements(body: readonly PlanStmt[]): Generator<PlanStmt> {
   for (const s of body) {
@@ -162,6 +165,18 @@ export function* planStatements(body: readonly PlanStmt[]): Generator<PlanStmt> 
     if (s.kind === "For") yield* planStatements(s.body);
     if (s.kind === "If") yield* planStatements([...s.then, ...s.otherwise]);
   }
+}
+
+/** Registers of a packed operand. */
+export const packedName = ({ op }: Extract<PlanStmt, { kind: "Gemm" }>): string => `${op.a.label} packed`;
+
+/** Register arrays that a statement itself writes. */
+export function arraysWritten(plan: Plan, s: PlanStmt): readonly string[] {
+  const arrayOf = (v: TileValue): readonly string[] => [plan.registers.get(v.id) ?? []].flat();
+  if (s.kind === "Pack") return [packedName(s.of)];
+  if (s.kind === "Move") return arrayOf(s.to);
+  if (s.kind === "Gemm") return productsOf(s).flatMap((p) => arrayOf(p.value));
+  return s.kind === "Compute" || s.kind === "Reduce" || s.kind === "Scan" || s.kind === "Fetch" ? arrayOf(s.value) : [];
 }
 
 /** Source place, label and kind of a statement, for messages. */
@@ -189,6 +204,8 @@ export function describeStmt(s: PlanStmt): string {
       return at(s.scalar.loc, `${s.scalar.name} (${s.kind})`);
     case "Fill":
     case "AwaitFull":
+    case "HandOver":
+    case "AwaitMade":
     case "Release":
       return `${s.pipe} (${s.kind})`;
     default:

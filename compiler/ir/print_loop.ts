@@ -27,7 +27,7 @@ const printMap = (m: TensorMap): string =>
 const printBarrier = (b: LoopBarrier): string => `    at ${b.offset}: ${b.name} x ${b.slots}, ${b.arrivals} arrivals  (${b.note})`;
 
 const printPipe = (p: LoopPipe): string =>
-  `    ${p.name}: ${p.depth} slots of ${p.buffers.map((b) => `${b.buffer}[${b.elements}]`).join(", ")}, full ${p.full}, empty ${p.empty}`;
+  `    ${p.name}: ${p.depth} slots of ${p.buffers.map((b) => `${b.buffer}[${b.elements}]`).join(", ")}, full ${p.full}${p.made === undefined ? "" : `, made ${p.made}`}, empty ${p.empty}`;
 
 const printRole = (r: LoopRole): string =>
   `role ${r.name}, warps ${r.firstWarp} to ${r.firstWarp + r.warps - 1}${r.registers === undefined ? "" : `, ${r.registers} registers`}`;

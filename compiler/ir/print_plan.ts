@@ -16,7 +16,7 @@ export function printPlan(plan: Plan): string {
     "places",
     ...[...definedTiles(kernel.body)].flatMap((v) => printPlace(plan, v)),
     ...printShared(plan),
-    ...(plan.pipes ?? []).map((p) => `pipe ${p.name}: ${p.depth} slots of ${p.values.map((v) => v.label).join(", ")}${p.header.length > 0 ? `, with ${p.header.map((v) => v.name).join(", ")}` : ""}`),
+    ...(plan.pipes ?? []).map((p) => `pipe ${p.name}: ${p.depth} slots of ${p.values.map((v) => v.label).join(", ")}${p.made.length > 0 ? `, of which ${p.made.map((v) => v.label).join(", ")} is made` : ""}${p.header.length > 0 ? `, with ${p.header.map((v) => v.name).join(", ")}` : ""}`),
     ...(plan.persistence ? [printPersistence(plan.persistence), ...(plan.persistence.kind === "even" ? plan.persistence.scalars.flatMap((s) => printStmt(s, "  ", kernel.loc.file)) : [])] : []),
     ...(plan.roles ?? []).flatMap((r) => [
       `role ${r.name}, ${r.warps} warps${r.copies > 1 ? ` in ${r.copies} copies` : ""}${r.registers ? `, ${r.registers} registers a thread` : ""}`,
@@ -87,6 +87,10 @@ function printStmt(s: PlanStmt, indent: string, file: string): readonly string[]
       return [line(`fill a slot of ${s.pipe}`), ...block(s.copies)];
     case "AwaitFull":
       return [line(`await a full slot of ${s.pipe}`)];
+    case "HandOver":
+      return [line(`hand over what is made in the slot of ${s.pipe}`)];
+    case "AwaitMade":
+      return [line(`await what is made in a slot of ${s.pipe}`)];
     case "Release":
       return [line(`release the slot of ${s.pipe}`)];
     case "Gemm":

@@ -1,6 +1,7 @@
 /** What roles ask of a machine: threads, whole warpgroups for products, registers. */
-import type { Machine, Plan, Role } from "./plan.ts";
-import { planStatements } from "./plan_walk.ts";
+import { threadCount, type Layout } from "./layout.ts";
+import type { Machine, Plan, PlanStmt, Role } from "./plan.ts";
+import { describeStmt, planStatements } from "./plan_walk.ts";
 
 /** Why the roles do not fit the machine, if they do not. */
 export function complaintOfRoles(plan: Plan, roles: readonly Role[], machine: Machine): string | undefined {
@@ -9,6 +10,9 @@ export function complaintOfRoles(plan: Plan, roles: readonly Role[], machine: Ma
 
 /** Copies of a role run the same program on the same shared memory: what threads store there, for others or to add it up, has no place for each. */
 function complaintOfSharing(roles: readonly Role[]): string | undefined {
+  const maker = roles.find((r) => r.duty === "make");
+  const joined = maker && [...planStatements(maker.body)].find((s) => s.kind === "Reduce" && s.plan.joins.length > 0);
+  if (joined?.kind === "Reduce") return `${maker!.name} would reduce ${joined.value.label} through the shared memory in which others do`;
   for (const { name, copies, body } of roles.filter((r) => r.copies > 1)) {
     const shares = [...planStatements(body)].find((s) => s.kind === "Stage" || (s.kind === "Reduce" && s.plan.joins.length > 0));
     if (shares?.kind === "Stage" || shares?.kind === "Reduce") return `the ${copies} copies of ${name} would all store ${shares.value.label} in one place`;
@@ -28,13 +32,19 @@ function complaintOfWarps(plan: Plan, roles: readonly Role[], machine: Machine):
   for (const { name, warps, copies, duty, body } of roles) {
     const each = warps / copies;
     if (!(warps > 0 && copies > 0 && Number.isInteger(each))) return `the ${warps} warps of ${name} do not fall into ${copies} copies`;
-    if (duty === "compute" && each * machine.warp !== plan.threads) return `a copy of ${name} has ${each * machine.warp} threads, the layouts are made for ${plan.threads}`;
+    const wanted = duty === "compute" ? plan.threads : duty === "make" ? plan.makers : each * machine.warp;
+    if (each * machine.warp !== wanted) return `a copy of ${name} has ${each * machine.warp} threads, the layouts are made for ${wanted}`;
+    const other = duty === "copy" || plan.makers === undefined ? undefined : [...planStatements(body)].find((s) => layoutsOf(s).some((l) => threadCount(l) !== wanted));
+    if (other) return `${name} has ${wanted} threads a copy, and ${describeStmt(other)} is laid out for others`;
     const products = [...planStatements(body)].some((s) => s.kind === "Gemm" && s.plan.atom === "wgmma");
     if (products && (firstWarp % WARPS_OF_GROUP !== 0 || each % WARPS_OF_GROUP !== 0)) return `wgmma needs whole warpgroups, and a copy of ${name} has the warps ${firstWarp} to ${firstWarp + each - 1}`;
     firstWarp += warps;
   }
   return new Set(roles.map((r) => r.name)).size < roles.length ? "two roles have one name" : undefined;
 }
+
+/** Layouts under which a role's threads run a statement. */
+const layoutsOf = (s: PlanStmt): readonly Layout[] => [...("layout" in s && s.layout ? [s.layout] : []), ...(s.kind === "Gemm" || s.kind === "Reduce" ? [s.plan.layout] : [])];
 
 /** What the warpgroups ask for is no more than what the block has at its start: a kernel that asks for more waits forever. */
 function complaintOfRegisters(roles: readonly Role[], machine: Machine): string | undefined {

@@ -38,9 +38,9 @@ function barrierRules({ name, slots, arrivals, offset }: LoopKernel["barriers"][
   ];
 }
 
-function pipeRules({ name, depth, buffers, full, empty }: LoopKernel["pipes"][number], { shared, barriers }: LoopKernel): readonly Rule[] {
+function pipeRules({ name, depth, buffers, full, made, empty }: LoopKernel["pipes"][number], { shared, barriers }: LoopKernel): readonly Rule[] {
   return [
-    ...[full, empty].map((b): Rule => [barriers.some((x) => x.name === b && x.slots === depth), `ring ${name} has no barrier ${b} of ${depth} slots`]),
+    ...[full, ...(made === undefined ? [] : [made]), empty].map((b): Rule => [barriers.some((x) => x.name === b && x.slots === depth), `ring ${name} has no barrier ${b} of ${depth} slots`]),
     ...buffers.map(({ buffer, elements }): Rule => [shared.some((b) => b.name === buffer && depth * elements <= b.elements), `ring ${name} has no ${depth} slots of ${elements} elements in ${buffer}`]),
     ...buffers.map(({ buffer, elements }): Rule => [shared.some((b) => b.name === buffer && (elements * byteSize(b.dtype)) % 4 === 0), `slots of ${buffer} fill no whole words`]),
   ];

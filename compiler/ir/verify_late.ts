@@ -4,8 +4,8 @@
  * of the next turn that stand before them in the body. They may: late statements are products, their waits and their slots; of what they read, the next
  * turn writes nothing before them; what they write, the loop's other statements do not touch; and they name no scalar of the turn.
  */
-import { productsOf, type Plan, type PlanStmt } from "./plan.ts";
-import { describeStmt, namesOfStmt, planStatements, readsOfPlan } from "./plan_walk.ts";
+import type { Plan, PlanStmt } from "./plan.ts";
+import { arraysWritten, describeStmt, namesOfStmt, packedName, planStatements, readsOfPlan, tilesOf } from "./plan_walk.ts";
 import type { TileValue } from "./tile.ts";
 
 type For = Extract<PlanStmt, { kind: "For" }>;
@@ -18,12 +18,12 @@ export function complaintOfLate(plan: Plan, loop: For): string | undefined {
   if (!split) return "its turns are not those of its body";
   if (loop.scalars.length > 0) return "the loop carries scalars";
   if (plan.persistence?.kind === "even" && plan.persistence.index === loop.index.name && plan.roles?.some((r) => r.copies > 1)) return "copies of a role take the turns of its loop";
-  const strange = rest.find((s) => !["Gemm", "Await", "AwaitFull", "Release"].includes(s.kind));
+  const strange = rest.find((s) => !["Gemm", "Await", "AwaitFull", "AwaitMade", "Release"].includes(s.kind));
   if (strange) return `${describeStmt(strange)} cannot be late`;
   const nested = first.find((s) => (s.kind === "For" || s.kind === "If") && [...planStatements([s])].some((t) => t.kind === "Await"));
   if (nested) return `${describeStmt(nested)} awaits products of its own`;
 
-  const pipeOf = (v: TileValue) => plan.pipes?.find((p) => p.values.some((x) => x.id === v.id));
+  const pipeOf = (v: TileValue) => plan.pipes?.find((p) => tilesOf(p).some((x) => x.id === v.id));
   const isLate = (i: number): boolean => split[i] === "rest";
   const written = (s: PlanStmt): readonly string[] => [...planStatements([s])].flatMap((t) => arraysWritten(plan, t));
   const read = (s: PlanStmt): readonly string[] =>
@@ -40,13 +40,13 @@ export function complaintOfLate(plan: Plan, loop: For): string | undefined {
     if (scalar !== undefined) return `it needs ${scalar} of its turn`;
     const staged = readsOfPlan(plan, s).find((r) => r.from === "shared" && !pipeOf(r.value));
     if (staged) return `it reads ${staged.value.label} from shared memory that is no ring`;
-    if (s.kind === "AwaitFull" || s.kind === "Release") {
+    if (s.kind === "AwaitFull" || s.kind === "AwaitMade" || s.kind === "Release") {
       const depth = plan.pipes?.find((p) => p.name === s.pipe)?.depth ?? 0;
       // the next turn awaits its slots before this one releases the late ones: the role that fills both may have to fill these first
       if (depth < 2) return `the ring ${s.pipe} has ${depth} slot`;
     }
   }
-  const shared = others.find((t) => [...planStatements([t])].some((x) => readsOfPlan(plan, x).some((r) => r.from === "shared" && rest.some((s) => s.kind === "AwaitFull" && s.pipe === pipeOf(r.value)?.name))));
+  const shared = others.find((t) => [...planStatements([t])].some((x) => readsOfPlan(plan, x).some((r) => r.from === "shared" && rest.some((s) => (s.kind === "AwaitFull" || s.kind === "AwaitMade") && s.pipe === pipeOf(r.value)?.name))));
   return shared ? `${describeStmt(shared)} reads a slot that is awaited for the turn before` : undefined;
 }
 
@@ -67,14 +67,3 @@ function splitBody(body: readonly PlanStmt[], first: readonly PlanStmt[], rest: 
   return i === first.length && j === rest.length ? found : undefined;
 }
 const isSame = (a: PlanStmt, b: PlanStmt | undefined): boolean => a === b || (a.kind === "Await" && b?.kind === "Await" && a.value.id === b.value.id && a.part === b.part && a.parts === b.parts);
-
-/** Registers of a packed operand. */
-export const packedName = ({ op }: Extract<PlanStmt, { kind: "Gemm" }>): string => `${op.a.label} packed`;
-
-function arraysWritten(plan: Plan, s: PlanStmt): readonly string[] {
-  const arrayOf = (v: TileValue): readonly string[] => [plan.registers.get(v.id) ?? []].flat();
-  if (s.kind === "Pack") return [packedName(s.of)];
-  if (s.kind === "Move") return arrayOf(s.to);
-  if (s.kind === "Gemm") return productsOf(s).flatMap((p) => arrayOf(p.value));
-  return s.kind === "Compute" || s.kind === "Reduce" || s.kind === "Scan" || s.kind === "Fetch" ? arrayOf(s.value) : [];
-}

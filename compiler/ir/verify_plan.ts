@@ -47,12 +47,14 @@ const rules: { readonly [K in PlanStmt["kind"]]: (s: Extract<PlanStmt, { kind: K
   SerialReduce: none,
   Fill: none,
   AwaitFull: none,
+  HandOver: none,
+  AwaitMade: none,
   Release: none,
   Gemm: (s, c) => all(...productsOf(s).flatMap((p) => [livesUnder(p.value, p.plan.layout, c), gemmRule(p, c)]), s.follower && followerRule(s, s.follower, c)),
   Pack: none,
   Reduce: (s, c) =>
     all(
-      layoutRule(s.plan.layout, s.op.of.axes, c.plan.threads),
+      layoutRule(s.plan.layout, s.op.of.axes, [c.plan.threads]),
       livesUnder(s.value, s.layout, c),
       unless(sameLayout(s.layout, project(s.plan.layout, axisNames(s.value))), "its layout is not what its operand's leaves"),
       joinRule(s.plan, s.op.over, c.machine),
@@ -62,11 +64,11 @@ const rules: { readonly [K in PlanStmt["kind"]]: (s: Extract<PlanStmt, { kind: K
   Move: (s, c) => all(livesUnder(s.to, s.layout, c), livesUnder(s.from, s.layout, c), unless(computeType(s.to.dtype) === computeType(s.from.dtype), `it turns ${s.from.dtype} into ${s.to.dtype}`)),
   For: (s) => unless(s.step > 0 && Number.isInteger(s.step), `step ${s.step}`),
   If: (s) => unless(s.cond.type === "bool", `its condition is ${s.cond.type}`),
-  Store: (s, c) => layoutRule(s.layout, s.of.axes, c.plan.threads),
-  HistogramAdd: (s, c) => layoutRule(s.layout, s.bin.axes, c.plan.threads),
-  AppendPush: (s, c) => all(layoutRule(s.layout, s.of.axes, c.plan.threads), orderRule(s.layout)),
-  BagAdd: (s, c) => layoutRule(s.layout, s.keep.axes, c.plan.threads),
-  BitmapAdd: (s, c) => layoutRule(s.layout, s.position.axes, c.plan.threads),
+  Store: (s, c) => layoutRule(s.layout, s.of.axes, [c.plan.threads]),
+  HistogramAdd: (s, c) => layoutRule(s.layout, s.bin.axes, [c.plan.threads]),
+  AppendPush: (s, c) => all(layoutRule(s.layout, s.of.axes, [c.plan.threads]), orderRule(s.layout)),
+  BagAdd: (s, c) => layoutRule(s.layout, s.keep.axes, [c.plan.threads]),
+  BitmapAdd: (s, c) => layoutRule(s.layout, s.position.axes, [c.plan.threads]),
   Let: none,
   ToScalar: none,
   Bag: none,
@@ -103,16 +105,19 @@ function placeRule(v: TileValue, { plan }: Context): Verdict {
   if (place.kind === "Inline") return undefined;
   return all(
     unless(place.layout !== undefined || place.stage !== undefined, "it is stored nowhere"),
-    place.layout && layoutRule(place.layout, v.axes, plan.threads),
+    place.layout && layoutRule(place.layout, v.axes, threadsOf(plan)),
     place.stage && stageRule(v, place.stage),
   );
 }
 
+/** Threads of the roles that run layouts. */
+const threadsOf = ({ threads, makers }: Plan): readonly number[] => (makers === undefined || makers === threads ? [threads] : [threads, makers]);
+
 /** Every thread has a part, and every element has a register of one thread, or of several threads that are declared copies. */
-function layoutRule(l: Layout, axes: readonly Axis[], threads: number): Verdict {
+function layoutRule(l: Layout, axes: readonly Axis[], threads: readonly number[]): Verdict {
   const digits = [...l.threads, ...l.registers];
   return all(
-    unless(threadCount(l) === threads, `its layout has ${threadCount(l)} threads of ${threads}`),
+    unless(threads.includes(threadCount(l)), `its layout has ${threadCount(l)} threads of ${threads.join(" or ")}`),
     unless(digits.every((d) => d.axis === null || axes.some((a) => a.name === d.axis)), "its layout has an axis that it lacks"),
     unless(l.registers.every((d) => d.axis !== null), "a thread holds an element twice"),
     ...axes.map((a) => unless(reach(digits.filter((d) => d.axis === a.name)) >= a.extent, `its layout does not hold every position along ${a.name}`)),

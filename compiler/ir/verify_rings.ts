@@ -1,7 +1,8 @@
 /**
  * The barriers of a lowered ring count what its plan makes happen: one announcement a fill with the bytes of its copies by TMA, one arrival of each
- * thread behind its own copies, one arrival of each warp that releases a slot. Together with the trips of the plan (verify_trips.ts), every phase
- * then ends, and no phase ends early. What threads copied is made visible to the matrix units where they wait for it.
+ * thread behind its own copies, one arrival of each warp that hands over what it made in a slot, one of each that releases it. Together with the trips of
+ * the plan (verify_trips.ts), every phase then ends, and no phase ends early. What threads copied is made visible to the matrix units where they wait for it,
+ * what they made where they hand it over.
  */
 import { byteSize } from "../../dsl/dtype.ts";
 import { bodiesOf, type LoopKernel, type LoopStmt } from "./loop.ts";
@@ -27,9 +28,12 @@ function complaintOf(plan: Plan, pipe: Pipe, kernel: LoopKernel): string | undef
   const byThreads = copies.filter((c) => c.by === "cpAsync");
   const announced = pipe.header.length > 0 || byThreads.length < copies.length ? 1 : 0;
   const threads = byThreads.length > 0 ? fillingThreads(plan, pipe) : 0;
-  const readers = (plan.roles ?? []).reduce((n, r) => n + releasingWarps(plan, r, pipe), 0);
+  const warps = (kind: "HandOver" | "Release"): number => (plan.roles ?? []).reduce((n, r) => n + warpsAt(kind, plan, r, pipe), 0);
+  const [makers, readers] = [warps("HandOver"), warps("Release")];
   if (arrivalsOf(ring.full) !== threads + announced) return `its full barrier counts ${arrivalsOf(ring.full)} arrivals, ${threads > 0 ? `${threads} threads copy` : "one thread fills a slot"}${threads * announced > 0 ? " and one announces" : ""}`;
   if (arrivalsOf(ring.empty) !== readers) return `its empty barrier counts ${arrivalsOf(ring.empty)} arrivals, ${readers} warps release a slot`;
+  if ((ring.made === undefined ? 0 : arrivalsOf(ring.made)) !== makers) return `its made barrier counts ${ring.made === undefined ? "no" : arrivalsOf(ring.made)} arrivals, ${makers} warps make tiles of a slot`;
+  if (ring.made !== undefined && arrivesUnfenced(kernel.body, ring.made)) return "tiles are handed over, and no fenceProxyAsync stands in front of it";
   const boxes = copies.filter((c) => c.by === "tma").map((c) => c.stage.tiling!.digits.reduce((n, d) => n * d.size, byteSize(c.stage.dtype)));
   const bytes = boxes.reduce((a, b) => a + b, 0);
   for (const { announced, brought } of announcements(kernel.body, ring.full, kernel)) {
@@ -77,20 +81,26 @@ function complaintOfFill({ before, after }: Behind, { buffers, full }: LoopKerne
 }
 
 /** A fence stands right behind each wait for slots whose rows threads copied for products. */
-function complaintOfWaits({ body }: LoopKernel, { full }: LoopKernel["pipes"][number]): string | undefined {
-  const unfenced = behindWaits(body, full).some(({ after: [next] }) => !(next?.kind === "Call" && next.instruction === "fenceProxyAsync"));
+function complaintOfWaits({ body }: LoopKernel, { full, made }: LoopKernel["pipes"][number]): string | undefined {
+  const unfenced = behindWaits(body, made ?? full).some(({ after: [next] }) => !(next?.kind === "Call" && next.instruction === "fenceProxyAsync"));
   return unfenced ? "products read what threads copied, and no fenceProxyAsync stands behind the wait" : undefined;
 }
 
-/** Warps of a role that release a slot of the pipe in one trip: all, or those of one copy where copies take turns. */
-function releasingWarps(plan: Plan, { body, warps, copies }: Role, { name }: Pipe): number {
+/** Warps of a role that release a slot of the pipe in one trip, or hand it over: all, or those of one copy where copies take turns. */
+function warpsAt(kind: "HandOver" | "Release", plan: Plan, { body, warps, copies }: Role, { name }: Pipe): number {
   const releases = (list: readonly PlanStmt[], inTurn: boolean): number =>
     list.reduce((n, s) => {
-      if (s.kind === "Release" && s.pipe === name) return n + (inTurn ? warps / copies : warps);
+      if (s.kind === kind && s.pipe === name) return n + (inTurn ? warps / copies : warps);
       if (s.kind === "For") return n + releases(s.body, inTurn || (plan.persistence?.kind === "even" && s.index.name === plan.persistence.index));
       return s.kind === "If" ? n + releases(s.then, inTurn) + releases(s.otherwise, inTurn) : n;
     }, 0);
   return releases(body, false);
+}
+
+/** Whether a list has an arrival on the barrier without a fence right in front of it. */
+function arrivesUnfenced(list: readonly LoopStmt[], made: string): boolean {
+  const isFence = (s: LoopStmt | undefined): boolean => s?.kind === "Call" && s.instruction === "fenceProxyAsync";
+  return list.some((s, i) => (isOn(s, made) && s.instruction.startsWith("mbarrierArrive") && !isFence(list[i - 1])) || bodiesOf(s).some((body) => arrivesUnfenced(body, made)));
 }
 
 /** Each announcement on a barrier with the bytes of the copies that follow it, up to the next wait. */

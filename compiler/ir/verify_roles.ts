@@ -6,7 +6,7 @@
  */
 import { byteSize } from "../../dsl/dtype.ts";
 import type { Machine, Pipe, Plan, Role } from "./plan.ts";
-import { describeStmt, planStatements } from "./plan_walk.ts";
+import { describeStmt, planStatements, tilesOf } from "./plan_walk.ts";
 import { complaintOfRoles } from "./role_limits.ts";
 import { VerifyError } from "./verify_error.ts";
 import { complaintOfLate } from "./verify_late.ts";
@@ -38,10 +38,10 @@ export function verifyRoles(plan: Plan, machine: Machine, pass: string): void {
 /** Slots, headers, barriers, and what else is staged. */
 function checkMemory(plan: Plan, machine: Machine, refuse: Refuse): void {
   const padded = (bytes: number): number => Math.ceil(bytes / 128) * 128;
-  const pipeOf = new Map((plan.pipes ?? []).flatMap((p) => p.values.map((v) => [v.id, p] as const)));
+  const pipeOf = new Map((plan.pipes ?? []).flatMap((p) => tilesOf(p).map((v) => [v.id, p] as const)));
   const stages = [...plan.places].flatMap(([id, place]) => (place.kind === "Stored" && place.stage && !place.stage.behind ? [(pipeOf.get(id)?.depth ?? 1) * padded(place.stage.elements * byteSize(place.stage.dtype))] : []));
   const words = (p: Pipe): number => (p.header.length > 0 ? 1 + p.header.length : 0);
-  const rings = (plan.pipes ?? []).map((p) => padded(4 * p.depth * words(p)) + 2 * 8 * p.depth);
+  const rings = (plan.pipes ?? []).map((p) => padded(4 * p.depth * words(p)) + (p.made.length > 0 ? 3 : 2) * 8 * p.depth);
   const bytes = [...stages, ...rings].reduce((a, b) => a + b, 0);
   if (bytes > machine.maxSharedBytes) refuse(plan.kernel.name, `its rings and stages take ${bytes} bytes of shared memory of ${machine.maxSharedBytes}`);
 }
@@ -58,7 +58,7 @@ function checkCopies(plan: Plan, roles: readonly Role[], refuse: Refuse): void {
     for (const loop of planStatements(body)) {
       if (loop.kind !== "For" || loop.index.name !== persistence.index) continue;
       for (const s of planStatements(loop.body)) {
-        const pipe = s.kind === "Fill" || s.kind === "AwaitFull" ? plan.pipes?.find((p) => p.name === s.pipe) : undefined;
+        const pipe = s.kind === "Fill" || s.kind === "AwaitFull" || s.kind === "AwaitMade" ? plan.pipes?.find((p) => p.name === s.pipe) : undefined;
         if (pipe && pipe.depth % copies !== 0) refuse(pipe.name, `the ${copies} copies of ${name} take turns at ${pipe.depth} slots: a slot falls to one copy and then to another, which cannot tell its phases apart`);
       }
     }

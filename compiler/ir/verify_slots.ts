@@ -1,13 +1,13 @@
 /**
- * Within one role: slots of rings are read between the wait for them and their release, also by products that read on after their issue;
+ * Within one role: slots of rings are read between the wait for them and their release, also by products that read on after their issue; what a role
+ * makes there is written between the wait and the hand-over, all of it, and read by others behind their wait for it;
  * registers of such a product are left alone until it is awaited; waits count what is still under way; reductions in parts are whole.
  * One walk over the role's statements with what is open and under way.
  */
 import { registerCount } from "./layout.ts";
 import { productsOf, type Plan, type PlanStmt, type Role } from "./plan.ts";
-import { describeStmt, pipesOfTiles, readsOfPlan } from "./plan_walk.ts";
+import { describeStmt, packedName, pipesOfTiles, readsOfPlan } from "./plan_walk.ts";
 import type { TileValue } from "./tile.ts";
-import { packedName } from "./verify_late.ts";
 import type { Refuse } from "./verify_roles.ts";
 
 type Reduce = Extract<PlanStmt, { kind: "Reduce" }>;
@@ -25,7 +25,7 @@ interface Group {
 }
 
 interface State {
-  /** Pipes whose slot the role holds; waits and releases come in pairs (verify_trips.ts). */
+  /** Pipes whose slot the role holds; waits and releases come in pairs (verify_trips.ts), and where tiles are made, all roles but their maker wait for these. */
   readonly open: ReadonlySet<string>;
   /** In order of issue. */
   readonly flying: readonly Group[];
@@ -37,10 +37,14 @@ interface State {
 
 /** What one thread can do for copies. */
 const ofCopies = new Set<PlanStmt["kind"]>(["Fill", "For", "If", "Let", "ToScalar", "SerialReduce"]);
+/** What a role does that makes tiles for others: it writes nothing else that they see. */
+const ofMakers = new Set<PlanStmt["kind"]>(["AwaitFull", "HandOver", "Release", "Fetch", "Compute", "Reduce", "Move", "Stage", "For", "If", "Let", "ToScalar", "SerialReduce"]);
 
 export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
   const pipeOf = pipesOfTiles(plan);
   const travelling = new Set((plan.pipes ?? []).flatMap((p) => p.values.map((v) => v.id)));
+  const made = new Set((plan.pipes ?? []).flatMap((p) => p.made.map((v) => v.id)));
+  const isMaker = role.duty === "make";
   const arrayOf = (v: TileValue): string | undefined => plan.registers.get(v.id);
   const end = run(role.body, { open: new Set(), flying: [], written: new Set(), stored: new Set() });
   if (end.flying.length > 0) refuse(role.name, `it ends while ${name(end.flying[0]!)} is under way`);
@@ -70,16 +74,23 @@ export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
   function step(s: PlanStmt, before: State): State {
     const where = describeStmt(s);
     if (role.duty === "copy" && !ofCopies.has(s.kind)) refuse(where, `${role.name} only copies`);
+    if (isMaker && !ofMakers.has(s.kind)) refuse(where, `${role.name} only makes tiles`);
     checkReads(s, before, where);
     switch (s.kind) {
       case "Copy":
         return refuse(where, "no fill starts it");
       case "AwaitFull":
+      case "AwaitMade":
         return { ...before, open: new Set([...before.open, s.pipe]) };
+      case "HandOver": {
+        const missing = plan.pipes?.find((p) => p.name === s.pipe)?.made.find((v) => !before.stored.has(v.id));
+        if (missing) refuse(where, `${role.name} has not stored ${missing.label} in the slot`);
+        return closed(before, s.pipe);
+      }
       case "Release": {
         const reader = before.flying.find((g) => g.slots.includes(s.pipe));
         if (reader) refuse(where, `${name(reader)}, which reads the slot, is under way`);
-        return { ...before, open: new Set([...before.open].filter((p) => p !== s.pipe)), stored: new Set([...before.stored].filter((id) => pipeOf.get(id) !== s.pipe)) };
+        return closed(before, s.pipe);
       }
       case "Await": {
         const [first, ...later] = before.flying;
@@ -117,6 +128,7 @@ export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
       case "Stage": {
         const pipe = pipeOf.get(s.value.id);
         if (pipe !== undefined && !before.open.has(pipe)) refuse(where, `it writes to a slot of ${pipe} and holds none`);
+        if (made.has(s.value.id) !== isMaker) refuse(where, isMaker ? `${role.name} stores what is not its to make` : `${s.value.label} is another role's to make`);
         const reader = before.flying.find((g) => g.staged.includes(s.value.id));
         if (reader) refuse(where, `it overwrites what ${name(reader)} reads, which is under way`);
         return { ...before, stored: new Set([...before.stored, s.value.id]) };
@@ -126,6 +138,11 @@ export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
     }
   }
 
+  /** The role gives a slot away, with what it has stored there. */
+  function closed(state: State, pipe: string): State {
+    return { ...state, open: new Set([...state.open].filter((p) => p !== pipe)), stored: new Set([...state.stored].filter((id) => pipeOf.get(id) !== pipe)) };
+  }
+
   /** What the statement reads is there. */
   function checkReads(s: PlanStmt, { open, flying, written, stored }: State, where: string): void {
     const reads = s.kind === "Fetch" ? [{ value: s.value, from: "shared" as const }] : readsOfPlan(plan, s);
@@ -133,7 +150,7 @@ export function verifySlots(plan: Plan, role: Role, refuse: Refuse): void {
       const pipe = pipeOf.get(value.id);
       if (role.duty === "copy") refuse(where, `${role.name} cannot read ${value.label}, which another role stores`);
       if (from === "shared" && pipe !== undefined && !open.has(pipe)) refuse(where, `it reads ${value.label} while it holds no slot of ${pipe}`);
-      if (from === "shared" && !travelling.has(value.id) && !stored.has(value.id)) refuse(where, `it reads ${value.label}, which ${role.name} has not stored yet`);
+      if (from === "shared" && !travelling.has(value.id) && !(made.has(value.id) && !isMaker) && !stored.has(value.id)) refuse(where, `it reads ${value.label}, which ${role.name} has not stored yet`);
       if (from !== "registers") continue;
       const array = arrayOf(value);
       if (array === undefined || !written.has(array)) refuse(where, `it reads ${value.label}, of which ${role.name} has no registers yet`);

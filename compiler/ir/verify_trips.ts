@@ -2,12 +2,14 @@
  * All roles walk the same trips through every ring, and none waits for another that waits for it.
  *
  * A trip of a pipe is one run of the statement list in which it is filled. Each pipe is filled at one place of one role and, in each role
- * that reads it, awaited and released once in one list. These places are nested alike, in loops and branches whose bounds and conditions mean
+ * that reads it, awaited and released once in one list. Where one role makes tiles of its slots, it awaits them and hands them over, and the others
+ * await what is made. These places are nested alike, in loops and branches whose bounds and conditions mean
  * the same in both roles; so the n-th fill, the n-th wait and the n-th release belong to one trip, on every path.
  *
  * Then a wait could be in vain only if roles wait for each other in a circle. Within a trip of a list, a role goes through its statements in order,
- * and a wait for a full slot comes after its fill; loops that several roles share are one step. If these steps have an order, then so
- * has the whole run: trips in sequence, steps in order within each. A fill that waits for an empty slot waits for the release of an earlier trip.
+ * a wait for a full slot comes after its fill, and one for what is made after it is handed over; loops that several roles share are one step. If these steps have an order, then so
+ * has the whole run: trips in sequence, steps in order within each. A fill that waits for an empty slot waits for the release of an earlier trip, which
+ * comes after that trip's maker is done with the slot: so the maker needs no wait for its own tiles to be free.
  */
 import { mapExpr, type Expr } from "./expr.ts";
 import type { Pipe, Plan, PlanStmt, Role } from "./plan.ts";
@@ -15,8 +17,9 @@ import { describeStmt } from "./plan_walk.ts";
 import { printExpr, printOp } from "./print_tile.ts";
 import type { Refuse } from "./verify_roles.ts";
 
-type Event = Extract<PlanStmt, { kind: "Fill" | "AwaitFull" | "Release" }>;
-const isEvent = (s: PlanStmt): s is Event => s.kind === "Fill" || s.kind === "AwaitFull" || s.kind === "Release";
+type Event = Extract<PlanStmt, { kind: "Fill" | "AwaitFull" | "HandOver" | "AwaitMade" | "Release" }>;
+const does: Readonly<Record<Event["kind"], string>> = { Fill: "fills", AwaitFull: "awaits", HandOver: "hands over", AwaitMade: "awaits what is made in", Release: "releases" };
+const isEvent = (s: PlanStmt): s is Event => s.kind in does;
 
 /** Where an event stands. */
 interface Site {
@@ -40,6 +43,8 @@ export function verifyTrips(plan: Plan, roles: readonly Role[], refuse: Refuse):
     const readers = roles.filter((r) => sites.some((s) => s.role === r && s.event.kind !== "Fill" && s.event.pipe === pipe.name));
     if (readers.length === 0) refuse(pipe.name, "no role takes its slots");
     for (const reader of readers) checkReader(pipe, fill, sites.filter((s) => s.role === reader && s.event.pipe === pipe.name), refuse);
+    const makers = readers.filter((r) => r.duty === "make").length;
+    if (pipe.made.length > 0 && (makers !== 1 || makers === readers.length)) refuse(pipe.name, `${makers} of the ${readers.length} roles that take its slots make ${pipe.made.map((v) => v.label).join(", ")}`);
   }
   checkOrder(roles.map((role) => ({ role: role.name, list: role.body })), refuse);
 }
@@ -50,7 +55,7 @@ function checkHeaders({ persistence, pipes = [] }: Plan, roles: readonly Role[],
   for (const p of pipes) if (p.header.length > 0 !== (p.name === carrier)) refuse(p.name, p.name === carrier ? "the work's pipe has no header" : "its header has no work to carry");
   for (const { name, duty, body } of roles) {
     const [first] = body;
-    if (carrier !== undefined && duty === "compute" && !(first?.kind === "AwaitFull" && first.pipe === carrier)) refuse(name, `it does not begin with a wait for ${carrier}, which says what its work is`);
+    if (carrier !== undefined && duty !== "copy" && !((first?.kind === "AwaitFull" || first?.kind === "AwaitMade") && first.pipe === carrier)) refuse(name, `it does not begin with a wait for ${carrier}, which says what its work is`);
   }
 }
 
@@ -71,15 +76,19 @@ function checkFill(plan: Plan, pipe: Pipe, { role, event }: Site, refuse: Refuse
   if (stranger) refuse(describeStmt(event), `it brings ${stranger.value.label}, which is not of the pipe`);
 }
 
-/** One wait, then one release, in one list; nested as the fill is. */
+/** One wait, then one release, in one list; nested as the fill is. A role that makes tiles of the slots hands them over instead, and others await that. */
 function checkReader(pipe: Pipe, fill: Site, sites: readonly Site[], refuse: Refuse): void {
+  const { name, duty } = sites[0]!.role;
+  const makes = pipe.made.length > 0 && duty === "make";
+  const [await_, end] = makes ? (["AwaitFull", "HandOver"] as const) : ([pipe.made.length > 0 ? "AwaitMade" : "AwaitFull", "Release"] as const);
   const of = (kind: Event["kind"]): readonly Site[] => sites.filter((s) => s.event.kind === kind);
-  const [waits, releases] = [of("AwaitFull"), of("Release")];
-  const { name } = sites[0]!.role;
+  const [waits, releases] = [of(await_), of(end)];
+  const stranger = sites.find((s) => s.event.kind !== await_ && s.event.kind !== end);
+  if (stranger) refuse(pipe.name, `${name} ${does[stranger.event.kind]} it, ${makes ? "and makes" : pipe.made.length > 0 ? "and does not make" : "where nobody makes"} tiles of it`);
   const [wait] = waits;
   const [release] = releases;
-  if (!wait || !release || waits.length + releases.length > 2) return refuse(pipe.name, `${name} awaits it at ${waits.length} places and releases it at ${releases.length}`);
-  if (wait.list !== release.list || wait.list.indexOf(wait.event) > wait.list.indexOf(release.event)) refuse(pipe.name, `${name} does not release it behind the wait, in the same trip`);
+  if (!wait || !release || waits.length + releases.length > 2) return refuse(pipe.name, `${name} ${does[await_]} it at ${waits.length} places and ${does[end]} it at ${releases.length}`);
+  if (wait.list !== release.list || wait.list.indexOf(wait.event) > wait.list.indexOf(release.event)) refuse(pipe.name, `${name} does not ${makes ? "hand it over" : "release it"} behind the wait, in the same trip`);
   const [ours, theirs] = [wait, fill].map((s) => s.path.join(", ") || "nothing");
   if (ours !== theirs) refuse(pipe.name, `${fill.role.name} fills it inside ${theirs}, ${name} awaits it inside ${ours}`);
 }
@@ -200,7 +209,7 @@ function checkOrder(programs: readonly Program[], refuse: Refuse): void {
     groups.push([...joined.flat(), nest]);
   }
   const stepOf = (role: string, s: PlanStmt): Step => {
-    if (isEvent(s)) return { key: `${s.kind} ${s.pipe} ${s.kind === "Fill" ? "" : role}`, text: `${role} ${{ Fill: "fills", AwaitFull: "awaits", Release: "releases" }[s.kind]} ${s.pipe}` };
+    if (isEvent(s)) return { key: `${s.kind} ${s.pipe} ${s.kind === "Fill" || s.kind === "HandOver" ? "" : role}`, text: `${role} ${does[s.kind]} ${s.pipe}` };
     return { key: `nest ${groups.findIndex((g) => g.some((n) => n.s === s))}`, text: describeStmt(s) };
   };
   const after = new Map<string, Set<string>>();
@@ -212,7 +221,7 @@ function checkOrder(programs: readonly Program[], refuse: Refuse): void {
       texts.set(step.key, step.text);
       if (i > 0) edge(steps[i - 1]!.key, step.key);
     });
-    for (const s of list) if (s.kind === "AwaitFull") edge(`Fill ${s.pipe} `, stepOf(role, s).key);
+    for (const s of list) if (s.kind === "AwaitFull" || s.kind === "AwaitMade") edge(`${s.kind === "AwaitFull" ? "Fill" : "HandOver"} ${s.pipe} `, stepOf(role, s).key);
   }
   const circle = circleIn(after);
   if (circle) refuse(circle.map((key) => texts.get(key)).join(", then "), "the roles wait for each other in a circle");

@@ -3,8 +3,8 @@ import { didYouMean } from "../../dsl/names.ts";
 import { diagnostic } from "../diagnostics.ts";
 import { CLUSTER_SIZES } from "../ir/cluster.ts";
 import type { Machine } from "../ir/plan.ts";
-import type { TileKernel, TileStmt, TileValue } from "../ir/tile.ts";
-import { bodiesOf, definedTiles, readsOf, statements } from "../ir/walk.ts";
+import type { TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
+import { bodiesOf, definedTiles, inputsOf, readsOf, statements } from "../ir/walk.ts";
 import { DEFAULT_THREADS, type RoleSchedule, type Schedule } from "../target.ts";
 
 export interface Bound {
@@ -16,6 +16,10 @@ export interface Bound {
   readonly ringNames: ReadonlyMap<number, string>;
   /** Tiles in rings that threads copy by cp.async. */
   readonly copied: ReadonlySet<number>;
+  /** Tiles that a role makes for others, by value id, and the tile of a ring in whose slot each lies. */
+  readonly made: ReadonlyMap<number, TileValue>;
+  /** Threads of that role. */
+  readonly makers?: number;
   /** Tiles whose copies leave the L2 cache first. */
   readonly evictFirst: ReadonlySet<number>;
   /** Tiles that loops read an iteration ahead, by value id. */
@@ -79,6 +83,21 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Ma
   const evictFirst = new Set((schedule.evictFirst ?? []).flatMap((label) => named("evictFirst", label, "tile").map((t) => t.id)));
   const early = tiles.find((t) => copied.has(t.id) && evictFirst.has(t.id));
   if (early) throw refuse(`"${early.label}" comes by cp.async, which leaves nothing early`, "leave it out of evictFirst");
+  const makers = roles.filter((r) => r.makes);
+  if (makers.length > 1 || makers.includes(computing!)) throw refuse(`${makers.map((r) => r.name).join(" and ")} make tiles`, "let one role beside the computing one make them all");
+  const [maker] = makers;
+  if (maker?.brings) throw refuse(`${maker.name} brings tiles and makes others`, "give each a role of its own");
+  if ((maker?.copies ?? 1) > 1) throw refuse(`${maker!.copies} copies of ${maker!.name} make tiles`, "give one copy as many warps");
+  if (maker && !Number.isInteger(Math.log2(32 * maker.warps))) throw refuse(`${32 * maker.warps} threads of ${maker.name} are no power of two`, "layouts halve them again and again");
+  const made = new Map(
+    (maker?.makes ?? []).flatMap((label) =>
+      named("makes", label, "tile").map((t) => {
+        const slot = madeIn(kernel.body, t, (v) => rings.has(v.id));
+        if (!slot) throw refuse(`${maker!.name} makes "${label}", which is not computed from a tile that is brought beside it`, "give that tile slots in stage, or leave it out of makes");
+        return [t.id, slot] as const;
+      }),
+    ),
+  );
   const readByLoops = new Set([...statements(kernel.body)].flatMap((s) => (s.kind === "For" ? s.body.flatMap((d) => (d.kind === "Define" && d.op.kind === "Load" ? [d.value.id] : [])) : [])));
   for (const label of schedule.ahead ?? [])
     if (!named("ahead", label, "tile").every((t) => readByLoops.has(t.id))) throw refuse(`"${label}" is no tile that a loop loads`, "name one whose load stands in the loop itself");
@@ -89,7 +108,7 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Ma
       if (late || schedule.mma?.[behind]?.late) throw refuse(`"${label}" goes along with "${behind}", and one of them is late`, "leave `behind` or `late` out");
       const [[follower, ...others], [leader, ...more]] = [named("mma", label, "product"), named("mma", behind, "product")];
       if (others.length > 0 || more.length > 0) throw refuse(`"${label}" or "${behind}" is several products`, "leave `behind` out");
-      const complaint = complaintOfPair(kernel, leader!, follower!, (v) => rings.has(v.id));
+      const complaint = complaintOfPair(kernel, leader!, follower!, (v) => rings.has(v.id), (v) => made.has(v.id));
       if (complaint !== undefined) throw refuse(`"${label}" cannot go along with "${behind}": ${complaint}`, "leave `behind` out");
       return [[follower!.id, leader!] as const];
     }),
@@ -99,6 +118,8 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Ma
     rings: new Map([...rings].map(([id, { slots }]) => [id, slots])),
     ringNames: new Map([...rings].flatMap(([id, { name }]) => (name === "" ? [] : [[id, name]]))),
     copied,
+    made,
+    ...(maker && { makers: 32 * maker.warps }),
     evictFirst,
     ahead: new Set((schedule.ahead ?? []).flatMap((label) => named("ahead", label, "tile").map((t) => t.id))),
     once: new Set((schedule.once ?? []).flatMap((label) => named("once", label, "tile").map((t) => t.id))),
@@ -111,8 +132,22 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Ma
   };
 }
 
+/** The tile in whose slot a tile can be made: the first that its computation reads of those that travel and are loaded in its own list. */
+function madeIn(body: readonly TileStmt[], made: TileValue, travels: (v: TileValue) => boolean): TileValue | undefined {
+  const definitions = new Map([...statements(body)].flatMap((s) => (s.kind === "Define" ? [[s.value.id, s.op] as const] : [])));
+  const home = listsOf(body).find((list) => list.some((s) => s.kind === "Define" && s.value.id === made.id)) ?? [];
+  const beside = new Set(home.flatMap((s) => (s.kind === "Define" ? [s.value.id] : [])));
+  const sources = (v: TileValue): readonly TileValue[] => {
+    const op = definitions.get(v.id);
+    return travels(v) ? [v] : op ? inputsOf(op).flatMap(sources) : [];
+  };
+  const op = definitions.get(made.id);
+  return op && isComputed(op) ? sources(made).find((v) => v.id !== made.id && beside.has(v.id)) : undefined;
+}
+const isComputed = (op: TileOp): boolean => op.kind === "Map" || op.kind === "Cast";
+
 /** Why the columns of one product cannot be computed along with those of another, if they cannot. */
-function complaintOfPair(kernel: TileKernel, leader: TileValue, follower: TileValue, travels: (v: TileValue) => boolean): string | undefined {
+function complaintOfPair(kernel: TileKernel, leader: TileValue, follower: TileValue, travels: (v: TileValue) => boolean, isMade: (v: TileValue) => boolean): string | undefined {
   const place = (v: TileValue) => listsOf(kernel.body).flatMap((list) => list.flatMap((s, i) => (s.kind === "Define" && s.value.id === v.id && s.op.kind === "Gemm" ? [{ list, i, op: s.op }] : [])))[0]!;
   const [first, second] = [place(leader), place(follower)];
   const between = first.list.slice(first.i + 1, second.i);
@@ -120,6 +155,7 @@ function complaintOfPair(kernel: TileKernel, leader: TileValue, follower: TileVa
   if (first.op.acc || second.op.acc) return "one of them adds to a sum";
   if (!travels(first.op.b)) return `${first.op.b.label} travels through no ring`;
   if (travels(second.op.b)) return `${second.op.b.label} travels through a ring of its own`;
+  if (isMade(second.op.b)) return `another role makes ${second.op.b.label}`;
   if (first.list !== second.list || first.i > second.i || between.some((s) => s.kind !== "Define" || readsOf(s).some((v) => v.id === leader.id))) return "it does not stand right behind it";
   return undefined;
 }

@@ -111,6 +111,6 @@ export function buildPlan(kernel: TileKernel, placement: Placement, layouts: Lay
     });
   }
   const statements = body(kernel.body);
-  return { kernel, threads: bound.threads, places, registers: new Map(), body: statements };
+  return { kernel, threads: bound.threads, ...(bound.makers !== undefined && { makers: bound.makers }), places, registers: new Map(), body: statements };
 }
 

@@ -5,7 +5,7 @@
  */
 import { diagnostic } from "../diagnostics.ts";
 import type { Machine, Plan, PlanStmt } from "../ir/plan.ts";
-import { planStatements, readsOfPlan } from "../ir/plan_walk.ts";
+import { planStatements, readsOfPlan, tilesOf } from "../ir/plan_walk.ts";
 import { complaintOfLate } from "../ir/verify_late.ts";
 import type { Bound } from "./bind_schedule.ts";
 
@@ -34,8 +34,8 @@ export function delayProducts(plan: Plan, { late }: Bound, machine: Machine): Pl
     const products = loop.body.filter(isLate);
     products.forEach((s) => left.delete(s.value.id));
     const ids = new Set(products.map((s) => s.value.id));
-    const pipes = new Set(products.flatMap((s) => readsOfPlan(plan, s)).flatMap(({ value }) => (plan.pipes ?? []).filter((p) => p.values.some((v) => v.id === value.id)).map((p) => p.name)));
-    const inRest = (s: PlanStmt): boolean => isLate(s) || (s.kind === "Await" && ids.has(s.value.id)) || ((s.kind === "AwaitFull" || s.kind === "Release") && pipes.has(s.pipe));
+    const pipes = new Set(products.flatMap((s) => readsOfPlan(plan, s)).flatMap(({ value }) => (plan.pipes ?? []).filter((p) => tilesOf(p).some((v) => v.id === value.id)).map((p) => p.name)));
+    const inRest = (s: PlanStmt): boolean => isLate(s) || (s.kind === "Await" && ids.has(s.value.id)) || ((s.kind === "AwaitFull" || s.kind === "AwaitMade" || s.kind === "Release") && pipes.has(s.pipe));
     // operands from registers are packed in their own turn: half as many registers outlive it
     const ofTurn = [...loop.body.filter((s) => !inRest(s)), ...products.flatMap((of): PlanStmt[] => (of.plan.fragment ? [{ kind: "Pack", of }] : []))];
     const rest = loop.body.filter(inRest).map((s) => (isLate(s) && s.plan.fragment ? { ...s, isPacked: true } : s));

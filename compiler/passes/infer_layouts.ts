@@ -3,13 +3,16 @@
  * layout of an operand, a reduction keeps what is left. Where layouts disagree the operand is staged through shared memory.
  */
 import { byteSize } from "../../dsl/dtype.ts";
-import { linearLayout, project, renameAxes, sameLayout, spread, startsWith, type Layout } from "../ir/layout.ts";
+import { linearLayout, project, renameAxes, runLayout, sameLayout, spread, startsWith, type Layout } from "../ir/layout.ts";
 import type { GemmPlan, Machine, ReducePlan } from "../ir/plan.ts";
 import type { Axis, TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
 import { axisNames, inputsOf, statements } from "../ir/walk.ts";
 import type { Bound } from "./bind_schedule.ts";
 import type { Placement } from "./place_values.ts";
 import { selectAtom, warpgroupPlan, type WarpgroupRequest } from "./select_atoms.ts";
+
+/** Elements that a thread makes and stores at once: sixteen bytes of bf16. */
+const MADE_TOGETHER = 8;
 
 export interface Layouts {
   readonly layouts: ReadonlyMap<number, Layout>;
@@ -22,7 +25,8 @@ export interface Layouts {
 
 export function inferLayouts(kernel: TileKernel, placement: Placement, machine: Machine, bound: Bound): Layouts {
   const { inline } = placement;
-  const { threads, rings } = bound;
+  const { threads, rings, made } = bound;
+  const inSlots = (v: TileValue): boolean => rings.has(v.id) || made.has(v.id);
   const folded = foldedAxes(kernel, inline);
   const products = productsOf(kernel, inline);
   const layouts = new Map<number, Layout>();
@@ -36,7 +40,7 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
   const wishes = new Map<number, { readonly layout: Layout; readonly depth: number }>();
   let depth = 0;
   /** What wgmma reads from shared memory: tiles in rings, of which other readers take single elements there, and tiles that threads store as they are multiplied. */
-  const operands = new Set([...statements(kernel.body)].flatMap((s) => (s.kind === "Define" && s.op.kind === "Gemm" && bound.products.has(s.value.id) ? [s.op.b.id, ...(rings.has(s.op.a.id) ? [s.op.a.id] : [])] : [])));
+  const operands = new Set([...statements(kernel.body)].flatMap((s) => (s.kind === "Define" && s.op.kind === "Gemm" && bound.products.has(s.value.id) ? [s.op.b.id, ...(inSlots(s.op.a) ? [s.op.a.id] : [])] : [])));
   const fromRing = (v: TileValue): boolean => {
     const op = inline.get(v.id);
     return rings.has(v.id) || wishes.has(v.id) || (op !== undefined && op.kind !== "Load" && op.kind !== "Gather" && inputsOf(op).every(fromRing));
@@ -115,7 +119,7 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
     switch (op.kind) {
       case "Gemm": {
         const parts = bound.products.get(value.id);
-        const plan = parts === undefined ? selectAtom(op, machine, threads, inline) : warpgroupPlan(value, op, { threads, parts, folded: folded.get(value.id) ?? new Set(), rings, isComputed, ...leaderOf(value) }, kernel, machine);
+        const plan = parts === undefined ? selectAtom(op, machine, threads, inline) : warpgroupPlan(value, op, { threads, parts, folded: folded.get(value.id) ?? new Set(), inSlots, isComputed, ...leaderOf(value) }, kernel, machine);
         gemms.set(value.id, plan);
         layouts.set(value.id, project(plan.layout, axisNames(value)));
         if (plan.fragment) meet(op.a, plan.fragment);
@@ -141,6 +145,12 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
       case "Map":
       case "Cast": {
         const reads = op.kind === "Map" ? op.inputs : [op.of];
+        if (made.has(value.id)) {
+          const layout = runLayout(value.axes, bound.makers!, MADE_TOGETHER);
+          reads.forEach((v) => meet(v, layout));
+          layouts.set(value.id, layout);
+          return;
+        }
         if (reads.every(fromRing)) {
           free.add(value.id);
           layouts.set(value.id, wishes.get(value.id)?.layout ?? linearLayout(value.axes, threads));

@@ -28,10 +28,10 @@ export interface Placement {
 }
 
 /**
- * The schedule's word: tiles that go through rings of shared memory, and products that take what is in no ring from registers. `early` loads
+ * The schedule's word: tiles that go through rings of shared memory or are made in their slots, and products that take what is in no ring from registers. `early` loads
  * are made where they stand.
  */
-export function placeValues(kernel: TileKernel, { rings, products }: Pick<Bound, "rings" | "products">, early: ReadonlySet<number> = new Set()): Placement {
+export function placeValues(kernel: TileKernel, { rings, made, products }: Pick<Bound, "rings" | "made" | "products">, early: ReadonlySet<number> = new Set()): Placement {
   const uses = new Map<number, Use[]>();
   const definitions = new Map<number, TileOp>();
   const homes = new Map<number, readonly TileStmt[]>();
@@ -53,7 +53,7 @@ export function placeValues(kernel: TileKernel, { rings, products }: Pick<Bound,
         const { op } = s;
         const domain = axisNames(s.value);
         if (op.kind === "Gemm") {
-          const fromRegisters = products.has(s.value.id) && !rings.has(op.a.id);
+          const fromRegisters = products.has(s.value.id) && !rings.has(op.a.id) && !made.has(op.a.id);
           if (fromRegisters) use(op.a, "element", axisNames(op.a), body);
           else use(op.a, "operand", domain, body);
           use(op.b, "operand", domain, body);
@@ -107,9 +107,9 @@ export function placeValues(kernel: TileKernel, { rings, products }: Pick<Bound,
       uses.set(op.of.id, [...(uses.get(op.of.id) ?? []), ...all.map((u) => ({ ...u, domain: u.domain.map(renamed) }))]);
     } else if (op.kind === "Items" || (unordered && (op.kind === "Map" || op.kind === "Cast")) || (seenByOthers && isPositional(value))) {
       inline.set(value.id, op); // read from the bag, or computed from the position, wherever it is needed
-    } else if (seenByOthers || rings.has(value.id)) {
+    } else if (seenByOthers || rings.has(value.id) || made.has(value.id)) {
       staged.add(value.id);
-      if (all.every((u) => u.role === "operand" || u.role === "pick") || rings.has(value.id)) onlyStaged.add(value.id);
+      if (all.every((u) => u.role === "operand" || u.role === "pick") || rings.has(value.id) || made.has(value.id)) onlyStaged.add(value.id);
     } else if (op.kind === "Full" || op.kind === "Iota") inline.set(value.id, op);
     else if (op.kind === "Counts") {
       if (place >= (counted.get(op.histogram) ?? 0)) inline.set(value.id, op); // else later additions would show

@@ -6,7 +6,7 @@ import { axisNames, statements } from "../ir/walk.ts";
 import { fillsWords, type Layouts } from "./infer_layouts.ts";
 import type { Placement } from "./place_values.ts";
 import type { Bound } from "./bind_schedule.ts";
-import { behind, complaintOfRing, computedStage, ringStage, type Reader } from "./tile_rings.ts";
+import { behind, complaintOfRing, computedStage, madeStage, ringStage, type Reader } from "./tile_rings.ts";
 
 export interface StagedTile {
   readonly value: TileValue;
@@ -23,7 +23,7 @@ interface Need {
   readonly atom: string;
 }
 
-export function planStages(kernel: TileKernel, placement: Placement, layouts: Layouts, machine: Machine, { rings, copied, leaders }: Pick<Bound, "rings" | "copied" | "leaders">): StagedTile[] {
+export function planStages(kernel: TileKernel, placement: Placement, layouts: Layouts, machine: Machine, { rings, copied, made, leaders }: Pick<Bound, "rings" | "copied" | "made" | "leaders">): StagedTile[] {
   const needs = new Map<number, Need[]>();
   const readers = new Map<number, Reader[]>();
   const values = new Map<number, TileValue>();
@@ -62,6 +62,8 @@ export function planStages(kernel: TileKernel, placement: Placement, layouts: La
     const op = placement.definitions.get(id);
     const depth = rings.get(id);
     if (depth !== undefined) return { value, optional: false, depth, stage: ringStage(kernel, machine, value, op, readers.get(id) ?? [], copied.has(id) ? placement.inline : undefined) };
+    const source = made.get(id);
+    if (source) return { value, optional: false, depth: rings.get(source.id)!, stage: madeStage(kernel, machine, value, readers.get(id) ?? []) };
     if (need.some((n) => n.atom === "wgmma")) return { value, optional: false, depth: 1, stage: computedStage(kernel, machine, value, readers.get(id)!) };
     const optional = (op?.kind === "Load" || op?.kind === "Gather") && need.every((n) => n.atom === "fma") && !elementReads.has(id);
     const layout = layouts.layouts.get(id); // none of what is written in runs

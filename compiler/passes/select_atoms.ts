@@ -89,7 +89,8 @@ export interface WarpgroupRequest {
   readonly parts: number;
   /** Column axes that a reduction takes away. */
   readonly folded: ReadonlySet<string>;
-  readonly rings: ReadonlyMap<number, number>;
+  /** Tiles in slots of rings, brought or made there. */
+  readonly inSlots: (v: TileValue) => boolean;
   /** Tiles that threads compute and put into shared memory. */
   readonly isComputed: (v: TileValue) => boolean;
   /** The product whose last instructions take the columns of this one along. */
@@ -102,14 +103,14 @@ export interface WarpgroupRequest {
  * from registers, its contracted axis lying as an accumulator's columns do; a second one may be computed into shared memory. Throws E-MMA-01
  * where wgmma does not fit.
  */
-export function warpgroupPlan(value: TileValue, op: Gemm, { threads, parts, folded, rings, isComputed, leader }: WarpgroupRequest, kernel: TileKernel, machine: Machine): GemmPlan {
+export function warpgroupPlan(value: TileValue, op: Gemm, { threads, parts, folded, inSlots, isComputed, leader }: WarpgroupRequest, kernel: TileKernel, machine: Machine): GemmPlan {
   const { batch, rows, columns, depth } = gemmAxes(op);
   const refuse = (reason: string) => diagnostic("E-MMA-01", { ...value.loc, length: value.label.length }, { product: value.label, kernel: kernel.name, target: machine.name, reason });
   const [m, n] = [extentOf(rows), extentOf(columns)];
   const dtypes = new Set([op.a.dtype, op.b.dtype]);
-  const fromRegisters = !rings.has(op.a.id);
+  const fromRegisters = !inSlots(op.a);
   if (!machine.instructions.has("wgmmaFence")) throw refuse("the target has no such instructions");
-  if (!rings.has(op.b.id) && !isComputed(op.b)) throw refuse(`it reads ${op.b.label}, which travels through no ring`);
+  if (!inSlots(op.b) && !isComputed(op.b)) throw refuse(`it reads ${op.b.label}, which travels through no ring`);
   if (batch.length > 0) throw refuse(`axis ${batch[0]!.name} is in both operands and is not contracted`);
   if (op.over.length !== 1) throw refuse("it contracts more than one axis");
   if (dtypes.size !== 1 || !["e4m3", "bf16", "f16"].includes(op.a.dtype)) throw refuse(`it multiplies ${op.a.dtype} by ${op.b.dtype}; wgmma takes e4m3, bf16 or f16 on both sides`);
@@ -124,7 +125,7 @@ export function warpgroupPlan(value: TileValue, op: Gemm, { threads, parts, fold
   const registers = (rowTiles * n) / 2 / parts;
   if (parts > MOST_PARTS) throw refuse(`${parts} parts would be under way, at most ${MOST_PARTS} can be told apart`);
   if (registers > MOST_COLUMNS / 2) throw refuse(`a part would take ${registers} registers of each thread, at most ${MOST_COLUMNS / 2} are possible`);
-  if (!rings.has(op.b.id) && op.b.axes.at(-1)?.name !== op.over[0]) throw refuse(`${op.b.label} is computed, and its last axis is not the contracted one`);
+  if (!inSlots(op.b) && op.b.axes.at(-1)?.name !== op.over[0]) throw refuse(`${op.b.label} is computed, and its last axis is not the contracted one`);
   if (leader) {
     const width = instructionColumns(extentOf(gemmAxes(leader.op).columns), leader.parts);
     if (rowTiles > 1) throw refuse(`each warpgroup multiplies ${rowTiles} tiles of rows, and its columns go along with those of one`);

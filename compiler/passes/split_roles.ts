@@ -1,24 +1,28 @@
 /**
- * Divides the plan among roles: copies go to the role that brings them, everything else to the computing role, and the scalars that
- * steer loops to both. The copies of one statement list form a pipe; where its slots are awaited and given back follows from who reads them.
+ * Divides the plan among roles: copies go to the role that brings them, what makes tiles in slots to the role that makes them, everything else to
+ * the computing role, and the scalars that steer loops to all. The copies of one statement list form a pipe; where its slots are awaited, handed over
+ * and given back follows from who reads and makes what.
  */
 import { variable, type Expr } from "../ir/expr.ts";
 import { diagnostic } from "../diagnostics.ts";
 import type { Machine, Persistence, Pipe, Plan, PlanStmt, Role } from "../ir/plan.ts";
-import { namesIn, namesOfStmt, planStatements, readsOfPlan, slotTile } from "../ir/plan_walk.ts";
+import { namesIn, namesOfStmt, planStatements, readsOfPlan, slotTile, tilesOf } from "../ir/plan_walk.ts";
 import { complaintOfRoles } from "../ir/role_limits.ts";
 import type { ScalarValue, TileValue } from "../ir/tile.ts";
 import type { Bound } from "./bind_schedule.ts";
+import { divideMaking } from "./split_maker.ts";
 import { neededScalars, serialScalar, unknownScalar, withoutIdleScalars } from "./role_scalars.ts";
 
 type For = Extract<PlanStmt, { kind: "For" }>;
 type Copy = Extract<PlanStmt, { kind: "Copy" }>;
 
 export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
-  const [computing, bringing, ...more] = bound.roles;
+  const [computing, ...others] = bound.roles;
+  const [making] = others.filter((r) => r.makes);
+  const [bringing, ...more] = others.filter((r) => r !== making);
   const refuse = (reason: string, instead: string) => diagnostic("E-SCHEDULE-03", { ...plan.kernel.loc, length: plan.kernel.name.length }, { kernel: plan.kernel.name, target: machine.name, reason, instead });
   if (!computing) return plan;
-  if (!bringing?.brings || more.length > 0) throw refuse("it needs two roles, one that computes and one that brings tiles", "name them in roles, with `brings` in the second");
+  if (!bringing?.brings || more.length > 0) throw refuse("it needs two roles, one that computes and one that brings tiles, and at most a third one that makes tiles", "name them in roles, with `brings` in the second and `makes` in the third");
   const brought = new Set(bringing.brings);
 
   const products = new Map([...planStatements(plan.body)].flatMap((s) => (s.kind === "Gemm" ? [[s.value.id, s] as const] : [])));
@@ -34,12 +38,21 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
   collectPipes(plan.body, "outside");
 
   const shared = bound.persistent && bound.persistent !== "strided" ? evenly(plan.body, bound.persistent) : undefined;
+  const roleOf = ({ name, warps, copies = 1, registers }: (typeof bound.roles)[number], duty: Role["duty"], body: readonly PlanStmt[]): Role => ({ name, warps, copies, duty, ...(registers && { registers }), body });
+  const division = divideMaking(plan, plan.body, new Set(bound.made.keys()));
   const roles: Role[] = [
-    { name: computing.name, warps: computing.warps, copies: computing.copies ?? 1, duty: "compute", ...(computing.registers && { registers: computing.registers }), body: withoutIdleScalars(plan, consume(shared?.compute ?? plan.body)) },
-    { name: bringing.name, warps: bringing.warps, copies: bringing.copies ?? 1, duty: "copy", ...(bringing.registers && { registers: bringing.registers }), body: neededScalars(plan, produce(shared?.copy ?? plan.body), []) },
+    roleOf(computing, "compute", withoutIdleScalars(plan, consume(shared?.compute ?? plan.body, "compute"))),
+    ...(making ? [roleOf(making, "make", neededScalars(plan, consume(shared?.compute ?? plan.body, "make"), []))] : []),
+    roleOf(bringing, "copy", neededScalars(plan, produce(shared?.copy ?? plan.body), [])),
   ];
-  const unknown = unknownScalar(plan, [...(shared?.persistence.scalars ?? []), ...roles[1]!.body], shared?.range ?? []);
-  if (unknown !== undefined) throw refuse(`${bringing.name} needs "${unknown}" to bring its tiles, and only ${computing.name} can compute it`, "compute it from loads and other scalars, outside of loops, or leave those tiles out of stage");
+  if (making) checkMaking(making.name);
+  const header = pipes.flatMap((p) => p.header.map((v) => v.name));
+  for (const { name, duty, body } of roles.slice(1)) {
+    const scalars = duty === "copy" ? (shared?.persistence.scalars ?? []) : [];
+    const unknown = unknownScalar(plan, [...scalars, ...body], duty === "copy" ? (shared?.range ?? []) : header);
+    if (unknown === undefined) continue;
+    throw refuse(`${name} needs "${unknown}" to ${duty === "copy" ? "bring" : "make"} its tiles, and only ${computing.name} can compute it`, `compute it from loads and other scalars, outside of loops, or leave those tiles out of ${duty === "copy" ? "stage" : "makes"}`);
+  }
   const split: Plan = { ...plan, roles, pipes, ...(shared ? { persistence: shared.persistence } : bound.persistent === "strided" && { persistence: { kind: "strided" } }), body: [] };
   const complaint = complaintOfRoles(split, roles, machine);
   if (complaint !== undefined) throw refuse(complaint, "change the warps, copies and registers of its roles");
@@ -64,7 +77,8 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
       if (several) throw refuse(`the ${several.copies} copies of ${several.name} take turns at the slots of "${name}", which a turn fills more than once or not at all`, "load its tiles in the loop itself, or leave out copies");
       const turning = bound.roles.find((r) => where !== "outside" && depth! % (r.copies ?? 1) !== 0);
       if (turning) throw refuse(`the ${turning.copies} copies of ${turning.name} take turns at the ${depth} slots of "${name}", so that a slot goes from one to another`, `give it a multiple of ${turning.copies} slots`);
-      pipes.push({ name, depth: depth!, values, header: [] });
+      const made = list.flatMap((s) => (s.kind === "Stage" && values.some((v) => v.id === bound.made.get(s.value.id)?.id) ? [s.value] : []));
+      pipes.push({ name, depth: depth!, values, made, header: [] });
     }
     for (const s of list) {
       const inside = where === "outside" ? "outside" : "within";
@@ -100,26 +114,43 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
     return { compute, copy, persistence, range: range.map((v) => v.name) };
   }
 
-  /** The computing role's statements: no copies, but waits for their slots. */
-  function consume(list: readonly PlanStmt[]): PlanStmt[] {
-    const own = list.filter((s) => s.kind !== "Copy");
+  /** The statements of a role that computes or makes tiles: no copies, but waits for their slots. */
+  function consume(list: readonly PlanStmt[], duty: "compute" | "make"): PlanStmt[] {
+    const own = list.flatMap((s): readonly PlanStmt[] => (s.kind === "Copy" ? [] : duty === "make" ? ownOfMaker(s, list) : division.left.has(s) ? [] : [s]));
     const before = new Map<number, PlanStmt[]>();
     const after = new Map<number, PlanStmt[]>();
     const put = (at: Map<number, PlanStmt[]>, i: number, s: PlanStmt) => at.set(i, [...(at.get(i) ?? []), s]);
     for (const pipe of pipesOf(list)) {
-      const touched = own.map((s) => touches(s, pipe));
-      put(before, pipe.header.length > 0 ? 0 : touched.indexOf(true), { kind: "AwaitFull", pipe: pipe.name });
-      put(after, pipe.header.length > 0 ? own.length - 1 : touched.lastIndexOf(true), { kind: "Release", pipe: pipe.name });
+      const touched = own.map((s) => touches(s, pipe, duty));
+      const makes = duty === "make" && pipe.made.length > 0;
+      put(before, pipe.header.length > 0 ? 0 : touched.indexOf(true), { kind: makes || pipe.made.length === 0 ? "AwaitFull" : "AwaitMade", pipe: pipe.name });
+      put(after, pipe.header.length > 0 ? own.length - 1 : touched.lastIndexOf(true), { kind: makes ? "HandOver" : "Release", pipe: pipe.name });
     }
     return own.flatMap((s, i): PlanStmt[] => {
-      const inner: PlanStmt = s.kind === "For" ? { ...s, body: consume(s.body) } : s.kind === "If" ? { ...s, then: consume(s.then), otherwise: consume(s.otherwise) } : s;
+      const inner: PlanStmt = s.kind === "For" ? { ...s, body: consume(s.body, duty) } : s.kind === "If" ? { ...s, then: consume(s.then, duty), otherwise: consume(s.otherwise, duty) } : s;
       return [...(before.get(i) ?? []), inner, ...(after.get(i) ?? [])];
     });
   }
+  /** What the maker runs of a statement of a list: scalars it finds by itself. */
+  function ownOfMaker(s: PlanStmt, list: readonly PlanStmt[]): readonly PlanStmt[] {
+    if (s.kind === "For" || s.kind === "If") return [...planStatements([s])].some((t) => division.makes.has(t)) ? [s] : [];
+    return division.makes.has(s) ? [s] : serialScalar(s, list);
+  }
+  /** A role of its own can make the tiles: from what is brought, and from what each thread finds by itself. */
+  function checkMaking(maker: string): void {
+    const inSlots = new Set(pipes.flatMap((p) => tilesOf(p).map((v) => v.id)));
+    for (const s of division.makes) {
+      const wanted = "value" in s && typeof s.value === "object" && "label" in s.value ? s.value.label : "them";
+      const elsewhere = readsOfPlan(plan, s).find((r) => r.from === "shared" && !inSlots.has(r.value.id));
+      if (elsewhere) throw refuse(`${maker} needs "${elsewhere.value.label}" to make its tiles, which ${computing!.name} puts in shared memory for itself`, "compute them from loads and from tiles in rings, or leave them out of makes");
+      if (!["Stage", "Fetch", "Compute", "Reduce", "Move"].includes(s.kind)) throw refuse(`${maker} needs "${wanted}" to make its tiles, and only ${computing!.name} can compute it`, "compute them from loads and from tiles in rings, or leave them out of makes");
+    }
+  }
   /** A statement reads a pipe's slot, or waits for a product that does. */
-  function touches(s: PlanStmt, pipe: Pipe): boolean {
-    const inPipe = (v: TileValue) => pipe.values.some((x) => x.id === slotTile(plan, v.id));
+  function touches(s: PlanStmt, pipe: Pipe, duty: "compute" | "make"): boolean {
+    const inPipe = (v: TileValue) => tilesOf(pipe).some((x) => x.id === slotTile(plan, v.id));
     return [...planStatements([s])].some((t) => {
+      if (duty === "make" ? !division.makes.has(t) : division.left.has(t)) return false;
       if (t.kind === "Fetch" || (t.kind === "Stage" && inPipe(t.value))) return inPipe(t.value);
       const reader = t.kind === "Await" ? products.get(t.value.id) : t;
       return reader !== undefined && readsOfPlan(plan, reader).some((r) => r.from === "shared" && inPipe(r.value));

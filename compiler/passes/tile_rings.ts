@@ -1,4 +1,4 @@
-/** Lays out the slot of a ring, a dense box that TMA or threads write, and what threads compute for wgmma, in the order in which a product wants its rows. */
+/** Lays out the slot of a ring, a dense box that TMA or threads write, and what threads compute or make for wgmma, in the order in which a product wants its rows. */
 import { byteSize, type DType } from "../../dsl/dtype.ts";
 import { diagnostic } from "../diagnostics.ts";
 import { REST, type PlacedDigit } from "../ir/layout.ts";
@@ -13,6 +13,9 @@ export interface Reader {
   /** The contracted axis. */
   readonly over: string;
 }
+
+const WHOLE_LINES = "wgmma reads whole lines: 32, 64 or 128 bytes along the contracted axis, or 128 along the other";
+const DIFFERENT_ORDERS = "two products want its rows in different orders";
 
 /** Slots start at multiples of this many bytes; swizzled ones at multiples of their pattern. */
 const ALIGNMENT = 128;
@@ -29,8 +32,8 @@ export function ringStage(kernel: TileKernel, machine: Machine, value: TileValue
   const inner = [...op.view.coords].reverse().find((c) => c.kind === "Block");
   const tilings = readers.map((r) => (inner?.kind === "Block" ? operandTiling(value, inner.axis, op.view.dtype, r) : undefined));
   const tiling = readers.length > 0 ? tilings[0] : plainTiling(value, op.view);
-  if (!tiling) throw refuse("wgmma reads whole lines: 32, 64 or 128 bytes along the contracted axis, or 128 along the other");
-  if (tilings.some((t) => JSON.stringify(t) !== JSON.stringify(tiling))) throw refuse("two products want its rows in different orders");
+  if (!tiling) throw refuse(WHOLE_LINES);
+  if (tilings.some((t) => JSON.stringify(t) !== JSON.stringify(tiling))) throw refuse(DIFFERENT_ORDERS);
   const size = byteSize(op.view.dtype);
   if ((tiling.digits[0]!.size * size) % 16 !== 0) throw refuse(`its innermost run of ${tiling.digits[0]!.size * size} bytes is no multiple of 16`);
   if (inline) return stageOf(value, op.view.dtype, tiling);
@@ -62,7 +65,21 @@ export function computedStage(kernel: TileKernel, machine: Machine, value: TileV
   if (other) throw refuse(`it is computed, and read by ${other.plan.atom} as ${other.side} too`);
   const tilings = readers.map((r) => operandTiling(value, value.axes.at(-1)!, value.dtype as DType, r));
   const [tiling] = tilings;
-  if (!tiling || tilings.some((t) => JSON.stringify(t) !== JSON.stringify(tiling))) throw refuse("it is computed, and two products want its rows in different orders");
+  if (!tiling || tilings.some((t) => JSON.stringify(t) !== JSON.stringify(tiling))) throw refuse(`it is computed, and ${DIFFERENT_ORDERS}`);
+  return stageOf(value, value.dtype as DType, tiling);
+}
+
+/** A tile that a role makes for products of another, in its slot. */
+export function madeStage(kernel: TileKernel, machine: Machine, value: TileValue, readers: readonly Reader[]): Stage {
+  const refuse = (reason: string) =>
+    diagnostic("E-SCHEDULE-03", { ...value.loc, length: value.label.length }, { kernel: kernel.name, target: machine.name, reason: `a role makes "${value.label}", but ${reason}`, instead: "leave it out of makes" });
+  const other = readers.find((r) => r.plan.atom !== "wgmma");
+  if (readers.length === 0) throw refuse("no product reads it");
+  if (other) throw refuse(`a product reads it by ${other.plan.atom}: name that product in the schedule's mma`);
+  const tilings = readers.map((r) => operandTiling(value, value.axes.at(-1)!, value.dtype as DType, r));
+  const [tiling] = tilings;
+  if (!tiling) throw refuse(WHOLE_LINES);
+  if (tilings.some((t) => JSON.stringify(t) !== JSON.stringify(tiling))) throw refuse(DIFFERENT_ORDERS);
   return stageOf(value, value.dtype as DType, tiling);
 }
 

@@ -3,6 +3,7 @@ import { byteSize, type DType } from "../../../dsl/dtype.ts";
 import { add, and, binary, childrenOf, constant, convert, int, mul, sub, substitute, withChildren, type Expr } from "../../ir/expr.ts";
 import { project, renameAxes, sameLayout, type Layout } from "../../ir/layout.ts";
 import { computeType, type Pipe, type Stage } from "../../ir/plan.ts";
+import { tilesOf } from "../../ir/plan_walk.ts";
 import type { ScalarValue, TileOp, TileValue, TileView } from "../../ir/tile.ts";
 import { axisNames, definedTiles } from "../../ir/walk.ts";
 import { itemField } from "./bag_memory.ts";
@@ -128,7 +129,7 @@ const stageOf = (ctx: Lowering, v: TileValue): Stage | undefined => {
   const place = ctx.plan.places.get(v.id);
   return place?.kind === "Stored" ? place.stage : undefined;
 };
-const pipeOf = (ctx: Lowering, v: TileValue): Pipe | undefined => ctx.plan.pipes?.find((p) => p.values.some((x) => x.id === v.id));
+const pipeOf = (ctx: Lowering, v: TileValue): Pipe | undefined => ctx.plan.pipes?.find((p) => tilesOf(p).some((x) => x.id === v.id));
 /** Where a tile with a tiling starts in its buffer: in the slot in which the role that is being written finds it, if it is in a ring. */
 export function slotStart(ctx: Lowering, v: TileValue): Expr {
   const stage = stageOf(ctx, v)!;

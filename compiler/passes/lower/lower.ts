@@ -17,7 +17,7 @@ import { gemm } from "./gemm.ts";
 import { addToHistogram, declareHistogram, findInHistogram } from "./histogram.ts";
 import { gridOf, inTurns } from "./persistent.ts";
 import { reduce, serialReduce } from "./reduce.ts";
-import { awaitFull, fill, release } from "./rings.ts";
+import { awaitFull, awaitMade, fill, handOver, release } from "./rings.ts";
 import { lowerRoles } from "./roles.ts";
 import { push, scan } from "./scan.ts";
 import { awaitPart, pack } from "./wgmma.ts";
@@ -101,6 +101,10 @@ function statement(ctx: Lowering, s: Exclude<PlanStmt, Find>, lists: Lists): voi
       return ctx.lastCopyOnly(() => fill(ctx, s.pipe, s.copies));
     case "AwaitFull":
       return awaitFull(ctx, s.pipe);
+    case "HandOver":
+      return handOver(ctx, s.pipe);
+    case "AwaitMade":
+      return awaitMade(ctx, s.pipe);
     case "Release":
       return release(ctx, s.pipe);
     case "Copy":

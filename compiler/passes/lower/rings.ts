@@ -1,10 +1,10 @@
-/** Rings between roles: the copying role fills slots by TMA or cp.async, the computing one awaits and releases them. */
+/** Rings between roles: the copying role fills slots by TMA or cp.async, the computing one awaits and releases them; a third may make tiles in them in between. */
 import { byteSize } from "../../../dsl/dtype.ts";
 import { add, binary, constant, convert, int, isConst, mul, variable, type Expr, type ScalarType } from "../../ir/expr.ts";
 import type { LoopPipe, Operand } from "../../ir/loop.ts";
 import type { HostExpr, TensorMap } from "../../ir/manifest.ts";
 import type { Pipe, PlanStmt, Stage } from "../../ir/plan.ts";
-import { fillOf } from "../../ir/plan_walk.ts";
+import { fillOf, tilesOf } from "../../ir/plan_walk.ts";
 import type { ScalarValue, TileView } from "../../ir/tile.ts";
 import type { Lowering, RingPlace } from "./context.ts";
 import { stageBuffer } from "./element.ts";
@@ -13,6 +13,7 @@ import { threadCopies } from "./thread_copies.ts";
 type Copy = Extract<PlanStmt, { kind: "Copy" }>;
 
 export const fullOf = (pipe: string): string => `${pipe}_full`;
+export const madeOf = (pipe: string): string => `${pipe}_made`;
 export const emptyOf = (pipe: string): string => `${pipe}_empty`;
 export const headerOf = (pipe: string): string => `${pipe}_header`;
 
@@ -23,9 +24,16 @@ const headerWords = (pipe: Pipe): number => 1 + pipe.header.length;
 const copiedByThreads = (ctx: Lowering, { name }: Pipe): readonly Copy[] => fillOf(ctx.plan, name).filter((c) => c.by === "cpAsync");
 const isAnnounced = (ctx: Lowering, { name, header }: Pipe): boolean => header.length > 0 || fillOf(ctx.plan, name).some((c) => c.by === "tma");
 
-/** Buffers and barriers of a ring; `bringers`: threads that fill a slot together; `consumers`: warps that release its slots. */
-export function declareRing(ctx: Lowering, pipe: Pipe, bringers: number, consumers: number): LoopPipe {
-  const buffers = pipe.values.map((v) => {
+/** Threads that fill a slot together, warps that make tiles in it, and warps that release it. */
+export interface Hands {
+  readonly bringers: number;
+  readonly makers: number;
+  readonly consumers: number;
+}
+
+/** Buffers and barriers of a ring. */
+export function declareRing(ctx: Lowering, pipe: Pipe, { bringers, makers, consumers }: Hands): LoopPipe {
+  const buffers = tilesOf(pipe).map((v) => {
     const place = ctx.place(v);
     if (place.kind !== "Stored" || !place.stage) throw new Error(`lower: "${v.label}" has no slot`);
     return { buffer: stageBuffer(ctx, v), elements: place.stage.elements };
@@ -40,8 +48,9 @@ export function declareRing(ctx: Lowering, pipe: Pipe, bringers: number, consume
   const announced = isAnnounced(ctx, pipe) ? 1 : 0;
   const arrivals = [...(threads > 0 ? [`${threads} threads' copies`] : []), ...(announced > 0 ? ["1 arrival and its bytes"] : [])].join(", ");
   ctx.barrier(fullOf(pipe.name), pipe.depth, threads + announced, `${pipe.values.map((v) => v.label).join(", ")}: the slot is filled (${arrivals})`);
+  if (pipe.made.length > 0) ctx.barrier(madeOf(pipe.name), pipe.depth, makers, `${pipe.made.map((v) => v.label).join(", ")}: made in the slot (${makers} warps)`);
   ctx.barrier(emptyOf(pipe.name), pipe.depth, consumers, `the slot is free (${consumers} warps)`);
-  return { name: pipe.name, depth: pipe.depth, buffers, full: fullOf(pipe.name), empty: emptyOf(pipe.name) };
+  return { name: pipe.name, depth: pipe.depth, buffers, full: fullOf(pipe.name), ...(pipe.made.length > 0 && { made: madeOf(pipe.name) }), empty: emptyOf(pipe.name) };
 }
 
 /** At a role's start: its place in each ring that it uses. */
@@ -134,8 +143,24 @@ const boxBytes = ({ tiling, dtype }: Stage): number => tiling!.digits.reduce((n,
 export function awaitFull(ctx: Lowering, name: string): void {
   const { pipe, slot, phase } = ringAt(ctx, name);
   ctx.emit({ kind: "Call", instruction: "mbarrierWait", operands: [barrier(fullOf(name), slot), value(phase)] });
-  // what threads copied is not yet there for the matrix units
+  if (pipe.made.length === 0) fenceCopies(ctx, pipe);
+}
+/** What threads copied is not yet there for the matrix units of who waits for it. */
+function fenceCopies(ctx: Lowering, pipe: Pipe): void {
   if (copiedByThreads(ctx, pipe).some((c) => c.stage.tiling!.major)) ctx.emit({ kind: "Call", instruction: "fenceProxyAsync", operands: [] });
+}
+
+/** What was made becomes visible to the matrix units before those learn of it who start them. */
+export function handOver(ctx: Lowering, name: string): void {
+  const ring = ringAt(ctx, name);
+  ctx.emit({ kind: "Call", instruction: "fenceProxyAsync", operands: [] }, { kind: "Call", instruction: "mbarrierArriveWarp", operands: [barrier(madeOf(name), ring.slot)] });
+  advance(ctx, ring);
+}
+
+export function awaitMade(ctx: Lowering, name: string): void {
+  const { pipe, slot, phase } = ringAt(ctx, name);
+  ctx.emit({ kind: "Call", instruction: "mbarrierWait", operands: [barrier(madeOf(name), slot), value(phase)] });
+  fenceCopies(ctx, pipe);
 }
 
 export function release(ctx: Lowering, name: string): void {

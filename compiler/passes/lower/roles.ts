@@ -16,12 +16,13 @@ export function lowerRoles(ctx: Lowering, plan: Plan, roles: readonly Role[], lo
   const warps = roles.reduce((n, r) => n + r.warps, 0);
   // whole warpgroups: setmaxnreg is theirs
   const threads = 32 * 4 * Math.ceil(warps / 4);
-  const computing = roles.filter((r) => r.duty === "compute");
   const turning = turningPipes(plan, roles);
   const bringers = roles.reduce((n, r) => n + (r.duty === "copy" ? threadsOfCopy(r) : 0), 0);
-  const pipes = (plan.pipes ?? []).map((p) => declareRing(ctx, p, bringers, computing.reduce((n, r) => n + (turning.includes(p) ? r.warps / r.copies : r.warps), 0)));
-  // a thread of a copying role: those of the computing one come first in what follows
-  const starts = binary("==", threadOfBlock, int(32 * computing.reduce((n, r) => n + r.warps, 0)));
+  const warpsAt = (kind: "HandOver" | "Release", p: Pipe): number =>
+    roles.filter((r) => [...planStatements(r.body)].some((s) => s.kind === kind && s.pipe === p.name)).reduce((n, r) => n + (turning.includes(p) ? r.warps / r.copies : r.warps), 0);
+  const pipes = (plan.pipes ?? []).map((p) => declareRing(ctx, p, { bringers, makers: warpsAt("HandOver", p), consumers: warpsAt("Release", p) }));
+  // a thread of a copying role: those of the others come first in what follows
+  const starts = binary("==", threadOfBlock, int(32 * roles.reduce((n, r) => (r.duty === "copy" ? n : n + r.warps), 0)));
   let share: Share | undefined;
   const start = ctx.block(() => {
     ctx.when(starts, () => {
@@ -35,15 +36,12 @@ export function lowerRoles(ctx: Lowering, plan: Plan, roles: readonly Role[], lo
   const opening = [...ctx.prologue, ...start];
   let firstWarp = 0;
   const programs = roles.map((role): LoopRole => {
-    const body = ctx.role(plan.threads, () => {
+    const body = ctx.role(role.duty === "make" ? plan.makers! : plan.threads, () => {
       const warpsOfCopy = role.warps / role.copies;
       const copy = role.copies === 1 ? int(0) : ctx.bind("copy", binary("/", sub(warpOfBlock, int(firstWarp)), int(warpsOfCopy)));
       ctx.alone = role.duty === "copy";
       if (role.duty === "copy" && bringsByThreads(role)) {
-        const number = sub(threadOfBlock, int(32 * firstWarp));
-        const thread = ctx.once("thread_of_copy", role.copies === 1 ? number : binary("%", number, int(threadsOfCopy(role))));
-        if (thread.kind === "Var") ctx.facts.learn(thread.name, { min: 0, max: threadsOfCopy(role) - 1 });
-        ctx.bringers = { threads: threadsOfCopy(role), thread };
+        ctx.bringers = { threads: threadsOfCopy(role), thread: threadOf(role) };
         program(role, copy);
       } else if (role.duty === "copy") {
         // one thread of each copy
@@ -51,6 +49,7 @@ export function lowerRoles(ctx: Lowering, plan: Plan, roles: readonly Role[], lo
         ctx.when(elected, () => program(role, copy));
       } else {
         if (role.copies > 1) ctx.thread = ctx.once("thread_of_copy", binary("%", threadOfBlock, int(plan.threads)));
+        else if (firstWarp > 0) ctx.thread = threadOf(role);
         program(role, copy);
       }
     });
@@ -63,8 +62,16 @@ export function lowerRoles(ctx: Lowering, plan: Plan, roles: readonly Role[], lo
   );
   return { body: [...prefetch, ...opening, { kind: "Roles", roles: programs }], pipes, threads };
 
+  /** This thread's number in its copy of the role that is being written. */
+  function threadOf(role: Role): Expr {
+    const number = sub(threadOfBlock, int(32 * firstWarp));
+    const thread = ctx.once("thread_of_copy", role.copies === 1 ? number : binary("%", number, int(threadsOfCopy(role))));
+    if (thread.kind === "Var") ctx.facts.learn(thread.name, { min: 0, max: threadsOfCopy(role) - 1 });
+    return thread;
+  }
+
   function program(role: Role, copy: Expr): void {
-    const used = new Set([...planStatements(role.body)].flatMap((s) => (s.kind === "Fill" || s.kind === "AwaitFull" ? [s.pipe] : [])));
+    const used = new Set([...planStatements(role.body)].flatMap((s) => (s.kind === "Fill" || s.kind === "AwaitFull" || s.kind === "AwaitMade" ? [s.pipe] : [])));
     const { persistence } = plan;
     if (turning.length > 0 && persistence?.kind === "even") {
       const before = ctx.name(`${persistence.index}_before`);

@@ -1,0 +1,31 @@
+/**
+ * Divides what computes a kernel's tiles between the role that makes some of them, in slots of rings, and the computing role. The maker gets what
+ * its tiles are made of; the computing role keeps what else reads that, too.
+ */
+import type { Plan, PlanStmt } from "../ir/plan.ts";
+import { arraysWritten, planStatements, readsOfPlan } from "../ir/plan_walk.ts";
+
+/** Statements that the maker runs beside loops and scalars, and those that the computing role does not need any more. */
+export interface Division {
+  readonly makes: ReadonlySet<PlanStmt>;
+  readonly left: ReadonlySet<PlanStmt>;
+}
+
+export function divideMaking(plan: Plan, body: readonly PlanStmt[], made: ReadonlySet<number>): Division {
+  const all = [...planStatements(body)];
+  const stores = all.filter((s) => s.kind === "Stage" && made.has(s.value.id));
+  const arraysRead = (list: readonly PlanStmt[]): ReadonlySet<string> => new Set(list.flatMap((s) => readsOfPlan(plan, s)).flatMap((r) => (r.from === "registers" ? (plan.registers.get(r.value.id) ?? []) : [])));
+  const makes = new Set<PlanStmt>(stores);
+  for (let size = -1; size !== makes.size; ) {
+    size = makes.size;
+    const needed = arraysRead([...makes]);
+    for (const s of all) if (arraysWritten(plan, s).some((array) => needed.has(array))) makes.add(s);
+  }
+  const left = new Set<PlanStmt>(stores);
+  for (let size = -1; size !== left.size; ) {
+    size = left.size;
+    const needed = arraysRead(all.filter((s) => !left.has(s)));
+    for (const s of makes) if (!arraysWritten(plan, s).some((array) => needed.has(array))) left.add(s);
+  }
+  return { makes, left };
+}
