@@ -88,8 +88,8 @@ export type PlanStmt =
       readonly by: "tma" | "cpAsync";
       readonly evictFirst: boolean;
     }
-  /** A value's slot into registers. */
-  | { readonly kind: "Fetch"; readonly value: TileValue; readonly layout: Layout; readonly stage: Stage }
+  /** A value's slot into registers. `words`: whole words as they lie there, which readers take apart. */
+  | { readonly kind: "Fetch"; readonly value: TileValue; readonly layout: Layout; readonly stage: Stage; readonly words?: boolean }
   /**
    * `isPacked`: a statement before it has packed its first operand. `follower`: a product with the same first operand, whose columns the last
    * instruction of the last part takes along.

@@ -78,7 +78,7 @@ function printStmt(s: PlanStmt, indent: string, file: string): readonly string[]
     case "Copy":
       return [line(`copy ${typed(s.value)} = ${printOp(s.op)}${s.by === "cpAsync" ? ", by all threads" : ""}${s.evictFirst ? ", evict first" : ""}`, s.value.loc)];
     case "Fetch":
-      return [line(`fetch ${typed(s.value)} from its slot`, s.value.loc)];
+      return [line(`fetch ${typed(s.value)} from its slot${s.words ? ", in words" : ""}`, s.value.loc)];
     case "Await":
       return [line(`await ${s.value.label}${s.parts > 1 ? ` part ${s.part} of ${s.parts}` : ""}${s.pending > 0 ? `, ${s.pending} later groups under way` : ""}${s.last ? ", behind what stands before" : ""}`)];
     case "SerialReduce":

@@ -2,7 +2,8 @@
  * Divides what computes a kernel's tiles between the role that makes some of them, in slots of rings, and the computing role. The maker gets what
  * its tiles are made of; the computing role keeps what else reads that, too.
  */
-import type { Plan, PlanStmt } from "../ir/plan.ts";
+import { byteSize } from "../../dsl/dtype.ts";
+import type { Machine, Plan, PlanStmt } from "../ir/plan.ts";
 import { arraysWritten, planStatements, readsOfPlan } from "../ir/plan_walk.ts";
 
 /** Statements that the maker runs beside loops and scalars, and those that the computing role does not need any more. */
@@ -28,4 +29,22 @@ export function divideMaking(plan: Plan, body: readonly PlanStmt[], made: Readon
     for (const s of makes) if (!arraysWritten(plan, s).some((array) => needed.has(array))) left.add(s);
   }
   return { makes, left };
+}
+
+/** Bytes that one load takes from shared memory at most. */
+const LOAD_BYTES = 16;
+
+/**
+ * Whether a tile's slot can be fetched in whole words: narrow elements that a thread holds lie together there, and whoever reads the registers does so
+ * element by element. Loads are then few and wide, and stand in front of what is computed.
+ */
+export function fetchesWords(plan: Plan, { value, layout, stage }: Extract<PlanStmt, { kind: "Fetch" }>, division: Division, machine: Machine): boolean {
+  const size = byteSize(stage.dtype);
+  const [run] = layout.registers;
+  const inner = stage.tiling?.digits[0];
+  const bytes = (run?.size ?? 0) * size;
+  const liesTogether = run !== undefined && inner !== undefined && run.stride === 1 && inner.stride === 1 && run.axis === inner.axis && inner.size % run.size === 0;
+  const isShared = [...plan.registers.values()].filter((array) => array === plan.registers.get(value.id)).length > 1;
+  const isMoved = [...division.makes].some((s) => s.kind === "Move" && s.from.id === value.id);
+  return machine.instructions.has(`unpack.${stage.dtype}`) && liesTogether && bytes % 4 === 0 && LOAD_BYTES % bytes === 0 && !isShared && !isMoved;
 }

@@ -10,7 +10,7 @@ import { namesIn, namesOfStmt, planStatements, readsOfPlan, slotTile, tilesOf } 
 import { complaintOfRoles } from "../ir/role_limits.ts";
 import type { ScalarValue, TileValue } from "../ir/tile.ts";
 import type { Bound } from "./bind_schedule.ts";
-import { divideMaking } from "./split_maker.ts";
+import { divideMaking, fetchesWords } from "./split_maker.ts";
 import { neededScalars, serialScalar, unknownScalar, withoutIdleScalars } from "./role_scalars.ts";
 
 type For = Extract<PlanStmt, { kind: "For" }>;
@@ -126,10 +126,12 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
       put(before, pipe.header.length > 0 ? 0 : touched.indexOf(true), { kind: makes || pipe.made.length === 0 ? "AwaitFull" : "AwaitMade", pipe: pipe.name });
       put(after, pipe.header.length > 0 ? own.length - 1 : touched.lastIndexOf(true), { kind: makes ? "HandOver" : "Release", pipe: pipe.name });
     }
-    return own.flatMap((s, i): PlanStmt[] => {
-      const inner: PlanStmt = s.kind === "For" ? { ...s, body: consume(s.body, duty) } : s.kind === "If" ? { ...s, then: consume(s.then, duty), otherwise: consume(s.otherwise, duty) } : s;
-      return [...(before.get(i) ?? []), inner, ...(after.get(i) ?? [])];
-    });
+    const within = (s: PlanStmt): PlanStmt => {
+      if (s.kind === "For") return { ...s, body: consume(s.body, duty) };
+      if (s.kind === "If") return { ...s, then: consume(s.then, duty), otherwise: consume(s.otherwise, duty) };
+      return duty === "make" && s.kind === "Fetch" && fetchesWords(plan, s, division, machine) ? { ...s, words: true } : s;
+    };
+    return own.flatMap((s, i) => [...(before.get(i) ?? []), within(s), ...(after.get(i) ?? [])]);
   }
   /** What the maker runs of a statement of a list: scalars it finds by itself. */
   function ownOfMaker(s: PlanStmt, list: readonly PlanStmt[]): readonly PlanStmt[] {

@@ -1,5 +1,5 @@
 /**
- * Instruction records of Hopper (sm_90a) but for wgmma: hardware barriers, tensor copies (TMA), the fences between them. The simulated
+ * Instruction records of Hopper (sm_90a) but for wgmma and words: hardware barriers, tensor copies (TMA), the fences between them. The simulated
  * machine knows what they mean by name, so most `semantics` are empty. PTX ISA manual: "mbarrier", "cp.async.bulk.tensor",
  * "Async proxy".
  */
@@ -8,6 +8,7 @@ import { encode } from "../../dsl/dtype.ts";
 import { codecHelper, packName } from "./codec.ts";
 import { arg, texts } from "./operands.ts";
 import { cudaArchs } from "./target.ts";
+import { unpackInstructions } from "./unpack.ts";
 import { wgmmaInstructions } from "./wgmma.ts";
 
 /** A record whose effect is the machine's own. */
@@ -178,5 +179,6 @@ export const hopperInstructions: readonly Instruction[] = [
   }),
   pack("bf16"),
   pack("f16"),
+  ...unpackInstructions,
   ...wgmmaInstructions,
 ];

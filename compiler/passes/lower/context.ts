@@ -39,6 +39,13 @@ export interface Bringers {
   readonly thread: Expr;
 }
 
+/** An array, the first register in it, and what its words hold if these are not single elements. */
+interface RegisterPlace {
+  readonly array: string;
+  readonly first: number;
+  readonly words?: DType;
+}
+
 export class Lowering {
   readonly plan: Plan;
   readonly machine: Machine;
@@ -64,7 +71,7 @@ export class Lowering {
   /** Names of the open scopes, outermost first; a closed scope's names are free again. */
   private readonly scopes: Set<string>[] = [new Set()];
   private depth = 0;
-  private arrays = new Map<string, { readonly array: string; readonly first: number }>();
+  private arrays = new Map<string, RegisterPlace>();
   private threadTerms = new Map<string, Expr>();
   private read: ReadonlySet<string> | undefined;
   private collectives: CollectiveBuffers | undefined;
@@ -241,8 +248,8 @@ export class Lowering {
     if (!place) throw new Error(`lower: "${v.label}" has no place`);
     return place;
   }
-  /** The array that holds the registers of a stored value, from its register `first` on. */
-  registersOf(v: TileValue): { readonly array: string; readonly first: number } {
+  /** Where the registers of a stored value are. */
+  registersOf(v: TileValue): RegisterPlace {
     const label = this.plan.registers.get(v.id);
     const place = label === undefined ? undefined : this.arrays.get(label);
     if (place === undefined) throw new Error(`lower: "${v.label}" has no registers`);
@@ -263,6 +270,12 @@ export class Lowering {
       this.arrays.set(label, { array, first: 0 });
       return array;
     });
+  }
+  /** An array for the words of a stored value, as they lie in shared memory. */
+  declareWords(v: TileValue, words: DType, size: number): string {
+    const array = this.declareRegisters(v, "u32", size);
+    this.arrays.set(this.plan.registers.get(v.id)!, { array, first: 0, words });
+    return array;
   }
   /** Registers of a value from `first` on in an array that holds others before them. */
   placeRegisters(v: TileValue, array: string, first: number): void {

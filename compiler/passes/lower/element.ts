@@ -76,8 +76,34 @@ export function registerIndex(layout: Layout, digits: readonly Expr[], axes: rea
 }
 
 function register(ctx: Lowering, v: TileValue, at: Cursor): Expr {
-  const { array, first } = ctx.registersOf(v);
+  const { array, first, words } = ctx.registersOf(v);
+  if (words) return wordElement(ctx, v, at, array, words);
   return { kind: "Reg", type: computeType(v.dtype), array, index: add(registerIndex(at.layout!, at.digits!, axisNames(v)), int(first)) };
+}
+
+/** An element out of words: those of a vector are taken apart together. */
+function wordElement(ctx: Lowering, v: TileValue, at: Cursor, array: string, dtype: DType): Expr {
+  const each = 4 / byteSize(dtype);
+  const type = computeType(v.dtype);
+  const unpacked = (index: Expr, width: number): string => {
+    const elements = ctx.array(`${v.label}_elements`, type, width);
+    for (let i = 0; i < width / each; i++)
+      ctx.emit({
+        kind: "Call",
+        instruction: `unpack.${dtype}`,
+        operands: [{ kind: "Registers", array: elements, index: int(i * each), count: each }, { kind: "Registers", array, index: add(binary("/", index, int(each)), int(i)), count: 1 }],
+      });
+    return elements;
+  };
+  const indexOf = (digits: readonly Expr[]): Expr => registerIndex(at.layout!, digits, axisNames(v));
+  const { vector } = at;
+  if (vector && vector.axis === at.layout!.registers[0]?.axis && vector.width % each === 0) {
+    const elements = vector.loaded.get(v.id) ?? ctx.into(vector.before, () => unpacked(indexOf([int(0), ...at.digits!.slice(1)]), vector.width));
+    vector.loaded.set(v.id, elements);
+    return { kind: "Reg", type, array: elements, index: vector.lane };
+  }
+  const index = indexOf(at.digits!);
+  return { kind: "Reg", type, array: unpacked(index, each), index: binary("%", index, int(each)) };
 }
 
 /** Shared-memory index of a position; positions in the padding of a layout read the last element. */

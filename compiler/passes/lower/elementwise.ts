@@ -7,11 +7,11 @@ import { computeType, type PlanStmt, type Stage } from "../../ir/plan.ts";
 import type { TileOp, TileValue } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
 import type { Lowering } from "./context.ts";
-import { address, element, evaluate, isAligned, isTrue, limitOf, registerIndex, slotStart, stageBuffer, staged, unrounded, type Cursor } from "./element.ts";
+import { address, element, evaluate, isAligned, isTrue, limitOf, registerIndex, slotStart, stageBuffer, staged, stageIndex, unrounded, type Cursor } from "./element.ts";
 import { loadTile } from "./load_tile.ts";
 import { tiledIndex } from "./rings.ts";
 import { copyRun } from "./thread_copies.ts";
-import { insideTile, overRegisters, overRegistersWide, overVectors } from "./work.ts";
+import { coordsAt, insideTile, overDigits, overRegisters, overRegistersWide, overVectors, slowestFirst } from "./work.ts";
 
 export function compute(ctx: Lowering, s: Extract<PlanStmt, { kind: "Compute" }>): void {
   ctx.source(s.value.loc);
@@ -28,9 +28,28 @@ export function compute(ctx: Lowering, s: Extract<PlanStmt, { kind: "Compute" }>
 /** From a slot of a ring into registers. */
 export function fetch(ctx: Lowering, s: Extract<PlanStmt, { kind: "Fetch" }>): void {
   ctx.source(s.value.loc);
+  if (s.words) return fetchWords(ctx, s);
   const array = ctx.declareRegisters(s.value, computeType(s.value.dtype), registerCount(s.layout));
   const axes = axisNames(s.value);
   overRegisters(ctx, s.layout, s.value.axes, (at) => ctx.emit({ kind: "SetRegister", array, index: registerIndex(s.layout, at.digits!, axes), value: staged(ctx, s.value, at) }));
+}
+
+/** As it lies in the slot: each run of elements that a thread holds is a few whole words. */
+function fetchWords(ctx: Lowering, { value, layout, stage }: Extract<PlanStmt, { kind: "Fetch" }>): void {
+  const each = 4 / byteSize(stage.dtype);
+  const array = ctx.declareWords(value, stage.dtype, registerCount(layout) / each);
+  const axes = axisNames(value);
+  const count = layout.registers[0]!.size / each;
+  overDigits(ctx, layout.registers, slowestFirst(layout).slice(0, -1), [int(0)], (digits) =>
+    ctx.emit({
+      kind: "Call",
+      instruction: `loadShared.${count}`,
+      operands: [
+        { kind: "Registers", array, index: binary("/", registerIndex(layout, digits, axes), int(each)), count },
+        { kind: "SharedAddress", buffer: stageBuffer(ctx, value), index: stageIndex(ctx, value, coordsAt(ctx, layout, value.axes, digits)) },
+      ],
+    }),
+  );
 }
 
 /** The same value in all registers. */

@@ -111,6 +111,28 @@ describe("pack", () => {
     });
 });
 
+describe("words", () => {
+  const some = [1.5, -0.25, 448, -2, 0, -0, 0.0625, 3];
+  const into = (values: readonly number[], dtype: DType, address = 0): LaneOperand => operand(dtype, (i) => values[i]!, { address });
+  for (const dtype of ["e4m3", "bf16", "f16"] as const)
+    it(`of ${dtype} are loaded from shared memory and taken apart, the first element lowest`, () => {
+      const each = dtype === "e4m3" ? 4 : 2;
+      const words = new Uint32Array(8 / each);
+      record(`loadShared.${words.length}`).semantics([[held("u32", words), into(some, dtype)]]);
+      expect(words[0]! & (2 ** (32 / each) - 1)).toBe(encode(dtype, 1.5));
+      const found = [...words].flatMap((_, i) => {
+        const elements = new Float32Array(each);
+        record(`unpack.${dtype}`).semantics([[held("f32", elements), held("u32", words.slice(i, i + 1))]]);
+        return [...elements];
+      });
+      expect(found).toEqual(some);
+    });
+  it("start at a multiple of their bytes", () => {
+    expect(() => record("loadShared.2").semantics([[held("u32", new Uint32Array(2)), into(some, "e4m3", 12)]])).toThrow("8 bytes are loaded from byte 12");
+    record("loadShared.1").semantics([[held("u32", new Uint32Array(1)), into(some, "e4m3", 12)]]);
+  });
+});
+
 describe("records", () => {
   it("stand in the list of sm_90a and of no other chip", () => {
     const names = (target: "cuda:sm_90a" | "cuda:sm_90" | "cuda:sm_80") => [...cudaTarget(target).machine.instructions];
@@ -160,6 +182,14 @@ const kernel = (name: string, body: readonly LoopStmt[], more: Partial<LoopKerne
   body,
   ...more,
 });
+/** Every form of words. */
+const apart = kernel("apart", [
+  array("words", "u32", 4),
+  array("elements", "f32", 4),
+  ...[4, 2, 1].map((count) => invoke(`loadShared.${count}`, registers("words", count), sharedAt("s", mul(thread, int(8))))),
+  ...(["e4m3", "bf16", "f16"] as const).map((dtype) => invoke(`unpack.${dtype}`, registers("elements", dtype === "e4m3" ? 4 : 2), registers("words", 1))),
+  storeGlobal("y", [thread], reg("elements", int(0))),
+], {});
 const leaderAt = (index: Expr): Operand => ({ kind: "LeaderAddress", buffer: "s", index });
 const matrices: LoopKernel["shared"] = [
   { name: "s", dtype: "bf16", elements: 16384, offset: 0, note: "s" },
@@ -233,7 +263,7 @@ const pushes = kernel("pushes", [
 
 describe.skipIf(!hasNvcc)("nvcc", () => {
   it("accepts the text of every kind of record", async () => {
-    const texts = [copies, pushes, ...[8, 64, 136, 256].map(products)];
+    const texts = [copies, pushes, apart, ...[8, 64, 136, 256].map(products)];
     const kind = (name: string): string => name.replace(/m64n\d+/, "m64n").replace(/(wgmmaWait\.\d)\.\d+/, "$1");
     const used = new Set(texts.flatMap((k) => JSON.stringify(k.body).match(/"instruction":"[^"]+"/g)!).map((m) => kind(m.slice(15, -1))));
     const kinds = new Set(hopperInstructions.map((i) => kind(i.name)));
