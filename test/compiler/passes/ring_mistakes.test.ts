@@ -150,6 +150,41 @@ describe("rows that threads copy", async () => {
   });
 });
 
+test("an operand that another role makes: every order is needed", { timeout: 120_000 }, async () => {
+  const { tile, loop } = await ringPasses.made();
+  const run = runOf(tile, { M: 100, N: 7, K: 208, G: 2, cPitch: 8, scalePitch: 8 });
+  const seeds = [1, 2, 3];
+  verifyLoop(loop, hopper, "insertBarriers");
+  expect(seeds.map((seed) => run(loop, seed))).toEqual(["no fault", "no fault", "no fault"]);
+  // the ring of the other operand has more slots than the producer is ever ahead
+  const calls = callsOf(loop.body).filter((c) => c.instruction === "fenceProxyAsync" || (orders.test(c.instruction) && c.operands.some((o) => o.kind === "Barrier" && o.barrier.startsWith("columns"))));
+  expect(calls).toHaveLength(10);
+  for (const call of calls) {
+    const name = `${call.instruction} ${call.operands.map((o) => (o.kind === "Barrier" ? o.barrier : "")).join("")}`;
+    for (const seed of seeds) {
+      expect(run(without(loop, call), seed), `without ${name}`).not.toBe("no fault");
+      if (call.instruction === "mbarrierWait") expect(run(otherParity(loop, call), seed), `the other parity at ${name}`).not.toBe("no fault");
+    }
+  }
+  const on = (instruction: string, barrier: string): Call => calls.find((c) => c.instruction === instruction && c.operands.some((o) => o.kind === "Barrier" && o.barrier === barrier))!;
+  const replaced = (call: Call, ...instead: readonly LoopStmt[]): LoopKernel => ({ ...loop, body: rewrite(loop.body, (s) => (s === call ? instead : [s])) });
+  const onto = (call: Call, barrier: string): Call => ({ ...call, operands: call.operands.map((o) => (o.kind === "Barrier" ? { ...o, barrier } : o)) });
+  const counted = (arrivals: number): LoopKernel => ({
+    ...replaced(on("mbarrierInit", "columns_made"), { ...on("mbarrierInit", "columns_made"), operands: on("mbarrierInit", "columns_made").operands.map((o) => (o.kind === "Value" ? { ...o, value: int(arrivals) } : o)) }),
+    barriers: loop.barriers.map((b) => (b.name === "columns_made" ? { ...b, arrivals } : b)),
+  });
+  const [handOver, fence, awaitFull, awaitMade] = [on("mbarrierArriveWarp", "columns_made"), calls.find((c) => c.instruction === "fenceProxyAsync")!, on("mbarrierWait", "columns_full"), on("mbarrierWait", "columns_made")];
+  const mistakes: Readonly<Record<string, readonly [LoopKernel, RegExp]>> = {
+    "a fence behind the hand-over": [{ ...loop, body: rewrite(loop.body, (s) => (s === fence ? [] : s === handOver ? [handOver, fence] : [s])) }, /proxy/],
+    "a hand-over that counts one warp": [counted(1), /race|uninitialised|barrier|proxy|deadlock/],
+    "a hand-over that counts three": [counted(3), /deadlock|barrier/],
+    "a consumer that awaits what is brought": [replaced(awaitMade, onto(awaitMade, "columns_full")), /race|uninitialised|proxy/],
+    "a maker that awaits nothing before it stores": [{ ...loop, body: rewrite(loop.body, (s) => (s === awaitFull ? [] : s === fence ? [awaitFull, fence] : [s])) }, /race|asyncCopy|uninitialised/],
+    "a maker that gives the slot back": [replaced(handOver, handOver, onto(handOver, "columns_empty")), /barrier|race|asyncCopy|uninitialised/],
+  };
+  for (const [name, [mistaken, code]] of Object.entries(mistakes)) for (const seed of seeds) expect(run(mistaken, seed), name).toMatch(code);
+});
+
 test("an operand that is stored while a product may still read it is refused: no barrier stands for the wait", async () => {
   const { loop } = await ringPasses.pooledApart();
   const waits = callsOf(loop.body).filter((c) => c.instruction.startsWith("wgmmaWait.0"));

@@ -130,7 +130,22 @@ async function pooledPasses(exportName: "pooledApart" | "pooledBehind"): Promise
   return runPasses(read, hopper, schedule);
 }
 
-/** A product in two parts that a sum folds, its rounds dealt out evenly; one that accumulates, items in turn; one with a computed operand; rows that threads copy. */
+/** A product whose second operand a role of 64 threads makes, for 128 that multiply. */
+async function madePasses(): Promise<Passes> {
+  const schedule: Schedule = {
+    roles: { math: { warps: 4, registers: 200 }, maker: { warps: 2, registers: 40, makes: ["y"] }, producer: { warps: 1, registers: 40, brings: ["x", "codes", "s"] } },
+    stage: { x: { slots: 3, ring: "rows" }, codes: { slots: 2, ring: "columns" }, s: { slots: 2, ring: "columns" } },
+    mma: { acc: {} },
+    persistent: "strided",
+  };
+  const file = join(import.meta.dirname, "../../kernels/scaled_matmul.ts");
+  return runPasses(await readKernel({ file, exportName: "scaledMatmul", tune: { BM: 64, BN: 16, BK: 64, GROUP: 1 }, skipTypes: true }), hopper, schedule);
+}
+
+/**
+ * A product in two parts that a sum folds, its rounds dealt out evenly; one that accumulates, items in turn; rows that threads copy; some with computed
+ * operands, and one whose operand another role makes.
+ */
 export const ringPasses = {
   windows: async (): Promise<Passes> =>
     runPasses(await readRings("windows", { dtype: "e4m3", heads: 8, depth: 32 }), hopper, ringSchedule({ warps: 4, brings: { q: 2, k: 2, w: 2, scale: 2 }, mma: { dot: { parts: 2 } }, persistent: { even: "tb", padding: 1 } })),
@@ -143,6 +158,7 @@ export const ringPasses = {
     }),
   pooledApart: () => pooledPasses("pooledApart"),
   pooledBehind: () => pooledPasses("pooledBehind"),
+  made: madePasses,
 } as const;
 /** Two products behind each other in rings of their own, the second one late. */
 export const latePasses = async (): Promise<Passes> =>

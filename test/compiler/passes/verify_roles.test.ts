@@ -7,6 +7,7 @@ import { MachineFault, runLoop } from "../../../compiler/interp/loop.ts";
 import { binary, int, sub, variable } from "../../../compiler/ir/expr.ts";
 import type { LoopKernel, LoopStmt } from "../../../compiler/ir/loop.ts";
 import type { Plan, PlanStmt, Role } from "../../../compiler/ir/plan.ts";
+import { planStatements } from "../../../compiler/ir/plan_walk.ts";
 import { printPlan } from "../../../compiler/ir/print_plan.ts";
 import { definedTiles } from "../../../compiler/ir/walk.ts";
 import { verifyLoop } from "../../../compiler/ir/verify_loop.ts";
@@ -21,6 +22,7 @@ const { split: matmul } = await ringPasses.matmul();
 const { split: apart } = await ringPasses.pooledApart();
 const { split: paged } = await ringPasses.paged();
 const { split: behind } = await ringPasses.pooledBehind();
+const { split: made } = await ringPasses.made();
 const inTurn = async (schedule: Partial<Schedule>): Promise<Plan> =>
   runPasses(await readRings("windows", { dtype: "e4m3", heads: 8, depth: 32 }), hopper, { ...ringSchedule({ warps: 4, brings: { q: 1, k: 2 }, mma: { dot: { parts: 2 } }, persistent: "strided" }), ...schedule }).split;
 const strided = await inTurn({});
@@ -57,7 +59,7 @@ const part = (kind: "Await" | "Reduce", i: number): Pick => (s) => (s.kind === "
 /** What stands directly in a role's list. */
 const own = (plan: Plan, name: string, pick: Pick): readonly PlanStmt[] => plan.roles!.find((r) => r.name === name)!.body.filter(pick);
 
-const dims = { Q: 5, T: 260, yPitch: 260, M: 100, N: 7, K: 208, P: 9, I: 12, aPitch: 208, bPitch: 208, cPitch: 8 };
+const dims = { Q: 5, T: 260, yPitch: 260, M: 100, N: 7, K: 208, P: 9, I: 12, aPitch: 208, bPitch: 208, cPitch: 8, G: 2, scalePitch: 8 };
 const queries = [[3, 250], [0, 0], [60, 260], [99, 100], [7, 8]] as const;
 /** The code of the fault that the machine finds in the program of a plan. */
 function faultOf(plan: Plan, seeds: readonly number[] = [1, 2, 3, 4]): string {
@@ -81,8 +83,8 @@ function codeOf(loop: LoopKernel, inputs: Record<string, Uint8Array>, seed: numb
 }
 
 it("the plans themselves are fine", () => {
-  for (const plan of [windows, matmul, strided, steered, carried, late, apart, behind, paged]) verify(plan);
-  expect([windows, matmul, strided, late, apart, behind, paged].map((plan) => faultOf(plan))).toEqual(Array(7).fill("none"));
+  for (const plan of [windows, matmul, strided, steered, carried, late, apart, behind, paged, made]) verify(plan);
+  expect([windows, matmul, strided, late, apart, behind, paged, made].map((plan) => faultOf(plan))).toEqual(Array(8).fill("none"));
 });
 it("a complaint names pass, source line and label", () => {
   expect(() => verify(move("math", part("Reduce", 0), "before", part("Await", 0))(windows))).toThrow(/^after splitRoles: test\/compiler\/passes\/kernels\/rings\.ts:\d+ \w+ \(Reduce\): .* This is a fault of the compiler\.$/);
@@ -165,6 +167,42 @@ describe("operands that the role computes", () => {
   ]);
 });
 
+describe("tiles that a role makes", () => {
+  const find = (p: Plan, name: string, pick: Pick): PlanStmt => [...planStatements(p.roles!.find((r) => r.name === name)!.body)].find(pick)!;
+  const store = is("Stage", "y");
+  /** Without a layout, a stage is computed by whoever is there. */
+  const anywhere = (s: PlanStmt): PlanStmt => {
+    if (s.kind !== "Stage") return s;
+    const { layout: _, ...stage } = s;
+    return stage;
+  };
+  const withoutMakers = ({ makers: _, ...plan }: Plan): Plan => ({ ...plan, roles: plan.roles!.filter((r) => r.duty !== "make") });
+  const lost = /race|uninitialised|proxy|asyncCopy/;
+  refuses([
+    ["a tile that is handed over before it is made", made, move("maker", is("HandOver"), "before", store), /columns \(HandOver\): maker has not stored y in the slot/, lost],
+    ["a tile that is never made", made, drop("maker", store), /columns \(HandOver\): maker has not stored y in the slot/, lost],
+    ["one that nobody hands over", made, drop("maker", is("HandOver")), /columns: maker awaits it at 1 places and hands over it at 0/],
+    ["one that is handed over twice", made, statement("maker", is("HandOver"), (s) => [s, s]), /columns: maker awaits it at 1 places and hands over it at 2/, /barrier|race|deadlock|uninitialised/],
+    ["one that is handed over in another trip", made, (p) => lists("maker", (list): readonly PlanStmt[] => list.flatMap((s): PlanStmt[] => (s.kind === "For" ? [s, { kind: "HandOver", pipe: "columns" }] : [s])))(drop("maker", is("HandOver"))(p)), /columns: maker does not hand it over behind the wait, in the same trip/, /deadlock/],
+    ["a maker that does not wait for what it is to use", made, drop("maker", is("AwaitFull")), /columns: maker awaits it at 0 places and hands over it at 1/],
+    ["a maker that waits too late", made, move("maker", is("AwaitFull"), "behind", is("Fetch", "codes")), /codes \(Fetch\): it reads codes while it holds no slot of columns/, lost],
+    ["a maker that stores in a slot that is not there yet", made, move("maker", store, "before", is("AwaitFull")), /it reads codes, of which maker has no registers yet|it writes to a slot of columns and holds none/],
+    ["a maker that reads on", made, (p) => statement("maker", is("HandOver"), (s) => [s, find(p, "maker", is("Fetch", "codes"))])(p), /codes \(Fetch\): it reads codes while it holds no slot of columns/, /race|asyncCopy|uninitialised/],
+    ["a maker that gives the slot back", made, statement("maker", is("HandOver"), (s) => [{ kind: "Release", pipe: "columns" }, s]), /columns: maker releases it, and makes tiles of it/, /barrier|race|deadlock|uninitialised|asyncCopy/],
+    ["a consumer that awaits what is brought", made, statement("math", is("AwaitMade"), () => [{ kind: "AwaitFull", pipe: "columns" }]), /columns: math awaits it, and does not make tiles of it/, lost],
+    ["a consumer that awaits both", made, statement("math", is("AwaitMade"), (s) => [{ kind: "AwaitFull", pipe: "columns" }, s]), /columns: math awaits it, and does not make tiles of it/],
+    ["a consumer that awaits what nobody makes", made, statement("math", is("AwaitFull", "rows"), () => [{ kind: "AwaitMade", pipe: "rows" }]), /rows: math awaits what is made in it, where nobody makes tiles of it/],
+    ["a consumer that reads before it is made", made, move("math", is("AwaitMade"), "behind", is("Gemm")), /it reads y while it holds no slot of columns/, lost],
+    ["a consumer that makes the tile itself", made, (p) => statement("math", is("Gemm"), (s) => [anywhere(find(p, "maker", store)), s])(p), /y is another role's to make/],
+    ["a maker that stores for itself", made, (p) => statement("maker", store, (s) => (s.kind === "Stage" ? [{ ...s, value: { ...s.value, id: 999 } }, s] : [s]))(p), /maker stores what is not its to make/],
+    ["a maker that waits for products", made, (p) => statement("maker", is("HandOver"), (s) => [find(p, "math", is("Await")), s])(p), /maker only makes tiles/],
+    ["no maker", made, withoutMakers, /columns: 0 of the 1 roles that take its slots make y/],
+    ["nobody else", made, drop("math", (s) => (s.kind === "AwaitMade" || s.kind === "Release") && s.pipe === "columns"), /columns: 1 of the 1 roles that take its slots make y/],
+    ["threads that the layouts do not know", made, (p) => ({ ...p, makers: 128 }), /a copy of maker has 64 threads, the layouts are made for 128/],
+    ["layouts for other threads", made, (p) => ({ ...role("maker", (r) => ({ ...r, warps: 4 }))(p), makers: 128 }), /maker has 128 threads a copy, and .* \(Fetch\) is laid out for others/],
+  ]);
+});
+
 describe("trips", () => {
   /** The branch around the copies depends on what the loop carries. */
   const byCarried: Fault = (plan) => ["math", "producer"].reduce((p, name) => statement(name, is("If"), (s) => [{ ...s, cond: binary("<", variable("i32", "at_2"), int(20)) } as PlanStmt])(p), plan);
@@ -230,7 +268,7 @@ function* mutants(list: readonly PlanStmt[]): Generator<readonly PlanStmt[]> {
     if (s.kind === "If") for (const then of mutants(s.then)) yield [...before, { ...s, then }, ...after];
   }
 }
-it.each([["windows", strided], ["matmul", matmul], ["carried", carried], ["chained", late], ["pooled", behind]] as const)("accepts no changed %s in which the machine finds a fault", (_, plan) => {
+it.each([["windows", strided], ["matmul", matmul], ["carried", carried], ["chained", late], ["pooled", behind], ["scaled", made]] as const)("accepts no changed %s in which the machine finds a fault", (_, plan) => {
   const verdicts = { refused: 0, ran: 0 };
   for (const { name, body } of plan.roles!)
     for (const changed of mutants(body)) {
@@ -279,7 +317,7 @@ describe("copies of a role", () => {
 describe("the rings of the program", () => {
   const { loop } = runLoopPasses(windows, hopper);
   const barrier = (name: string, arrivals: number): LoopKernel => ({ ...loop, barriers: loop.barriers.map((b) => (b.name === name ? { ...b, arrivals } : b)) });
-  const calls = (change: (s: Extract<LoopStmt, { kind: "Call" }>) => readonly LoopStmt[]): LoopKernel => {
+  const calls = (change: (s: Extract<LoopStmt, { kind: "Call" }>) => readonly LoopStmt[], of = loop): LoopKernel => {
     const go = (list: readonly LoopStmt[]): readonly LoopStmt[] =>
       list.flatMap((s): readonly LoopStmt[] => {
         if (s.kind === "Call") return change(s);
@@ -287,7 +325,7 @@ describe("the rings of the program", () => {
         if (s.kind === "If") return [{ ...s, then: go(s.then), otherwise: go(s.otherwise) }];
         return [s.kind === "Roles" ? { ...s, roles: s.roles.map((r) => ({ ...r, body: go(r.body) })) } : s];
       });
-    return { ...loop, body: go(loop.body) };
+    return { ...of, body: go(of.body) };
   };
   it("are those of the plan", () => verifyRings(windows, loop, "lower"));
   it("of copies count the warps of one copy inside the loop, those of all outside", async () => {
@@ -303,6 +341,20 @@ describe("the rings of the program", () => {
     ["bytes that nothing brings", calls((s) => [{ ...s, operands: s.operands.map((o) => (s.instruction === "mbarrierExpect" && o.kind === "Value" ? { ...o, value: int(64) } : o)) }]), /64 bytes are announced, its copies bring/],
     ["a copy that is left out", calls((s) => (s.operands.some((o) => o.kind === "TensorMap" && o.map === "scale_map") ? [] : [s])), /2304 bytes are announced, its copies bring 2048/],
   ])("%s", (_, kernel, complaint) => expect(() => verifyRings(windows, kernel, "lower")).toThrow(complaint));
+
+  describe("with made tiles", () => {
+    const program = runLoopPasses(made, hopper).loop;
+    const isFence = (s: LoopStmt): boolean => s.kind === "Call" && s.instruction === "fenceProxyAsync";
+    it("count the warps that make them", () => {
+      verifyRings(made, program, "lower");
+      expect(program.barriers.map((b) => [b.name, b.arrivals])).toEqual([["rows_full", 1], ["rows_empty", 4], ["columns_full", 1], ["columns_made", 2], ["columns_empty", 4]]);
+    });
+    it.each<[string, LoopKernel, RegExp]>([
+      ["other warps that make", { ...program, barriers: program.barriers.map((b) => (b.name === "columns_made" ? { ...b, arrivals: 4 } : b)) }, /its made barrier counts 4 arrivals, 2 warps make tiles of a slot/],
+      ["no barrier for what is made", { ...program, pipes: program.pipes.map(({ made: _, ...p }) => p) }, /its made barrier counts no arrivals, 2 warps make tiles of a slot/],
+      ["no fence", calls((s) => (isFence(s) ? [] : [s]), program), /tiles are handed over, and no fenceProxyAsync stands in front of it/],
+    ])("%s", (_, kernel, complaint) => expect(() => verifyRings(made, kernel, "lower")).toThrow(complaint));
+  });
 });
 
 describe("what the machine has", () => {
