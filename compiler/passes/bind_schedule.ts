@@ -84,7 +84,7 @@ export function bindSchedule(kernel: TileKernel, schedule: Schedule, machine: Ma
   const early = tiles.find((t) => copied.has(t.id) && evictFirst.has(t.id));
   if (early) throw refuse(`"${early.label}" comes by cp.async, which leaves nothing early`, "leave it out of evictFirst");
   const makers = roles.filter((r) => r.makes);
-  if (makers.length > 1 || makers.includes(computing!)) throw refuse(`${makers.map((r) => r.name).join(" and ")} make tiles`, "let one role beside the computing one make them all");
+  if (makers.length > 1 || makers.includes(computing!)) throw refuse(`tiles are made by ${makers.map((r) => r.name).join(" and ")}`, "let one role beside the computing one make them all");
   const [maker] = makers;
   if (maker?.brings) throw refuse(`${maker.name} brings tiles and makes others`, "give each a role of its own");
   if ((maker?.copies ?? 1) > 1) throw refuse(`${maker!.copies} copies of ${maker!.name} make tiles`, "give one copy as many warps");

@@ -142,10 +142,9 @@ export function splitRoles(plan: Plan, bound: Bound, machine: Machine): Plan {
   function checkMaking(maker: string): void {
     const inSlots = new Set(pipes.flatMap((p) => tilesOf(p).map((v) => v.id)));
     for (const s of division.makes) {
-      const wanted = "value" in s && typeof s.value === "object" && "label" in s.value ? s.value.label : "them";
-      const elsewhere = readsOfPlan(plan, s).find((r) => r.from === "shared" && !inSlots.has(r.value.id));
-      if (elsewhere) throw refuse(`${maker} needs "${elsewhere.value.label}" to make its tiles, which ${computing!.name} puts in shared memory for itself`, "compute them from loads and from tiles in rings, or leave them out of makes");
-      if (!["Stage", "Fetch", "Compute", "Reduce", "Move"].includes(s.kind)) throw refuse(`${maker} needs "${wanted}" to make its tiles, and only ${computing!.name} can compute it`, "compute them from loads and from tiles in rings, or leave them out of makes");
+      const isSimple = s.kind === "Stage" || s.kind === "Fetch" || s.kind === "Compute" || s.kind === "Reduce" || s.kind === "Move";
+      const strange = readsOfPlan(plan, s).find((r) => r.from === "shared" && !inSlots.has(r.value.id))?.value.label ?? (isSimple ? undefined : s.kind === "Gemm" || s.kind === "Scan" ? s.value.label : s.kind);
+      if (strange !== undefined) throw refuse(`${maker} needs "${strange}" to make its tiles, and only ${computing!.name} has it`, "compute them from loads and from tiles in rings, or leave them out of makes");
     }
   }
   /** A statement reads a pipe's slot, or waits for a product that does. */

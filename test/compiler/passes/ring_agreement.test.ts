@@ -234,6 +234,52 @@ const chainedCase: fc.Arbitrary<Case> = fc
     seed,
   }));
 
+const makers = fc.constantFrom(1, 2, 4, 8);
+/** Rows that another role makes, of keys in windows. */
+const madeWindowsCase: fc.Arbitrary<Case> = fc
+  .record({
+    lines: fc.constantFrom(1, 2, 4),
+    columns: fc.constantFrom([1, 8], [2, 8], [2, 12], [4, 4]) as fc.Arbitrary<[number, number]>,
+    warps,
+    makers,
+    copies: fc.constantFrom([1, 1], [2, 1], [2, 2]) as fc.Arbitrary<[number, number]>,
+    scaleInRing: fc.boolean(),
+    depths: fc.tuple(depth, depth),
+    persistent: fc.oneof(fc.constant(undefined), fc.constant("strided" as const), fc.record({ even: fc.constant("tb"), padding: fc.nat(3), least: fc.nat(5) })),
+    tokens: fc.integer({ min: 1, max: 150 }),
+    windows: fc.array(fc.tuple(fc.integer({ min: -20, max: 149 }), fc.nat(100)), { minLength: 1, maxLength: 6 }),
+    seed,
+  })
+  .map(({ lines, columns: [BQ, heads], warps, makers, copies, scaleInRing, depths, persistent, tokens, windows, seed }) => {
+    const [math, producer] = typeof persistent === "object" && warps === 4 ? copies : [1, 1];
+    const slots = depths[1] * Math.max(math, producer);
+    const brings = { q: depths[0], codes: slots, ...(scaleInRing && { scale: slots }) };
+    return {
+      kernel: "madeWindows",
+      spec: { heads, depth: 16 * lines },
+      tune: { BQ, BT: 16 * warps },
+      schedule: ringSchedule({ warps, copies: { math, producer }, brings, maker: { warps: makers, makes: ["k"] }, mma: { dot: {} }, ...(persistent && { persistent }) }),
+      dims: { Q: windows.length, T: tokens, yPitch: tokens + (seed % 2) },
+      windows: windows.map(([first, length]) => [Math.min(first, tokens - 1), Math.min(tokens, first + length)]),
+      seed,
+    };
+  });
+
+const madeChainedCase: fc.Arbitrary<Case> = fc
+  .record({ warps, makers, depths: fc.tuple(depth, fc.integer({ min: 2, max: 3 })), gainInRing: fc.boolean(), late: fc.boolean(), persistent: fc.constantFrom(undefined, "strided" as const), m: fc.integer({ min: 1, max: 140 }), t: fc.nat(260), seed })
+  .map(({ warps, makers, depths: [y, z], gainInRing, late, persistent, m, t, seed }) => {
+    const brings = { x: 1, codes: y, s: y, values: z, ...(gainInRing && { gain: 1 }) };
+    const stage = { x: 1, codes: { slots: y, ring: "ys" }, s: { slots: y, ring: "ys" }, values: { slots: z, ring: "zs" }, ...(gainInRing && { gain: { slots: 1, ring: "gains" } }) };
+    return {
+      kernel: "madeChained",
+      spec: { rows: 16 * warps },
+      tune: {},
+      schedule: { ...ringSchedule({ warps, brings, maker: { warps: makers, makes: ["y", "z"] }, mma: { up: {}, down: { late } }, ...(persistent && { persistent }) }), stage },
+      dims: { M: m, T: t },
+      seed,
+    };
+  });
+
 const runs = { seed: 9, endOnFailure: true };
 test("scores over windows", () => fc.assert(fc.asyncProperty(windowsCase, agree), { ...runs, numRuns: 14 }));
 test("scores in halves, with an operand that the role computes", () => fc.assert(fc.asyncProperty(halvesCase, agree), { ...runs, numRuns: 14 }));
@@ -241,6 +287,8 @@ test("tiles that threads copy", () => fc.assert(fc.asyncProperty(copiedCase, agr
 test("rows of pages that lie anywhere", () => fc.assert(fc.asyncProperty(pagedCase, agree), { ...runs, numRuns: 14 }));
 test("products that accumulate", () => fc.assert(fc.asyncProperty(matmulCase, agree), { ...runs, numRuns: 8 }));
 test("products behind each other, the second a turn late", () => fc.assert(fc.asyncProperty(chainedCase, agree), { ...runs, numRuns: 10 }));
+test("rows that another role makes", () => fc.assert(fc.asyncProperty(madeWindowsCase, agree), { ...runs, numRuns: 14 }));
+test("products of what another role makes, the second a turn late", () => fc.assert(fc.asyncProperty(madeChainedCase, agree), { ...runs, numRuns: 10 }));
 test("element-wise work", () => fc.assert(fc.asyncProperty(rowsCase, agree), { ...runs, numRuns: 8 }));
 
 const base = { kernel: "windows", spec: { dtype: "e4m3", heads: 16, depth: 64 }, dims: { Q: 5, T: 100, yPitch: 100 }, windows: [[3, 90], [0, 0], [60, 100], [99, 100], [7, 8]], seed: 1 } as const;

@@ -28,6 +28,21 @@ const roles = (math: object, producer: object = {}): NonNullable<Schedule["roles
 const chained = (name: string, stage: NonNullable<Schedule["stage"]>, late: "up" | "down" = "down"): Case =>
   other(name, "chained", { ...ringSchedule({ warps: 4, brings: { x: 1, y: 2, z: 2 }, mma: { up: {}, down: {}, [late]: { late: true } } }), stage }, { rows: 64 });
 const apart = (slots: number): NonNullable<Schedule["stage"]> => ({ x: 1, y: { slots: 2, ring: "ys" }, z: { slots, ring: "zs" } });
+/** Rows that another role makes of keys. */
+const made = (name: string, maker: object, more: Partial<Schedule> = {}, spec: object = {}): Case =>
+  other(name, "madeWindows", { ...ringSchedule({ warps: 4, brings: { q: 2, codes: 2 }, maker: { warps: 2, makes: ["k"], ...maker }, mma: { dot: {} } }), ...more }, { heads: 8, depth: 32, ...spec });
+const makerCases = [
+  made("a made tile that is brought", { makes: ["codes"] }),
+  made("a made tile of nothing that is brought", {}, { roles: { math: { warps: 4 }, maker: { warps: 2, makes: ["k"] }, producer: { warps: 1, brings: ["q"] } }, stage: { q: 2 } }),
+  made("a made tile that no product reads", { makes: ["k.map"] }),
+  made("a made tile of another product", {}, { mma: {} }),
+  made("a role that makes and brings", { brings: ["codes"] }),
+  made("a computing role that makes", {}, { roles: { math: { warps: 4, makes: ["k"] }, producer: { warps: 1, brings: ["q", "codes"] } } }),
+  made("two roles that make", {}, { roles: { math: { warps: 4 }, one: { warps: 2, makes: ["k"] }, two: { warps: 2, makes: ["k"] }, producer: { warps: 1, brings: ["q", "codes"] } } }),
+  made("copies that make", { warps: 4, copies: 2 }),
+  made("three warps that make", { warps: 3 }),
+  other("a made tile of a product", "chained", ringSchedule({ warps: 4, brings: { x: 1, y: 2, z: 2 }, maker: { warps: 4, makes: ["down.cast"] }, mma: { up: {}, down: {} } }), { rows: 64 }),
+];
 const lateCases = [
   windows("a late product in turns that copies take", { roles: roles({ warps: 8, copies: 2 }), mma: { dot: { late: true } } }),
   chained("a late product whose tile comes with another", { x: 1, y: 2, z: 2 }),
@@ -39,6 +54,7 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
   "E-SCHEDULE-01": [
     windows("no such tile in a ring", { stage: { q: 2, kk: 2 } }),
     windows("no such tile to bring", { roles: roles({}, { brings: ["q", "k", "weights"] }) }),
+    made("no such tile to make", { makes: ["keys"] }),
     windows("no such tile to evict", { evictFirst: ["scales"] }),
     windows("a tile that is no product", { mma: { dots: {} } }),
     other("no products at all", "scaledRows", ringSchedule({ warps: 4, brings: { x: 2, w: 2 }, mma: { scaled: {} } }), { rows: 3, columns: 4 }),
@@ -83,6 +99,7 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     matmul("columns behind those of a sum", { mma: { acc: { behind: "acc" } } }),
     other("a scalar that only a loop finds", "found", ringSchedule({ warps: 4, brings: { x: 2 } })),
     ...lateCases,
+    ...makerCases,
     other("a ring around a loop", "around", ringSchedule({ warps: 4, brings: { x: 2, w: 2, v: 2 } })),
     shared("a loop that is not there", "tb"),
     shared("a loop in a loop", "ib"),

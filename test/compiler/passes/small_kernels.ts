@@ -31,18 +31,20 @@ export const cuda = cudaTarget("cuda:sm_80");
 export const wgsl = wgslTarget();
 export const hopper = cudaTarget("cuda:sm_90a");
 
-/** A computing role of so many warps a copy, and a producer, of one or more warps a copy, that brings tiles through rings of the given depths. */
-export function ringSchedule({ warps, copies = { math: 1, producer: 1 }, bringing = 1, brings, cpAsync, registers, ...more }: {
+/** A computing role of so many warps a copy, a producer, of one or more warps a copy, that brings tiles through rings of the given depths, and maybe a maker. */
+export function ringSchedule({ warps, copies = { math: 1, producer: 1 }, bringing = 1, brings, cpAsync, registers, maker, ...more }: {
   readonly warps: number;
   readonly copies?: { readonly math: number; readonly producer: number };
   readonly bringing?: number;
   readonly brings: Readonly<Record<string, number>>;
   readonly cpAsync?: readonly string[];
   readonly registers?: { readonly math: number; readonly producer: number };
+  readonly maker?: { readonly warps: number; readonly makes: readonly string[] };
 } & Pick<Schedule, "mma" | "persistent">): Schedule {
   return {
     roles: {
       math: { warps: warps * copies.math, copies: copies.math, ...(registers && { registers: registers.math }) },
+      ...(maker && { maker }),
       producer: { warps: bringing * copies.producer, copies: copies.producer, ...(registers && { registers: registers.producer }), brings: Object.keys(brings), ...(cpAsync && { cpAsync }) },
     },
     stage: brings,
@@ -116,7 +118,7 @@ export function runLoopPasses(plan: Plan, target: Target): Pick<Passes, "lowered
 export const passesOf = async (name: SmallKernel, target: Target, threads: number): Promise<Passes> => runPasses(await readSmall(name), target, { threads });
 
 /** Kernels of kernels/rings.ts for schedules with roles. */
-export const readRings = (name: "windows" | "matmul" | "scaledRows" | "steered" | "carried" | "found" | "around" | "matmulColumns" | "twice" | "chained" | "paged" | "unready" | "skipped", spec?: unknown, tune: Readonly<Record<string, number>> = {}): Promise<TileKernel> =>
+export const readRings = (name: "windows" | "matmul" | "scaledRows" | "steered" | "carried" | "found" | "around" | "matmulColumns" | "twice" | "chained" | "paged" | "unready" | "skipped" | "madeWindows" | "madeChained", spec?: unknown, tune: Readonly<Record<string, number>> = {}): Promise<TileKernel> =>
   readKernel({ file: join(import.meta.dirname, "kernels/rings.ts"), exportName: name, spec, tune, skipTypes: true });
 
 /** A kernel of kernels/clusters.ts. */

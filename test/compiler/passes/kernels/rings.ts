@@ -286,3 +286,53 @@ export const skipped = kernel("skipped", {
     }
   },
 });
+
+/** Scores over windows of keys in a narrow format: the product's rows are made of them. */
+export const madeWindows = ({ heads, depth }: Omit<Sizes, "dtype">) =>
+  kernel("made_windows", {
+    args: {
+      q: input("bf16", { q: "Q", h: heads, d: depth }),
+      k: input("e4m3", { t: "T", d: depth }),
+      scale: input("f32", { t: "T" }),
+      first: input("i32", { q: "Q" }),
+      last: input("i32", { q: "Q" }),
+      y: output("f32", { q: "Q", t: "T" }, { pitch: { q: "yPitch" } }),
+    },
+    tune: { BQ: 2, BT: 64 },
+    grid: (a, { BQ }) => ({ qb: blocks("q", 0, a.q.size.q, BQ) }),
+    body(a, { BT }, { qb }) {
+      const lo = scalar(min(load(a.first.tile({ q: qb }), 0x7fffffff), "q"));
+      const hi = scalar(max(load(a.last.tile({ q: qb })), "q"));
+      const q = load(a.q.tile({ q: qb }));
+      for (const tb of blocks("t", lo - (lo & 15), hi, BT)) {
+        const codes = load(a.k.tile({ t: tb }));
+        const scale = load(a.scale.tile({ t: tb }));
+        const k = cast("bf16", map([codes, scale], (code, s) => code * s));
+        const dot = gemm(k, q, "d");
+        store(a.y.tile({ q: qb, t: tb }), map([sum(map([dot], (x) => Math.max(x, 0)), "h"), scale], (x, s) => x + s));
+      }
+    },
+  });
+
+/** Two products of a turn, both with an operand made of narrow tiles: one wants its rows, the other its columns. */
+export const madeChained = ({ rows }: { readonly rows: number }) =>
+  kernel("made_chained", {
+    args: { x: input("bf16", { m: "M", c: 32 }), y: input("e4m3", { t: "T", c: 32 }), z: input("bf16", { t: "T", e: 64 }), scale: input("f32", { t: "T" }), gain: input("f32", { c: 32 }), down: output("f32", { m: "M", e: 64 }) },
+    tune: {},
+    grid: (a) => ({ mb: blocks("m", 0, a.x.size.m, rows) }),
+    body(a, {}, { mb }) {
+      const x = load(a.x.tile({ m: mb }));
+      const gain = load(a.gain.tile({}));
+      let down = full({ m: rows, e: 64 }, 0);
+      for (const tb of blocks("t", 0, a.y.size.t, 64)) {
+        const codes = load(a.y.tile({ t: tb }));
+        const s = load(a.scale.tile({ t: tb }));
+        const values = load(a.z.tile({ t: tb }));
+        const y = cast("bf16", map([codes, s, gain], (code, s, gain) => code * s * gain));
+        const z = cast("bf16", map([values, s], (value, s) => value - s));
+        const up = gemm(x, y, "c");
+        down = gemm(cast("bf16", map([up], (u) => (u > 0 ? 1 : -2))), z, "t", down);
+      }
+      store(a.down.tile({ m: mb }), down);
+    },
+  });
