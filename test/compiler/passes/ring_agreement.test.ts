@@ -21,18 +21,21 @@ interface Case {
   readonly windows?: readonly (readonly [number, number])[];
   /** Pages of each entry of a table. */
   readonly table?: readonly number[];
+  /** The row of each position. */
+  readonly index?: readonly number[];
   readonly seed: number;
 }
 
 /** Sums run in another order, and a bf16 beside a boundary may round the other way. */
 const allowed = (dtype: DType, x: number): number => Math.max(1, Math.abs(x)) * (dtype === "bf16" ? 2 ** -8 : 2 ** -17);
 
-async function agree({ kernel, spec, tune, schedule, dims, windows, table, seed }: Case): Promise<void> {
+async function agree({ kernel, spec, tune, schedule, dims, windows, table, index, seed }: Case): Promise<void> {
   const read = await readRings(kernel, spec, tune);
   const { tile, loop } = compileTile(read, hopper, schedule, "");
   const want = randomBuffers(tile, dims, seed);
   windows?.forEach((ends, q) => (["first", "last"] as const).forEach((name, i) => new DataView(want[name]!.buffer).setInt32(4 * q, ends[i]!, true)));
   table?.forEach((page, i) => new DataView(want.table!.buffer).setInt32(4 * i, page, true));
+  index?.forEach((row, i) => new DataView(want.index!.buffer).setInt32(4 * i, row, true));
   const got = structuredClone(want);
   interpretTile(tile, want, dims);
   runLoop(loop, [...hopper.instructions.values()], got, dims, { seed, multiprocessors: 3 });
@@ -280,6 +283,31 @@ const madeChainedCase: fc.Arbitrary<Case> = fc
     };
   });
 
+/** Rows that threads copy, and another role makes into operands. */
+const madeRowsCase: fc.Arbitrary<Case> = fc
+  .record({
+    page: fc.constantFrom(1, 8, 24),
+    depth: fc.constantFrom(32, 64, 128),
+    makers,
+    bringing: fc.integer({ min: 1, max: 4 }),
+    slots: depth,
+    xByThreads: fc.boolean(),
+    persistent: fc.constantFrom(undefined, "strided" as const),
+    m: fc.integer({ min: 1, max: 140 }),
+    pages: fc.integer({ min: 1, max: 9 }),
+    rows: fc.array(fc.integer({ min: -2, max: 220 }), { minLength: 1, maxLength: 200 }),
+    seed,
+  })
+  .map(({ page, depth, makers, bringing, slots, xByThreads, persistent, m, pages, rows, seed }) => ({
+    kernel: "madeRows",
+    spec: { page, depth },
+    tune: {},
+    schedule: ringSchedule({ warps: 4, bringing, brings: { x: 1, codes: slots }, cpAsync: xByThreads ? ["x"] : [], maker: { warps: makers, makes: ["row"] }, mma: { product: {} }, ...(persistent && { persistent }) }),
+    dims: { M: m, P: pages, T: rows.length },
+    index: rows,
+    seed,
+  }));
+
 const runs = { seed: 9, endOnFailure: true };
 test("scores over windows", () => fc.assert(fc.asyncProperty(windowsCase, agree), { ...runs, numRuns: 14 }));
 test("scores in halves, with an operand that the role computes", () => fc.assert(fc.asyncProperty(halvesCase, agree), { ...runs, numRuns: 14 }));
@@ -289,6 +317,7 @@ test("products that accumulate", () => fc.assert(fc.asyncProperty(matmulCase, ag
 test("products behind each other, the second a turn late", () => fc.assert(fc.asyncProperty(chainedCase, agree), { ...runs, numRuns: 10 }));
 test("rows that another role makes", () => fc.assert(fc.asyncProperty(madeWindowsCase, agree), { ...runs, numRuns: 14 }));
 test("products of what another role makes, the second a turn late", () => fc.assert(fc.asyncProperty(madeChainedCase, agree), { ...runs, numRuns: 10 }));
+test("rows that threads copy and another role makes", () => fc.assert(fc.asyncProperty(madeRowsCase, agree), { ...runs, numRuns: 12 }));
 test("element-wise work", () => fc.assert(fc.asyncProperty(rowsCase, agree), { ...runs, numRuns: 8 }));
 
 const base = { kernel: "windows", spec: { dtype: "e4m3", heads: 16, depth: 64 }, dims: { Q: 5, T: 100, yPitch: 100 }, windows: [[3, 90], [0, 0], [60, 100], [99, 100], [7, 8]], seed: 1 } as const;

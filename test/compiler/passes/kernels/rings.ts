@@ -336,3 +336,29 @@ export const madeChained = ({ rows }: { readonly rows: number }) =>
       store(a.down.tile({ m: mb }), down);
     },
   });
+
+/** Rows of narrow records that lie anywhere in pages, with a factor each: threads copy them, and another role, which finds the factor by itself, makes of them what a product reads. */
+export const madeRows = ({ page, depth }: { readonly page: number; readonly depth: number }) =>
+  kernel("made_rows", {
+    args: {
+      x: input("bf16", { m: "M", c: depth }),
+      records: inputRecord({ p: "P", s: page }, { codes: field("e4m3", { c: depth }, 0), factor: field("f32", {}, depth) }, { bytes: depth + 16 }),
+      index: input("i32", { t: "T" }),
+      y: output("f32", { m: "M", t: "T" }),
+    },
+    tune: {},
+    grid: (a) => ({ mb: blocks("m", 0, a.x.size.m, 64) }),
+    body(a, {}, { mb }) {
+      const x = load(a.x.tile({ m: mb }));
+      for (const tb of blocks("t", 0, a.index.size.t, 64)) {
+        const at = load(a.index.tile({ t: tb }), -1);
+        const p = map([at], (i) => (i < 0 ? -1 : div(i, page)), "i32");
+        const s = map([at], (i) => (i < 0 ? -1 : mod(i, page)), "i32");
+        const codes = gather(a.records.codes.tile({}), { p, s });
+        const factor = gather(a.records.factor.tile({}), { p, s });
+        const row = cast("bf16", map([codes, factor], (code, f) => code * f));
+        const product = gemm(x, row, "c");
+        store(a.y.tile({ m: mb, t: tb }), map([product, at], (y, i) => (i < 0 ? y - 1 : y)));
+      }
+    },
+  });
