@@ -22,7 +22,7 @@ export function divideMaking(plan: Plan, body: readonly PlanStmt[], made: Readon
     const needed = arraysRead([...makes]);
     for (const s of all) if (arraysWritten(plan, s).some((array) => needed.has(array))) makes.add(s);
   }
-  const left = new Set<PlanStmt>(stores);
+  const left = new Set<PlanStmt>();
   for (let size = -1; size !== left.size; ) {
     size = left.size;
     const needed = arraysRead(all.filter((s) => !left.has(s)));
