@@ -57,7 +57,8 @@ export interface RoleSchedule {
   readonly cpAsync?: readonly string[];
   /**
    * Operands of wgmma that the role computes from tiles of a ring while the computing role multiplies those of the slot before. Each lies in
-   * the slot of the first of these tiles, and is given back with it.
+   * the slot of the first of these tiles, and is given back with it. One role makes them all, in one copy of a power of two of warps, from tiles of
+   * rings and from loads.
    */
   readonly makes?: readonly string[];
 }

@@ -11,6 +11,7 @@ import { compileWithNvcc } from "../../../../targets/cuda/runtime/compile.ts";
 import { registersAtLaunch } from "../../../../targets/cuda/roles.ts";
 import { schedules } from "../../../kernels/causal_attention.ts";
 import { schedules as gathered } from "../../../kernels/gathered_matmul.ts";
+import { schedules as made } from "../../../kernels/scaled_matmul.ts";
 import { hasNvcc } from "./nvcc.ts";
 import { codeOf, FMNMX, isProduct, lateFolds, type Instruction } from "./sass.ts";
 
@@ -93,6 +94,20 @@ describe.skipIf(!hasNvcc)("ptxas", () => {
     expect(warnings).toEqual([]);
     expect(kernels).toMatchObject([{ registers: registersAtLaunch(384), spillBytes: 0, stackBytes: 0 }]);
     expect(codeOf(cubin, "gathered_matmul").filter(isProduct).length).toBeGreaterThanOrEqual(4);
+  });
+
+  it("a role that makes an operand takes narrow elements apart and rounds wide ones in pairs, beside asynchronous products", async () => {
+    const file = join(import.meta.dirname, "../../../kernels/scaled_matmul.ts");
+    const target = cudaTarget("cuda:sm_90a");
+    const { text } = await compile({ file, exportName: "scaledMatmul", target, schedule: made.scaledMatmul!["cuda:sm_90a"]!, skipTypes: true });
+    const { cubin, kernels, warnings } = await compileWithNvcc(text, "sm_90a");
+    expect(warnings).toEqual([]);
+    expect(kernels).toMatchObject([{ registers: registersAtLaunch(512), spillBytes: 0, stackBytes: 0 }]);
+    const code = codeOf(cubin, "scaled_matmul");
+    expect(code.filter(isProduct).length).toBeGreaterThanOrEqual(8);
+    const F2FP = 0x23e;
+    // 64 elements of a thread: 32 pairs each way
+    expect(code.filter((s) => s.opcode === F2FP)).toHaveLength(64);
   });
 
   it("the magnitude of an element costs no instruction, where its maximum costs one", async () => {
