@@ -26,8 +26,8 @@ export interface Stage {
 export interface Tiling {
   readonly digits: readonly TilingDigit[];
   readonly swizzle: 0 | 32 | 64 | 128;
-  /** How wgmma reads it; absent: no product does. */
-  readonly major?: "k" | "mn";
+  /** How wgmma reads its lines: along the contracted axis, along the other, or one product so and another so; absent: no product does. */
+  readonly major?: "k" | "mn" | "both";
 }
 export interface TilingDigit {
   readonly axis: string;

@@ -172,6 +172,12 @@ const stageOf = (v: TileValue, { plan }: Context): Stage | undefined => {
   return place?.kind === "Stored" ? place.stage : undefined;
 };
 
+/** Of a tile, or of the one that it is cut from. */
+const slotOf = (v: TileValue, c: Context): Stage | undefined => {
+  const place = c.plan.places.get(v.id);
+  return place?.kind === "Inline" && place.op.kind === "Slice" ? slotOf(place.op.of, c) : stageOf(v, c);
+};
+
 function livesUnder(v: TileValue, layout: Layout, { plan }: Context): Verdict {
   const place = plan.places.get(v.id);
   const own = place?.kind === "Stored" ? place.layout : undefined;
@@ -258,7 +264,7 @@ function gemmRule(s: Product, c: Context): Verdict {
   const lies = unless(sameLayout(plan.layout, assemble([...plan.columns, ...plan.rows], c.plan.threads)), "its result does not lie as its rows and columns say");
   if (plan.atom === "fma") return lies;
   if (plan.atom === "wgmma")
-    return all(lies, ...[op.a, op.b].filter((v) => v !== op.a || stageOf(v, c)).map((v) => unless(stageOf(v, c)?.tiling?.major !== undefined, `wgmma reads ${v.label}, which does not lie as it wants it`)));
+    return all(lies, ...[op.a, op.b].filter((v) => v !== op.a || slotOf(v, c)).map((v) => unless(slotOf(v, c)?.tiling?.major !== undefined, `wgmma reads ${v.label}, which does not lie as it wants it`)));
   const depth = op.a.axes.reduce((n, a) => (op.over.includes(a.name) ? n * a.extent : n), 1);
   const size = (digits: readonly PlacedDigit[], slot: string): number => digits.reduce((n, d) => (d.slot === slot ? n * d.size : n), 1);
   return all(

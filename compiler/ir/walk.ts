@@ -22,6 +22,12 @@ export function inputsOf(op: TileOp): readonly TileValue[] {
   }
 }
 
+/** The tile that a tile is cut from; a tile that is cut from none itself. */
+export function uncut(v: TileValue, definitions: ReadonlyMap<number, TileOp>): TileValue {
+  const op = definitions.get(v.id);
+  return op?.kind === "Slice" ? uncut(op.of, definitions) : v;
+}
+
 /** Tiles that a statement itself reads (not those of nested statements, nor what a loop carries). */
 export function readsOf(s: TileStmt): readonly TileValue[] {
   switch (s.kind) {

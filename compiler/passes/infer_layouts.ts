@@ -6,7 +6,7 @@ import { byteSize } from "../../dsl/dtype.ts";
 import { linearLayout, project, renameAxes, runLayout, sameLayout, spread, startsWith, type Layout } from "../ir/layout.ts";
 import type { GemmPlan, Machine, ReducePlan } from "../ir/plan.ts";
 import type { Axis, TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
-import { axisNames, inputsOf, statements } from "../ir/walk.ts";
+import { axisNames, inputsOf, statements, uncut } from "../ir/walk.ts";
 import type { Bound } from "./bind_schedule.ts";
 import type { Placement } from "./place_values.ts";
 import { selectAtom, warpgroupPlan, type WarpgroupRequest } from "./select_atoms.ts";
@@ -26,7 +26,8 @@ export interface Layouts {
 export function inferLayouts(kernel: TileKernel, placement: Placement, machine: Machine, bound: Bound): Layouts {
   const { inline } = placement;
   const { threads, rings, made } = bound;
-  const inSlots = (v: TileValue): boolean => rings.has(v.id) || made.has(v.id);
+  const whole = (v: TileValue): TileValue => uncut(v, placement.definitions);
+  const inSlots = (v: TileValue): boolean => rings.has(whole(v).id) || made.has(whole(v).id);
   const folded = foldedAxes(kernel, inline);
   const products = productsOf(kernel, inline);
   const layouts = new Map<number, Layout>();
@@ -40,7 +41,7 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
   const wishes = new Map<number, { readonly layout: Layout; readonly depth: number }>();
   let depth = 0;
   /** What wgmma reads from shared memory: tiles in rings, of which other readers take single elements there, and tiles that threads store as they are multiplied. */
-  const operands = new Set([...statements(kernel.body)].flatMap((s) => (s.kind === "Define" && s.op.kind === "Gemm" && bound.products.has(s.value.id) ? [s.op.b.id, ...(inSlots(s.op.a) ? [s.op.a.id] : [])] : [])));
+  const operands = new Set([...statements(kernel.body)].flatMap((s) => (s.kind === "Define" && s.op.kind === "Gemm" && bound.products.has(s.value.id) ? [whole(s.op.b).id, ...(inSlots(s.op.a) ? [whole(s.op.a).id] : [])] : [])));
   const fromRing = (v: TileValue): boolean => {
     const op = inline.get(v.id);
     return rings.has(v.id) || wishes.has(v.id) || (op !== undefined && op.kind !== "Load" && op.kind !== "Gather" && inputsOf(op).every(fromRing));

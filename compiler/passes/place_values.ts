@@ -3,7 +3,7 @@
  * threads must see: operands of gemms and the index tiles of gathers go to shared memory. What marked positions are worth is inline, and so
  * are the indices of rows that a role brings, which finds them by itself.
  */
-import { axisNames, bodiesOf, inputsOf, readsOf } from "../ir/walk.ts";
+import { axisNames, bodiesOf, inputsOf, readsOf, uncut } from "../ir/walk.ts";
 import type { TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
 import type { Bound } from "./bind_schedule.ts";
 
@@ -53,7 +53,8 @@ export function placeValues(kernel: TileKernel, { rings, made, products }: Pick<
         const { op } = s;
         const domain = axisNames(s.value);
         if (op.kind === "Gemm") {
-          const fromRegisters = products.has(s.value.id) && !rings.has(op.a.id) && !made.has(op.a.id);
+          const { id } = uncut(op.a, definitions);
+          const fromRegisters = products.has(s.value.id) && !rings.has(id) && !made.has(id);
           if (fromRegisters) use(op.a, "element", axisNames(op.a), body);
           else use(op.a, "operand", domain, body);
           use(op.b, "operand", domain, body);

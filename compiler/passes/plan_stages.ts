@@ -6,7 +6,7 @@ import { axisNames, statements } from "../ir/walk.ts";
 import { fillsWords, type Layouts } from "./infer_layouts.ts";
 import type { Placement } from "./place_values.ts";
 import type { Bound } from "./bind_schedule.ts";
-import { behind, complaintOfRing, computedStage, madeStage, ringStage, type Reader } from "./tile_rings.ts";
+import { behind, complaintOfRing, computedStage, madeStage, ringStage, type Cut, type Reader } from "./tile_rings.ts";
 
 export interface StagedTile {
   readonly value: TileValue;
@@ -28,11 +28,11 @@ export function planStages(kernel: TileKernel, placement: Placement, layouts: La
   const readers = new Map<number, Reader[]>();
   const values = new Map<number, TileValue>();
   const elementReads = new Set<number>();
-  const source = (v: TileValue, over: readonly string[]): { value: TileValue; over: readonly string[] } => {
+  const source = (v: TileValue, over: readonly string[], cuts: readonly Cut[] = []): { value: TileValue; over: readonly string[]; cuts: readonly Cut[] } => {
     const op = placement.inline.get(v.id);
-    if (op?.kind === "Slice") return source(op.of, over);
-    if (op?.kind === "Rename") return source(op.of, over.map((axis) => Object.entries(op.axes).find(([, to]) => to === axis)?.[0] ?? axis));
-    return { value: v, over };
+    if (op?.kind === "Slice") return source(op.of, over, [...cuts, op]);
+    if (op?.kind === "Rename") return source(op.of, over.map((axis) => Object.entries(op.axes).find(([, to]) => to === axis)?.[0] ?? axis), cuts);
+    return { value: v, over, cuts };
   };
   const note = (v: TileValue) => values.set(v.id, v);
   const secondOperand = (product: number): number | undefined => {
@@ -46,8 +46,8 @@ export function planStages(kernel: TileKernel, placement: Placement, layouts: La
         const plan = layouts.gemms.get(s.value.id)!;
         const { atom } = plan;
         for (const operand of plan.fragment ? [s.op.b] : [s.op.a, s.op.b]) {
-          const { value, over } = source(operand, s.op.over);
-          if (atom !== "fma") readers.set(value.id, [...(readers.get(value.id) ?? []), { plan, side: operand === s.op.a ? "rows" : "columns", over: over[0]! }]);
+          const { value, over, cuts } = source(operand, s.op.over);
+          if (atom !== "fma") readers.set(value.id, [...(readers.get(value.id) ?? []), { plan, side: operand === s.op.a ? "rows" : "columns", over: over[0]!, cuts }]);
           needs.set(value.id, [...(needs.get(value.id) ?? []), { over, atom }]);
         }
       } else if (s.op.kind === "Gather") s.op.picks.forEach((p) => elementReads.add(p.index.id));

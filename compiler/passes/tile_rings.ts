@@ -12,9 +12,15 @@ export interface Reader {
   readonly side: "rows" | "columns";
   /** The contracted axis. */
   readonly over: string;
+  /** What it takes of the tile. */
+  readonly cuts: readonly Cut[];
+}
+export interface Cut {
+  readonly axis: string;
+  readonly start: number;
 }
 
-const WHOLE_LINES = "wgmma reads whole lines: 32, 64 or 128 bytes along the contracted axis, or 128 along the other";
+const WHOLE_LINES = "wgmma reads whole lines, and cuts between them: 32, 64 or 128 bytes along the contracted axis, or 128 along the other";
 const DIFFERENT_ORDERS = "two products want its rows in different orders";
 
 /** Slots start at multiples of this many bytes; swizzled ones at multiples of their pattern. */
@@ -31,9 +37,9 @@ export function ringStage(kernel: TileKernel, machine: Machine, value: TileValue
   if (other) throw refuse(`a product reads it by ${other.plan.atom}: name that product in the schedule's mma`);
   const inner = [...op.view.coords].reverse().find((c) => c.kind === "Block");
   const tilings = readers.map((r) => (inner?.kind === "Block" ? operandTiling(value, inner.axis, op.view.dtype, r) : undefined));
-  const tiling = readers.length > 0 ? tilings[0] : plainTiling(value, op.view);
-  if (!tiling) throw refuse(WHOLE_LINES);
-  if (tilings.some((t) => JSON.stringify(t) !== JSON.stringify(tiling))) throw refuse(DIFFERENT_ORDERS);
+  if (tilings.includes(undefined)) throw refuse(WHOLE_LINES);
+  const tiling = readers.length > 0 ? forAll(tilings) : plainTiling(value, op.view);
+  if (!tiling) throw refuse(DIFFERENT_ORDERS);
   const size = byteSize(op.view.dtype);
   if ((tiling.digits[0]!.size * size) % 16 !== 0) throw refuse(`its innermost run of ${tiling.digits[0]!.size * size} bytes is no multiple of 16`);
   if (inline) return stageOf(value, op.view.dtype, tiling);
@@ -64,8 +70,8 @@ export function computedStage(kernel: TileKernel, machine: Machine, value: TileV
   const other = readers.find((r) => r.plan.atom !== "wgmma" || r.side !== "columns");
   if (other) throw refuse(`it is computed, and read by ${other.plan.atom} as ${other.side} too`);
   const tilings = readers.map((r) => operandTiling(value, value.axes.at(-1)!, value.dtype as DType, r));
-  const [tiling] = tilings;
-  if (!tiling || tilings.some((t) => JSON.stringify(t) !== JSON.stringify(tiling))) throw refuse(`it is computed, and ${DIFFERENT_ORDERS}`);
+  const tiling = forAll(tilings);
+  if (!tiling) throw refuse(`it is computed, and ${DIFFERENT_ORDERS}`);
   return stageOf(value, value.dtype as DType, tiling);
 }
 
@@ -77,9 +83,9 @@ export function madeStage(kernel: TileKernel, machine: Machine, value: TileValue
   if (readers.length === 0) throw refuse("no product reads it");
   if (other) throw refuse(`a product reads it by ${other.plan.atom}: name that product in the schedule's mma`);
   const tilings = readers.map((r) => operandTiling(value, value.axes.at(-1)!, value.dtype as DType, r));
-  const [tiling] = tilings;
-  if (!tiling) throw refuse(WHOLE_LINES);
-  if (tilings.some((t) => JSON.stringify(t) !== JSON.stringify(tiling))) throw refuse(DIFFERENT_ORDERS);
+  if (tilings.includes(undefined)) throw refuse(WHOLE_LINES);
+  const tiling = forAll(tilings);
+  if (!tiling) throw refuse(DIFFERENT_ORDERS);
   return stageOf(value, value.dtype as DType, tiling);
 }
 
@@ -107,10 +113,17 @@ function plainTiling(value: TileValue, view: TileView): Tiling {
   return { digits, swizzle: 0 };
 }
 
-/** Lines of up to 128 bytes along the innermost axis; then the rows of the product (or its contracted positions), then further lines. */
-function operandTiling(value: TileValue, inner: Axis, dtype: DType, { plan, side, over }: Reader): Tiling | undefined {
+/** Products may contract the lines of a tile or not, as long as they count them alike. */
+function forAll([first, ...others]: readonly (Tiling | undefined)[]): Tiling | undefined {
+  const order = (t: Tiling | undefined): string => JSON.stringify([t?.digits, t?.swizzle]);
+  if (others.some((t) => order(t) !== order(first))) return undefined;
+  return first && others.some((t) => t?.major !== first.major) ? { ...first, major: "both" } : first;
+}
+
+/** Lines of up to 128 bytes along the innermost axis; then the rows of the product (or its contracted positions), then further lines, of which it may take some. */
+function operandTiling(value: TileValue, inner: Axis, dtype: DType, { plan, side, over, cuts }: Reader): Tiling | undefined {
   const line = lineOf(dtype, inner.extent);
-  if (!line) return undefined;
+  if (!line || cuts.some((c) => c.axis !== inner.name || c.start % line.elements !== 0)) return undefined;
   const first: TilingDigit = { axis: inner.name, size: line.elements, stride: 1 };
   const further: TilingDigit = { axis: inner.name, size: inner.extent / line.elements, stride: line.elements };
   const contracted = value.axes.find((a) => a.name === over)!;

@@ -121,13 +121,19 @@ function registersOf(ctx: Lowering, v: TileValue): number {
   return place.kind === "Stored" && place.layout ? registerCount(place.layout) : 1;
 }
 
-/** How wgmma reads a staged tile from a row (or column) and contracted position on. */
+/** How wgmma reads a staged tile, or what is cut from one, from a row (or column) and contracted position on. */
 function operand(ctx: Lowering, v: TileValue, over: string): (row: Expr, k: number, tile?: number) => Operand {
   const place = ctx.place(v);
+  if (place.kind === "Inline" && place.op.kind === "Slice") {
+    const { of, axis, start } = place.op;
+    const whole = operand(ctx, of, over);
+    return axis === over ? (row, k) => whole(row, k + start) : (row, k) => whole(add(row, int(start)), k);
+  }
   const stage: Stage | undefined = place.kind === "Stored" ? place.stage : undefined;
   const tiling: Tiling | undefined = stage?.tiling;
   if (!stage || !tiling?.major || tiling.swizzle === 0) throw new Error(`lower: wgmma cannot read "${v.label}": it does not lie as it wants it`);
-  const { swizzle, major, digits } = tiling;
+  const { swizzle, digits } = tiling;
+  const major = digits[0]!.axis === over ? "k" : "mn";
   const line = digits[0]!.size;
   const lines = digits.reduce((n, d) => n * d.size, 1) / line;
   const depth = v.axes.find((x) => x.name === over)!.extent;

@@ -308,6 +308,19 @@ const madeRowsCase: fc.Arbitrary<Case> = fc
     seed,
   }));
 
+/** Rows in one slot that some products contract and others do not, whole or in parts. */
+const latentCase: fc.Arbitrary<Case> = fc
+  .record({ warps, lines: fc.integer({ min: 2, max: 4 }), bringing: fc.integer({ min: 1, max: 4 }), slots: fc.integer({ min: 1, max: 2 }), persistent: fc.constantFrom(undefined, "strided" as const), m: fc.integer({ min: 1, max: 140 }), r: fc.integer({ min: 1, max: 90 }), rows: fc.array(fc.integer({ min: -2, max: 100 }), { minLength: 1, maxLength: 200 }), seed })
+  .map(({ warps, lines, bringing, slots, persistent, m, r, rows, seed }) => ({
+    kernel: "latent",
+    spec: { rows: 16 * warps, width: 64 * lines },
+    tune: {},
+    schedule: ringSchedule({ warps, bringing, brings: { x: 1, kv: slots }, mma: { up: {}, twice: {}, head: {}, tail: {} }, ...(persistent && { persistent }) }),
+    dims: { M: m, R: r, T: rows.length },
+    index: rows,
+    seed,
+  }));
+
 const runs = { seed: 9, endOnFailure: true };
 test("scores over windows", () => fc.assert(fc.asyncProperty(windowsCase, agree), { ...runs, numRuns: 14 }));
 test("scores in halves, with an operand that the role computes", () => fc.assert(fc.asyncProperty(halvesCase, agree), { ...runs, numRuns: 14 }));
@@ -318,6 +331,7 @@ test("products behind each other, the second a turn late", () => fc.assert(fc.as
 test("rows that another role makes", () => fc.assert(fc.asyncProperty(madeWindowsCase, agree), { ...runs, numRuns: 14 }));
 test("products of what another role makes, the second a turn late", () => fc.assert(fc.asyncProperty(madeChainedCase, agree), { ...runs, numRuns: 10 }));
 test("rows that threads copy and another role makes", () => fc.assert(fc.asyncProperty(madeRowsCase, agree), { ...runs, numRuns: 12 }));
+test("rows that products contract and do not contract", () => fc.assert(fc.asyncProperty(latentCase, agree), { ...runs, numRuns: 8 }));
 test("element-wise work", () => fc.assert(fc.asyncProperty(rowsCase, agree), { ...runs, numRuns: 8 }));
 
 const base = { kernel: "windows", spec: { dtype: "e4m3", heads: 16, depth: 64 }, dims: { Q: 5, T: 100, yPitch: 100 }, windows: [[3, 90], [0, 0], [60, 100], [99, 100], [7, 8]], seed: 1 } as const;

@@ -118,7 +118,7 @@ export function runLoopPasses(plan: Plan, target: Target): Pick<Passes, "lowered
 export const passesOf = async (name: SmallKernel, target: Target, threads: number): Promise<Passes> => runPasses(await readSmall(name), target, { threads });
 
 /** Kernels of kernels/rings.ts for schedules with roles. */
-export const readRings = (name: "windows" | "matmul" | "scaledRows" | "steered" | "carried" | "found" | "around" | "matmulColumns" | "twice" | "chained" | "paged" | "unready" | "skipped" | "madeWindows" | "madeChained" | "madeRows", spec?: unknown, tune: Readonly<Record<string, number>> = {}): Promise<TileKernel> =>
+export const readRings = (name: "windows" | "matmul" | "scaledRows" | "steered" | "carried" | "found" | "around" | "matmulColumns" | "chained" | "paged" | "unready" | "skipped" | "madeWindows" | "madeChained" | "madeRows" | "latent" | "crossed", spec?: unknown, tune: Readonly<Record<string, number>> = {}): Promise<TileKernel> =>
   readKernel({ file: join(import.meta.dirname, "kernels/rings.ts"), exportName: name, spec, tune, skipTypes: true });
 
 /** A kernel of kernels/clusters.ts. */

@@ -1,5 +1,5 @@
 /** For schedules with roles: a product whose columns are folded in parts behind it, and one that accumulates over a loop. */
-import { blocks, cast, div, each, full, gather, gemm, input, inputRecord, field, iota, kernel, load, map, max, min, mod, output, rename, scalar, store, sum } from "../../../../dsl/index.ts";
+import { blocks, cast, div, each, full, gather, gemm, input, inputRecord, field, iota, kernel, load, map, max, min, mod, output, rename, scalar, slice, store, sum } from "../../../../dsl/index.ts";
 
 interface Sizes {
   readonly dtype: "e4m3" | "bf16";
@@ -193,20 +193,18 @@ export const chained = ({ rows }: { readonly rows: number }) =>
     },
   });
 
-/** One tile, of which one product wants the rows and another the columns. */
-export const twice = kernel("twice", {
-  args: { x: input("bf16", { m: "M", c: 64 }), y: input("bf16", { t: "T", c: 64 }), out: output("f32", { m: "M", c: 64 }) },
+/** One tile, of whose rows two products are summed along different axes. */
+export const crossed = kernel("crossed", {
+  args: { x: input("bf16", { m: "M", c: 64 }), y: input("bf16", { t: 8, u: 8, c: 64 }), byT: output("f32", { m: "M", t: 8 }), byU: output("f32", { m: "M", u: 8 }) },
   tune: {},
   grid: (a) => ({ mb: blocks("m", 0, a.x.size.m, 64) }),
   body(a, {}, { mb }) {
     const x = load(a.x.tile({ m: mb }));
-    let down = full({ m: 64, c: 64 }, 0);
-    for (const tb of blocks("t", 0, a.y.size.t, 64)) {
-      const y = load(a.y.tile({ t: tb }));
-      const up = gemm(x, y, "c");
-      down = gemm(cast("bf16", up), y, "t", down);
-    }
-    store(a.out.tile({ m: mb }), down);
+    const y = load(a.y.tile({}));
+    const first = gemm(x, y, "c");
+    const second = gemm(x, y, "c");
+    store(a.byT.tile({ m: mb }), sum(first, "u"));
+    store(a.byU.tile({ m: mb }), sum(second, "t"));
   },
 });
 
@@ -360,5 +358,34 @@ export const madeRows = ({ page, depth }: { readonly page: number; readonly dept
         const product = gemm(x, row, "c");
         store(a.y.tile({ m: mb, t: tb }), map([product, at], (y, i) => (i < 0 ? y - 1 : y)));
       }
+    },
+  });
+
+/** Rows that two products contract, the second a part of them, and of which two others take the columns of one part each. */
+export const latent = ({ rows, width, cut = 64 }: { readonly rows: number; readonly width: number; readonly cut?: number }) =>
+  kernel("latent", {
+    args: {
+      x: input("bf16", { m: "M", c: width }),
+      kv: input("bf16", { r: "R", c: width }),
+      index: input("i32", { t: "T" }),
+      head: output("f32", { m: "M", c: cut }),
+      tail: output("f32", { m: "M", c: width - cut }),
+    },
+    tune: {},
+    grid: (a) => ({ mb: blocks("m", 0, a.x.size.m, rows) }),
+    body(a, {}, { mb }) {
+      const x = load(a.x.tile({ m: mb }));
+      let head = full({ m: rows, c: cut }, 0);
+      let tail = full({ m: rows, c: width - cut }, 0);
+      for (const tb of blocks("t", 0, a.index.size.t, 64)) {
+        const kv = gather(a.kv.tile({}), { r: load(a.index.tile({ t: tb }), -1) });
+        const up = gemm(x, kv, "c");
+        const twice = gemm(slice(x, "c", cut, width), slice(kv, "c", cut, width), "c", up);
+        const step = cast("bf16", map([twice], (u) => (u > 0 ? 1 : -2)));
+        head = gemm(step, slice(kv, "c", 0, cut), "t", head);
+        tail = gemm(step, slice(kv, "c", cut, width), "t", tail);
+      }
+      store(a.head.tile({ m: mb }), head);
+      store(a.tail.tile({ m: mb }), tail);
     },
   });
