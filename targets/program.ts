@@ -5,6 +5,7 @@
 import { evaluate, type HostExpr, type Manifest, type Param, textFor } from "../compiler/ir/manifest.ts";
 import type { Program } from "../dsl/programs/program.ts";
 import { type Device, type DeviceBuffer, DeviceError, type Executable, type Launch } from "./device.ts";
+import { translate, type Translation } from "./program_words.ts";
 
 type Dims = Readonly<Record<string, number>>;
 
@@ -40,10 +41,10 @@ export const PITCH_GRANULE = 16;
  * rows = floor(limit / rowBytes), rounded down to the tile unless that is all rows; without scratch one chunk has all. A limit that holds no tile is a DeviceError.
  */
 export function planChunks(program: Program, texts: ProgramTexts, given: Dims, limit: number, alignment: number): ChunkPlan {
-  const params = paramsOf(texts);
+  const params = paramsOf(program, texts);
   const dim = dimOf(program, params);
   const scratch = program.scratch.map((name) => named(program, params, name));
-  const dims = withPitches(texts, scratch, given);
+  const dims = withPitches(program, texts, scratch, given);
   const total = evaluate(dim, dims);
   const tile = tileOf(program, texts, dims, alignment);
   const rowBytes = scratch.reduce((sum, param) => sum + rowStride(param, dims), 0);
@@ -73,7 +74,8 @@ export interface Chunk {
  * bytes among them; they must live until the launches have run.
  */
 export function chunksOf(device: Device, program: Program, executables: ProgramTexts<Executable>, buffers: Readonly<Record<string, DeviceBuffer>>, plan: ChunkPlan): Chunk[] {
-  const params = paramsOf(executables);
+  const params = paramsOf(program, executables);
+  const kernels = executables.map((texts) => ({ texts, ...translationOf(program, texts) }));
   return Array.from({ length: plan.chunks }, (_, i): Chunk => {
     const start = i * plan.rows;
     const rows = Math.min(plan.rows, plan.total - start);
@@ -86,23 +88,33 @@ export function chunksOf(device: Device, program: Program, executables: ProgramT
         return [param.name, isCut(program, param) ? device.view(buffer, from, evaluate(param.bytes, dims)) : buffer];
       }),
     );
-    return { start, rows, launches: executables.map((texts) => ({ executable: textFor(texts, dims), buffers: parts, dims })) };
+    const launches = kernels.map(({ texts, dimsOf, buffersOf }): Launch => {
+      const own = dimsOf(dims);
+      return { executable: textFor(texts, own), buffers: buffersOf(parts), dims: own };
+    });
+    return { start, rows, launches };
   });
 }
 
 /** Arguments that a caller fills, those that it reads, and scratch. */
-export function argumentsOf({ scratch }: Program, texts: ProgramTexts): Readonly<Record<"inputs" | "results" | "scratch", readonly Param[]>> {
-  const params = [...paramsOf(texts).values()];
-  const own = params.filter((param) => !scratch.includes(param.name));
+export function argumentsOf(program: Program, texts: ProgramTexts): Readonly<Record<"inputs" | "results" | "scratch", readonly Param[]>> {
+  const params = [...paramsOf(program, texts).values()];
+  const own = params.filter((param) => !program.scratch.includes(param.name));
   return { inputs: own.filter((p) => p.access === "in"), results: own.filter((p) => p.access !== "in"), scratch: params.filter((p) => !own.includes(p)) };
 }
 
+/** What the program's words are in one of its kernels, of which `texts` has those of all tiers. */
+export const translationOf = ({ words = {} }: Program, texts: ProgramTexts[number]): Translation => {
+  const { manifest } = texts.at(-1)!;
+  return translate(manifest, words[manifest.kernel]);
+};
+
 /** Chunks begin at multiples of it. Dims on which no stride of a cut argument depends may be left out. */
 export function tileOf(program: Program, texts: ProgramTexts, given: Dims, alignment: number): number {
-  const names = texts.flat().flatMap(({ manifest }) => manifest.dims.map((dim) => dim.name));
+  const names = texts.flatMap((tiers) => translationOf(program, tiers).dims.map((dim) => dim.name));
   const dims = { ...Object.fromEntries(names.map((name) => [name, 1])), ...given };
-  const blocks = texts.flat().map(({ manifest }) => manifest.tune[program.tile] ?? 1);
-  const views = [...paramsOf(texts).values()].filter((param) => isCut(program, param)).map((param) => {
+  const blocks = program.tile === undefined ? [] : texts.flat().map(({ manifest }) => manifest.tune[program.tile!] ?? 1);
+  const views = [...paramsOf(program, texts).values()].filter((param) => isCut(program, param)).map((param) => {
     const stride = rowStride(param, dims);
     return alignment / greatestDivisor(alignment, stride);
   });
@@ -113,9 +125,9 @@ export function tileOf(program: Program, texts: ProgramTexts, given: Dims, align
 export const rowStride = (param: Param, dims: Dims): number => evaluate(param.axes[0]!.stride, dims);
 
 /** By name; where kernels share one, the writer's. */
-function paramsOf(texts: ProgramTexts): Map<string, Param> {
+function paramsOf(program: Program, texts: ProgramTexts): Map<string, Param> {
   const params = new Map<string, Param>();
-  for (const { params: own } of texts.map((tiers) => tiers.at(-1)!.manifest))
+  for (const { params: own } of texts.map((tiers) => translationOf(program, tiers)))
     for (const param of own) if (!params.has(param.name) || param.access !== "in") params.set(param.name, param);
   return params;
 }
@@ -138,10 +150,10 @@ function dimOf({ name, axis }: Program, params: ReadonlyMap<string, Param>): str
 }
 
 /** Pitches of scratch rows are rounded up, so that every row is aligned; all others have the kernels' own defaults. */
-function withPitches(texts: ProgramTexts, scratch: readonly Param[], given: Dims): Dims {
+function withPitches(program: Program, texts: ProgramTexts, scratch: readonly Param[], given: Dims): Dims {
   const own = new Set(scratch.flatMap((param) => param.axes.flatMap(({ stride }) => dimsIn(stride))));
   const dims: Record<string, number> = { ...given };
-  for (const { name, default: packed } of texts.flatMap((tiers) => tiers.at(-1)!.manifest.dims)) {
+  for (const { name, default: packed } of texts.flatMap((tiers) => translationOf(program, tiers).dims)) {
     if (dims[name] !== undefined || packed === undefined) continue;
     const value = evaluate(packed, dims);
     dims[name] = own.has(name) ? Math.ceil(value / PITCH_GRANULE) * PITCH_GRANULE : value;

@@ -31,8 +31,10 @@ export function scaleForSoftware(kernel: KernelName, spec: Dsa): ScaledSpec {
 }
 
 /** What programs are run with on a CPU at most: chunks are what they are about, and chunks need many queries. */
-const small: Readonly<Record<ProgramName, Readonly<Partial<Record<"topK" | "indexerHeads" | "indexerDim", number>>>>> = {
+const small: Readonly<Record<ProgramName, Readonly<Partial<Record<"topK" | "indexerHeads" | "indexerDim" | "heads" | "pageTokens", number>>>>> = {
   streaming_topk: { topK: 24, indexerHeads: 4, indexerDim: 32 },
+  prefill: { topK: 24, indexerHeads: 4, indexerDim: 32, heads: 4 },
+  decode: { topK: 24, indexerHeads: 4, indexerDim: 32, heads: 4, pageTokens: 16 },
   replay: { topK: 24 },
 };
 

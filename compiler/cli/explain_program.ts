@@ -1,7 +1,7 @@
 /** `explain` of a program: how it cuts its axis under a limit of scratch bytes, and what each chunk launches. */
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 import type { DsaProgram } from "../../dsl/programs/index.ts";
-import { argumentsOf, type ChunkPlan, DEFAULT_SCRATCH_BYTES, PITCH_GRANULE, planChunks, tileOf } from "../../targets/program.ts";
+import { argumentsOf, type ChunkPlan, DEFAULT_SCRATCH_BYTES, PITCH_GRANULE, planChunks, tileOf, translationOf } from "../../targets/program.ts";
 import { textFor } from "../ir/manifest.ts";
 import { printHost } from "../ir/print_tile.ts";
 import type { Dims } from "./options.ts";
@@ -27,7 +27,7 @@ export async function explainProgram(program: DsaProgram, target: string, spec: 
     console.log(`${program.axis} of a chunk: floor(${scratch} / those bytes), rounded down to a multiple of ${tileOf(program, texts, dim, alignment)}; all of them where they fit`);
   }
 
-  const missing = texts.flatMap((tiers) => tiers[0]!.manifest.dims).find((d) => d.default === undefined && dim[d.name] === undefined);
+  const missing = texts.flatMap((tiers) => translationOf(program, tiers).dims).find((d) => d.default === undefined && dim[d.name] === undefined);
   const plan = missing ? undefined : planChunks(program, texts, dim, scratch, alignment);
   if (missing) console.log(`figures need --dim ${missing.name}=…`);
   else if (plan) printPlan(plan);
@@ -36,8 +36,9 @@ export async function explainProgram(program: DsaProgram, target: string, spec: 
   printTable(
     ["kernel", "tier", "threads", "shared bytes", "blocks"],
     texts.map((tiers) => {
-      const { manifest } = dims ? textFor(tiers, dims) : tiers.at(-1)!;
-      return [manifest.kernel, manifest.tier?.name ?? "–", `${manifest.threads}`, `${manifest.sharedBytes}`, valueOf(manifest.blocks, dims ?? {})];
+      const own = dims && translationOf(program, tiers).dimsOf(dims);
+      const { manifest } = own ? textFor(tiers, own) : tiers.at(-1)!;
+      return [manifest.kernel, manifest.tier?.name ?? "–", `${manifest.threads}`, `${manifest.sharedBytes}`, valueOf(manifest.blocks, own ?? {})];
     }),
   );
 }

@@ -1,7 +1,7 @@
 /** Property tests as tasks: one kernel, one spec, one tier, one runner. What `verify`, `quickstart` and `test-gpu` share. */
 import { kernelsOf, type KernelName } from "../../dsl/kernels/index.ts";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
-import { type ProgramName, programs } from "../../dsl/programs/index.ts";
+import { type ProgramName, programs, programsOf } from "../../dsl/programs/index.ts";
 import type { Shape } from "../../verify/checks/check.ts";
 import { checks } from "../../verify/checks/index.ts";
 import { type FileKernel, kernelsOfFile, verifyFile } from "../../verify/file.ts";
@@ -70,7 +70,7 @@ export async function tasksOfSpecs(runner: Runner, specs: readonly Dsa[], { only
 /** The programs of each spec on one runner; CPUs get a small indexer and k. */
 export const tasksOfPrograms = (runner: Runner, specs: readonly Dsa[], { only, scale }: { readonly only?: readonly ProgramName[] | undefined; readonly scale: boolean }): Task[] =>
   specs.flatMap((spec) =>
-    (Object.keys(programs) as ProgramName[]).filter((program) => only?.includes(program) ?? true).map((program): Task => {
+    programsOf(spec).filter((program) => only?.includes(program) ?? true).map((program): Task => {
       const { spec: scaled, changes } = scale && !runner.isGpu ? scaleProgram(program, spec) : { spec, changes: [] };
       const run = async (draw: Draw): Promise<Report> =>
         verifyProgram({ program, spec: scaled, executor: await runner.loadProgram(programs[program], scaled), ...draw });

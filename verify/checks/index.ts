@@ -3,8 +3,10 @@ import type { KernelName } from "../../dsl/kernels/index.ts";
 import type { ProgramName } from "../../dsl/programs/index.ts";
 import type { Check } from "./check.ts";
 import { checkSelectionCheck } from "./check_selection.ts";
+import { decodeCheck } from "./decode.ts";
 import { indexerLogitsCheck } from "./indexer_logits.ts";
 import { pagedIndexerLogitsCheck } from "./paged_indexer_logits.ts";
+import { prefillCheck } from "./prefill.ts";
 import { replayCheck } from "./replay.ts";
 import { sparseMlaCheck } from "./sparse_mla.ts";
 import { sparseMlaCombineCheck } from "./sparse_mla_combine.ts";
@@ -27,4 +29,9 @@ export const checks: { readonly [K in KernelName]: Check } = {
 };
 
 /** Chunks of a program begin at multiples of `tile`, which shapes are made around. */
-export const programChecks: { readonly [P in ProgramName]: (tile: number) => Check } = { streaming_topk: streamingTopKCheck, replay: replayCheck };
+export const programChecks: { readonly [P in ProgramName]: (tile: number) => Check } = {
+  streaming_topk: streamingTopKCheck,
+  prefill: prefillCheck,
+  decode: decodeCheck,
+  replay: replayCheck,
+};

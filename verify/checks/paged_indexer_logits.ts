@@ -56,21 +56,7 @@ export const pagedIndexerLogitsCheck: Check<PagedShape> = {
     ];
   },
 
-  shapes(dsa, budget) {
-    const pages = affordable(budget, dsa.nextN * dsa.indexerHeads * dsa.indexerDim * dsa.pageTokens, 2, 40);
-    const maxRequests = Math.min(pages, 4);
-    return fc.record({
-      requests: fc.integer({ min: 1, max: maxRequests }),
-      maxPages: extent(1, Math.max(2, Math.floor(pages / maxRequests))),
-      kind: fc.constantFrom(...keyKinds),
-      rule: fc.constantFrom(...scaleRules),
-      missingPages: fc.boolean(),
-      pageGap: fc.constantFrom(0, 16, 256),
-      trim: fc.integer({ min: 0, max: dsa.pageTokens - 1 }),
-      gap: fc.constantFrom(0, 1, 5, 64),
-      seed,
-    });
-  },
+  shapes: (dsa, budget) => fc.record(pagedShapes(dsa, budget)),
 
   prepare(dsa, shape) {
     const paged = pagedProblem(dsa, shape);
@@ -96,6 +82,23 @@ export const pagedIndexerLogitsCheck: Check<PagedShape> = {
     };
   },
 };
+
+/** What shapes are drawn from, field by field. */
+export function pagedShapes(dsa: Dsa, budget: number) {
+  const pages = affordable(budget, dsa.nextN * dsa.indexerHeads * dsa.indexerDim * dsa.pageTokens, 2, 40);
+  const maxRequests = Math.min(pages, 4);
+  return {
+    requests: fc.integer({ min: 1, max: maxRequests }),
+    maxPages: extent(1, Math.max(2, Math.floor(pages / maxRequests))),
+    kind: fc.constantFrom(...keyKinds),
+    rule: fc.constantFrom(...scaleRules),
+    missingPages: fc.boolean(),
+    pageGap: fc.constantFrom(0, 16, 256),
+    trim: fc.integer({ min: 0, max: dsa.pageTokens - 1 }),
+    gap: fc.constantFrom(0, 1, 5, 64),
+    seed,
+  };
+}
 
 /** Queries, and keys by token of each request: request b owns the keys from b · maxPages · pageTokens on. */
 export interface PagedProblem extends PagedKeys {

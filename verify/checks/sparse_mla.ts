@@ -112,6 +112,21 @@ export const attentionTarget = (arithmetic: Arithmetic, block: number, splits: n
   splits,
 });
 
+/** How many queries' attention the reference affords beside other work. */
+export const attendedQueries = (dsa: Dsa): number => affordable(3e8, attentionCost(dsa), 1, 16);
+
+/** As `judgeAttention`, of `count` of the queries, spread over all: the reference takes its time. */
+export function judgeSomeAttention(args: SparseMlaArgs, { out, lse, maxLogit }: Buffers, target: AttentionTarget, { count, seed }: { readonly count: number; readonly seed: number }): Verdict {
+  const { queries, heads, dQk, dV, slots } = args.shape;
+  const some = Math.min(count, queries);
+  const rows = Array.from({ length: some }, (_, i) => (seed + Math.floor((i * queries) / some)) % queries);
+  const pick = (values: ArrayLike<number>, width: number): number[] => rows.flatMap((t) => Array.from({ length: width }, (_, i) => values[t * width + i]!));
+  const pickBytes = (bytes: Uint8Array, width: number): Uint8Array => Uint8Array.from(pick(bytes, width));
+  const picked = { ...args, shape: { ...args.shape, queries: some }, q: pick(args.q, heads * dQk), idx: pick(args.idx, slots), ...(args.length && { length: pick(args.length, 1) }) };
+  const verdict = judgeAttention(picked, { out: pickBytes(out!, 2 * heads * dV), lse: pickBytes(lse!, 4 * heads), maxLogit: pickBytes(maxLogit!, 4 * heads) }, target);
+  return verdict.failure === undefined ? verdict : { ...verdict, failure: `of queries ${rows.join(", ")}: ${verdict.failure}` };
+}
+
 /** Compares bf16 out, f32 lse and f32 maxLogit with the reference. */
 export function judgeAttention(args: SparseMlaArgs, { out, lse, maxLogit }: Buffers, target: AttentionTarget): Verdict {
   return compareAttention(args.shape, sparseMla(args), mlaBudget(args, target), {

@@ -31,53 +31,53 @@ export interface StreamingShape extends Shape {
 /** Chunks of a case, of which the last need not be full. */
 const mostChunks = 3;
 
-export const streamingTopKCheck = (tile: number): Check<StreamingShape> => {
-  const mostTokens = (dsa: Dsa, budget: number): number =>
-    affordable(budget, mostChunks * tile * dsa.indexerHeads * dsa.indexerDim, dsa.topK + (dsa.topK >> 1) + 7, 2 * dsa.topK + 1000);
-  return {
-    fixed(dsa, budget) {
-      const base = { queries: 2 * tile + 1, tokens: mostTokens(dsa, budget), tiles: 1, windows: "unalignedStarts", overhang: true, seed: 1 } as const;
-      const ends = [1, tile - 1, tile, tile + 1, 2 * tile, 3 * tile - 1].filter((queries) => queries > 0);
-      return [
-        ...[...new Set(ends)].map((queries) => ({ ...base, kind: "normal" as const, queries })),
-        ...indexerKinds.map((kind) => ({ ...base, kind })),
-        ...windowKinds.map((windows) => ({ ...base, kind: "normal" as const, windows, tiles: 2 })),
-      ];
-    },
+const mostTokens = (tile: number, dsa: Dsa, budget: number): number =>
+  affordable(budget, mostChunks * tile * dsa.indexerHeads * dsa.indexerDim, dsa.topK + (dsa.topK >> 1) + 7, 2 * dsa.topK + 1000);
 
-    shapes(dsa, budget) {
-      return fc.record({
-        queries: fc.integer({ min: 1, max: mostChunks * tile }),
-        tokens: extent(1, mostTokens(dsa, budget)),
-        tiles: fc.integer({ min: 1, max: mostChunks }),
-        kind: fc.constantFrom(...indexerKinds),
-        windows: fc.constantFrom(...windowKinds),
-        overhang: fc.boolean(),
-        seed,
-      });
-    },
+/** What shapes are drawn from, field by field. */
+export const streamingShapes = (tile: number, dsa: Dsa, budget: number) => ({
+  queries: fc.integer({ min: 1, max: mostChunks * tile }),
+  tokens: extent(1, mostTokens(tile, dsa, budget)),
+  tiles: fc.integer({ min: 1, max: mostChunks }),
+  kind: fc.constantFrom(...indexerKinds),
+  windows: fc.constantFrom(...windowKinds),
+  overhang: fc.boolean(),
+  seed,
+});
 
-    prepare(dsa, { queries, tokens, tiles, kind, windows, overhang, seed }) {
-      const { problem, inputs } = scorerProblem(dsa, { queries, tokens, kind, windows, overhang, rule: "divide", seed });
-      return {
-        buffers: { ...inputs, idx: poisoned(4 * queries * dsa.topK, 0x5a) },
-        dims: { Q: queries, T: tokens, tiles },
-        judge(outputs, { arithmetic }) {
-          const args = indexerArgs(problem);
-          const logits = decodeArray(dsa.logitsDtype, outputs.logits!);
-          const want = topK({ shape: { queries, tokens, k: dsa.topK }, scores: logits, first: problem.first, last: problem.last });
-          return all([
-            compare({
-              output: "logits",
-              axes: { q: queries, t: tokens },
-              got: logits,
-              want: indexerLogits(args),
-              budget: logitsBudget(args, logitsTarget(dsa, arithmetic)),
-            }),
-            compare({ output: "idx", axes: { q: queries, j: dsa.topK }, got: new Int32Array(outputs.idx!.slice().buffer), want, budget: 0 }),
-          ]);
-        },
-      };
-    },
-  };
-};
+export const streamingTopKCheck = (tile: number): Check<StreamingShape> => ({
+  fixed(dsa, budget) {
+    const base = { queries: 2 * tile + 1, tokens: mostTokens(tile, dsa, budget), tiles: 1, windows: "unalignedStarts", overhang: true, seed: 1 } as const;
+    const ends = [1, tile - 1, tile, tile + 1, 2 * tile, 3 * tile - 1].filter((queries) => queries > 0);
+    return [
+      ...[...new Set(ends)].map((queries) => ({ ...base, kind: "normal" as const, queries })),
+      ...indexerKinds.map((kind) => ({ ...base, kind })),
+      ...windowKinds.map((windows) => ({ ...base, kind: "normal" as const, windows, tiles: 2 })),
+    ];
+  },
+
+  shapes: (dsa, budget) => fc.record(streamingShapes(tile, dsa, budget)),
+
+  prepare(dsa, { queries, tokens, tiles, kind, windows, overhang, seed }) {
+    const { problem, inputs } = scorerProblem(dsa, { queries, tokens, kind, windows, overhang, rule: "divide", seed });
+    return {
+      buffers: { ...inputs, idx: poisoned(4 * queries * dsa.topK, 0x5a) },
+      dims: { Q: queries, T: tokens, tiles },
+      judge(outputs, { arithmetic }) {
+        const args = indexerArgs(problem);
+        const logits = decodeArray(dsa.logitsDtype, outputs.logits!);
+        const want = topK({ shape: { queries, tokens, k: dsa.topK }, scores: logits, first: problem.first, last: problem.last });
+        return all([
+          compare({
+            output: "logits",
+            axes: { q: queries, t: tokens },
+            got: logits,
+            want: indexerLogits(args),
+            budget: logitsBudget(args, logitsTarget(dsa, arithmetic)),
+          }),
+          compare({ output: "idx", axes: { q: queries, j: dsa.topK }, got: new Int32Array(outputs.idx!.slice().buffer), want, budget: 0 }),
+        ]);
+      },
+    };
+  },
+});
