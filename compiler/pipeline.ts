@@ -112,12 +112,14 @@ export function compileTile(read: TileKernel, target: Target, schedule: Schedule
   const bound = bindSchedule(tile, schedule, machine);
   // what a cluster deals out has names for what falls to a block
   const { kernel: parted, part } = partLoop(tile, bound, machine);
-  verifyTile(parted, "partLoop");
+  if (part) verifyTile(parted, "partLoop");
   // device memory is far away: what the next iteration reads may be under way
   const { kernel, early } = loadAhead(parted, bound.ahead, bound.once);
   tile = kernel;
-  verifyTile(tile, "loadAhead");
-  if (tile !== parted) trace?.write("loadAhead", printTile(tile));
+  if (tile !== parted) {
+    verifyTile(tile, "loadAhead");
+    trace?.write("loadAhead", printTile(tile));
+  }
   // inline or stored, seen by other threads or not: the layouts depend on it
   const placement = placeValues(tile, bound, early);
   // products fix layouts, the rest follows the data; disagreements go through shared memory
