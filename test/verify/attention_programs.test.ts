@@ -1,6 +1,6 @@
 /** Sparse attention from operands to results, as programs: on every execution, by chunks, and with faults between the kernels. */
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { compileTiers, jobOf, textOf } from "../../compiler/cli/jobs.ts";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { compileJob, compileTiers, jobOf, textOf } from "../../compiler/cli/jobs.ts";
 import { targetNamed } from "../../compiler/cli/targets.ts";
 import { runLoop } from "../../compiler/interp/loop.ts";
 import { evaluate } from "../../compiler/ir/manifest.ts";
@@ -10,13 +10,19 @@ import { kernels, type KernelName } from "../../dsl/kernels/index.ts";
 import { preset } from "../../dsl/kernels/presets.ts";
 import { withSettings } from "../../dsl/kernels/settings.ts";
 import { type ProgramName, programs, programsOf } from "../../dsl/programs/index.ts";
+import { decodeArray, generateMla, indexerArgs, indexerLogits, logitsBudget, topK as referenceTopK } from "../../reference/index.ts";
 import { type Device, type DeviceBuffer, DeviceError, type Launch } from "../../targets/device.ts";
 import { argumentsOf, chunksOf, planChunks, type ProgramTexts, rowStride } from "../../targets/program.ts";
 import { openWebGpu, type WebGpuDevice } from "../../targets/wgsl/runtime.ts";
+import { bytesOf, poisoned } from "../../verify/checks/check.ts";
 import { decodeCheck } from "../../verify/checks/decode.ts";
+import { logitsTarget, scorerProblem } from "../../verify/checks/indexer_logits.ts";
+import { attentionOutputs, attentionTarget, judgeAttention } from "../../verify/checks/sparse_mla.ts";
 import { integers } from "../../verify/checks/topk.ts";
+import { arithmeticOf, type Buffers, deviceExecutor, type Dims, eagerExecutor, loopExecutor } from "../../verify/executor.ts";
 import { hostDevice } from "../../verify/host_device.ts";
 import { programExecutor } from "../../verify/program.ts";
+import { compare } from "../../verify/verdict.ts";
 import { describeFailure, verifyProgram } from "../../verify/verify.ts";
 
 vi.setConfig({ testTimeout: 240_000, hookTimeout: 60_000 }); // the machine may be busy
@@ -26,6 +32,9 @@ const names: readonly Name[] = ["prefill", "decode"];
 const spec = withSettings(preset("v3.2"), {
   topK: "9", indexerHeads: "3", indexerDim: "32", heads: "2", dV: "128", dRope: "16", splits: "3", nextN: "2", pageTokens: "8", sink: "true",
 });
+
+/** All executions keep its promise here, WGSL too. */
+const cudaArithmetic = arithmeticOf("cuda:sm_80");
 
 const textsFor = (name: ProgramName, target: string, of = spec): Promise<Compiled[][]> =>
   Promise.all(programs[name].kernels.map((kernel) => compileTiers(jobOf(textOf(kernel), target, of))));
@@ -122,6 +131,60 @@ describe("the check finds", () => {
       read: (buffer) => (waiting.splice(0).forEach((one) => host.launch(one)), host.read(buffer)),
     };
     expect(await failureOn("decode", device, wgsl.decode, "eager", 0)).toMatch(/: of queries [\d, ]+: (out|lse|maxLogit)\[/);
+  });
+});
+
+describe("packed sequences, each with rows of its own: scores, top-k within the window, attention", () => {
+  type Run = (kernel: KernelName, buffers: Buffers, dims: Dims) => Promise<Buffers>;
+  const executors: readonly (readonly [string, () => Promise<Run>])[] = [
+    ["eager", async () => (kernel, buffers, dims) => eagerExecutor(kernels[kernel](spec) as Kernel).run(buffers, dims)],
+    ...["wgsl", "cuda:sm_80"].map((target) => [`Loop IR for ${target}`, async (): Promise<Run> => async (kernel, buffers, dims) => {
+      const { loop, tile, manifest } = await compileJob(jobOf(textOf(kernel), target, spec));
+      return loopExecutor(loop, targetNamed(target), tile.tune, arithmeticOf(target, manifest)).run(buffers, dims);
+    }] as const),
+    ["WGSL on the software adapter", async () => {
+      const device = await openWebGpu({ adapter: "software" });
+      onTestFinished(() => device.close());
+      return async (kernel, buffers, dims) => {
+        const { manifest, text } = await compileJob(jobOf(textOf(kernel), "wgsl", spec));
+        return (await deviceExecutor(device, manifest, text)).run(buffers, dims);
+      };
+    }],
+  ];
+
+  test.each(executors)("%s", async (_, open) => {
+    const run = await open();
+    const [{ topK: k, heads, dV, dRope }, tokens, ends] = [spec, 41, [4, 4, 30, 41]]; // of 4 tokens, of none, of more than k, of as many as are left
+    const sequences = ends.map((end, i) => ({ first: ends[i - 1] ?? 0, last: end })).flatMap((sequence) => [sequence, sequence]); // two queries each
+    const queries = sequences.length;
+    const { problem, inputs } = scorerProblem(spec, { queries, tokens, kind: "normal", windows: "causalTail", overhang: false, rule: "divide", seed: 5 });
+    const [first, last] = [Int32Array.from(sequences, (s) => s.first), Int32Array.from(sequences, (s) => s.last)];
+    const windows = { first: bytesOf(first), last: bytesOf(last) };
+
+    const { logits } = await run("indexer_logits", { ...inputs, ...windows, logits: poisoned(4 * queries * tokens) }, { Q: queries, T: tokens, logitsPitch: tokens });
+    const scores = new Float32Array(logits!.slice().buffer);
+    const scored = { ...indexerArgs(problem), first, last };
+    expect(compare({ output: "logits", axes: { q: queries, t: tokens }, got: scores, want: indexerLogits(scored), budget: logitsBudget(scored, logitsTarget(spec, cudaArithmetic)) }).failure).toBeUndefined();
+
+    const { idx, count } = await run("topk_window", { logits: logits!, ...windows, idx: poisoned(4 * queries * k, 0x5a), count: poisoned(4 * queries, 0x5a) }, { Q: queries, T: tokens, logitsPitch: tokens });
+    expect(integers(idx!)).toEqual(referenceTopK({ shape: { queries, tokens, k }, scores, first, last, indexBase: "window" }));
+    expect([...integers(count!)]).toEqual([4, 4, 0, 0, k, k, k, k]);
+
+    const dQk = dV + dRope;
+    const shape = { queries, heads, slots: k, tokens, dQk, dV };
+    const { q, kv, sink } = generateMla({ seed: 6, kind: "normal", slotKind: "allEmpty", sink: "normal", rowLengths: false, shape });
+    for (let t = 0; t < queries; t += 2) {
+      const rows = last[t]! - first[t]!;
+      const part = (bytes: Uint8Array): Uint8Array => bytes.slice((t * bytes.length) / queries, ((t + 2) * bytes.length) / queries);
+      const own = kv.bytes.slice(2 * dQk * first[t]!, 2 * dQk * last[t]!);
+      const buffers = { q: part(q.bytes), kv: rows === 0 ? poisoned(2 * dQk) : own, idx: part(idx!), lengths: part(count!), sink: bytesOf(sink!), ...attentionOutputs(2, spec) };
+      const outputs = await run("sparse_mla", buffers, { Q: 2, T: rows, kvPitch: dQk });
+      const args = {
+        shape: { ...shape, queries: 2, tokens: rows },
+        q: decodeArray("bf16", buffers.q), kv: decodeArray("bf16", own), idx: integers(buffers.idx), length: integers(buffers.lengths), scale: spec.smScale, sink: sink!,
+      };
+      expect(judgeAttention(args, outputs, attentionTarget(cudaArithmetic, 16, 1)).failure, `sequence of ${rows}`).toBeUndefined();
+    }
   });
 });
 
