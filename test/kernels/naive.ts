@@ -85,6 +85,16 @@ export const naive: Readonly<Record<string, Naive>> = {
   matmul: ({ a, b }, { M, N, K }) => ({
     c: range(M!).flatMap((m) => range(N!).map((n) => total(range(K!).map((k) => a![m * K! + k]! * b![n * K! + k]!)))),
   }),
+  gatheredMatmul: ({ a, rows: list, b }, { R, M, N }) => ({
+    c: range(M!).flatMap((m) => {
+      const r = list![m]!;
+      return range(N!).map((n) => (r < 0 || r >= R! ? 0 : total(range(512).map((k) => a![r * 512 + k]! * b![n * 512 + k]!))));
+    }),
+  }),
+  scaledMatmul: ({ a, b, scale }, { M, N, K }) => {
+    const wide = range(N!).flatMap((n) => range(K!).map((k) => roundTo("bf16", Math.fround(b![n * K! + k]! * scale![(k >> 7) * N! + n]!))));
+    return { c: range(M!).flatMap((m) => range(N!).map((n) => total(range(K!).map((k) => a![m * K! + k]! * wide[n * K! + k]!)))) };
+  },
   cumulativeCounts: ({ pixels }, { N, P }) => ({
     cdf: rows(pixels!, N!, P!, (xs) => range(256).map((v) => xs.filter((x) => x <= v).length)),
   }),
