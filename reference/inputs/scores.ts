@@ -14,6 +14,7 @@
  * | subnormal | multiples of 2^−149 of both signs | flushing, f16 digits |
  * | signedZeros | mostly +0 and −0 | radix keys in which −0 < +0 |
  * | withInf | infinities of both signs among normals | infinite padding |
+ * | lowest | −infinity and the most negative number, and few normals | padding with the most negative number |
  * | withNan | NaN of both signs among normals | thresholds that are never reached |
  * | beyond65504 | magnitudes above f16's largest | f16 digits that overflow |
  * | huge | normals times 1e37 | sums and differences of scores |
@@ -44,6 +45,7 @@ export const scoreKinds = [
   "subnormal",
   "signedZeros",
   "withInf",
+  "lowest",
   "withNan",
   "beyond65504",
   "huge",
@@ -56,6 +58,9 @@ export const scoreKinds = [
   "allNan",
 ] as const;
 export type ScoreKind = (typeof scoreKinds)[number];
+
+/** The largest number of f32. */
+const LARGEST = (2 - 2 ** -23) * 2 ** 127;
 
 export interface ScoresSpec {
   readonly seed: number;
@@ -111,6 +116,8 @@ function fillRow(random: Random, kind: ScoreKind, row: Float32Array, k: number):
       return fill(() => (random.uniform() < 0.05 ? random.normal() : 0 * random.sign()));
     case "withInf":
       return fill(() => (random.uniform() < 0.2 ? random.sign() * Infinity : random.normal()));
+    case "lowest":
+      return fill(() => (random.uniform() < 0.05 ? random.normal() : random.uniform() < 0.5 ? -Infinity : -LARGEST));
     case "withNan":
       return fill(() => (random.uniform() < 0.2 ? NaN : random.normal()));
     case "beyond65504":

@@ -55,6 +55,7 @@ describe("score rows are what their kind says", () => {
     expect(count(row("signedZeros"), (x) => Object.is(x, -0))).toBeGreaterThan(100);
     expect(count(row("signedZeros"), (x) => Object.is(x, 0))).toBeGreaterThan(100);
     for (const infinity of [Infinity, -Infinity]) expect(count(row("withInf"), (x) => x === infinity)).toBeGreaterThan(10);
+    for (const value of [-Infinity, -Math.fround(3.4028234663852886e38)]) expect(count(row("lowest"), (x) => x === value)).toBeGreaterThan(k);
     expect(new Set([...new Uint32Array(row("withNan").buffer)].filter((_, i) => Number.isNaN(row("withNan")[i]!)))).toEqual(
       new Set([0x7fc00000, 0xffc00000]),
     );
