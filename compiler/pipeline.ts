@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { readKernel, sourceText, type ReadOptions } from "./front/index.ts";
 import { headerOf } from "./header.ts";
+import { PRIOR_LAUNCH } from "./ir/instruction.ts";
 import { instructionsOf, type LoopKernel } from "./ir/loop.ts";
 import type { Dim, Manifest } from "./ir/manifest.ts";
 import type { Plan } from "./ir/plan.ts";
@@ -187,6 +188,7 @@ function manifestOf(tile: TileKernel, loop: LoopKernel, target: Target, algebra:
     blocks: loop.blocks,
     threads: loop.threads,
     sharedBytes: loop.sharedBytes,
+    ...(instructionsOf(loop.body).has(PRIOR_LAUNCH) && { awaitsPrior: true as const }),
     ...target.needs(loop),
     ...(products.length > 0 && { products }),
     ...(algebra.length > 0 && { algebra }),

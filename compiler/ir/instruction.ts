@@ -44,6 +44,9 @@ export interface Instruction {
   readonly flops?: number;
 }
 
+/** The record that waits for the launch before; a text without it is launched when that one is over. */
+export const PRIOR_LAUNCH = "awaitPriorLaunch";
+
 export interface PrintedOperand {
   readonly operand: Operand;
   /** Value: the expression; SharedAddress/GlobalAddress: a pointer expression. */

@@ -89,6 +89,11 @@ export interface Manifest {
   readonly threads: number;
   /** Shared (workgroup) bytes of one block. CUDA takes all of it as dynamic shared memory. */
   readonly sharedBytes: number;
+  /**
+   * CUDA only: the text waits for the launch before it by itself, so a host may let it come up while that one runs (the launch attribute
+   * CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION). Without the attribute it has nothing to wait for.
+   */
+  readonly awaitsPrior?: true;
   /** WebGPU features or CUDA architecture features that the text needs. */
   readonly features: readonly string[];
   /** WebGPU limits that the text needs, by their WebGPU name. */

@@ -3,7 +3,7 @@
  * other at run time is the simulated machine's to judge.
  */
 import { byteSize } from "../../dsl/dtype.ts";
-import type { Instruction } from "./instruction.ts";
+import { PRIOR_LAUNCH, type Instruction } from "./instruction.ts";
 import { bodiesOf, type LoopKernel, type LoopRole, type LoopStmt, type Operand } from "./loop.ts";
 import type { TensorMap } from "./manifest.ts";
 import type { Fail } from "./verify_loop.ts";
@@ -71,6 +71,7 @@ export function verifyHardware(kernel: LoopKernel, instructions: ReadonlyMap<str
   const nested = statementsOf(kernel.body.flatMap(bodiesOf).flat()).find((s) => s.kind === "Roles");
   if (nested) fail(nested, "roles stand inside another statement");
   verifyInitialisation(kernel, fail);
+  verifyPriorLaunch(kernel, fail);
   const calls = statementsOf(kernel.body).filter((s) => s.kind === "Call");
   const copies = calls.filter((s) => operandsOf(s, "SharedAddress").length > 0).flatMap((s) => operandsOf(s, "TensorMap").map((t) => ({ map: kernel.tensorMaps.find((m) => m.name === t.map)!, to: operandsOf(s, "SharedAddress")[0]!.buffer })));
   for (const call of calls) {
@@ -118,6 +119,16 @@ function verifyInitialisation({ body, barriers }: LoopKernel, fail: Fail): void 
     const missing = barriers.find((b) => Array.from({ length: b.slots }, (_, i) => i).some((i) => !initialised.has(`${b.name} ${i}`)));
     if (missing) fail(use, `not every slot of ${missing.name} is initialised`);
   }
+}
+
+/** Where launches overlap, nothing touches device memory before the one before is over. */
+function verifyPriorLaunch({ body }: LoopKernel, fail: Fail): void {
+  const waits = statementsOf(body).filter((s) => s.kind === "Call" && s.instruction === PRIOR_LAUNCH);
+  if (waits.length === 0) return;
+  const at = body.indexOf(waits[0]!);
+  if (waits.length > 1 || at < 0) fail(waits.at(-1)!, "the launch before is awaited by all threads, once");
+  const early = statementsOf(body.slice(0, at)).find((s) => s.kind === "LoadGlobal" || s.kind === "StoreGlobal" || operandsOf(s, "GlobalAddress").length > 0 || (operandsOf(s, "TensorMap").length > 0 && operandsOf(s, "Barrier").length > 0));
+  if (early) fail(early, "the launch before may still run");
 }
 
 /** `filled`: with which swizzles copies fill its buffer. */

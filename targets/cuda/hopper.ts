@@ -164,6 +164,19 @@ export const hopperInstructions: readonly Instruction[] = [
   /** (): what this thread wrote to shared memory becomes visible to tensor copies and wgmma. */
   machine("fenceProxyAsync", { text: statement("fence.proxy.async.shared::cta") }),
   ...clusters,
+  /**
+   * (): until the launch before is over and its memory is to be seen. From here on the launch behind may come up: no earlier, or it would find
+   * in a cache what two launches before it read.
+   */
+  machine("awaitPriorLaunch", {
+    text: () => "awaitPriorLaunch();",
+    helper: [
+      "// the launch before may still run, and the launch behind may come up from here on",
+      "__device__ inline void awaitPriorLaunch() {",
+      '  asm volatile("griddepcontrol.wait; griddepcontrol.launch_dependents;" ::: "memory");',
+      "}",
+    ].join("\n"),
+  }),
   machine("syncWarp", { scope: "warp", text: () => "__syncwarp();" }),
   /** (): what stands before it is computed before what follows is awaited, also in the assembler's order. */
   machine("schedulingFence", {

@@ -1,6 +1,7 @@
 /** State of one lowering: names, the statement list being written, shared buffers, facts. */
 import { byteSize, type DType } from "../../../dsl/dtype.ts";
 import { add, binary, childrenOf, int, mul, variable, type Expr, type ScalarType } from "../../ir/expr.ts";
+import { PRIOR_LAUNCH } from "../../ir/instruction.ts";
 import type { Layout } from "../../ir/layout.ts";
 import type { LoopBarrier, LoopStmt, SharedBuffer } from "../../ir/loop.ts";
 import type { HostExpr, Param, TensorMap } from "../../ir/manifest.ts";
@@ -478,4 +479,9 @@ export function hostExpr(e: HostExpr): Expr {
         return { kind: "Call", type: "i32", fn: e.op, args: [a, b] };
     }
   }, first);
+}
+
+/** Before anything reads or writes device memory: where launches may overlap, the one before this one is awaited here. */
+export function awaitPriorLaunch(ctx: Lowering): void {
+  if (ctx.machine.instructions.has(PRIOR_LAUNCH)) ctx.emit({ kind: "Call", instruction: PRIOR_LAUNCH, operands: [] });
 }

@@ -10,7 +10,7 @@ import { addToBag, declareBag } from "./bag.ts";
 import { countOf } from "./bag_memory.ts";
 import { addToBitmap, declareBitmap, pushMarked, type BitmapMemory } from "./bitmap.ts";
 import { collect, dismiss, openBags } from "./cluster.ts";
-import { Lowering, multipleOf } from "./context.ts";
+import { awaitPriorLaunch, Lowering, multipleOf } from "./context.ts";
 import { address, isTrue, scalarElement } from "./element.ts";
 import { compute, fetch, move, stage, store } from "./elementwise.ts";
 import { gemm } from "./gemm.ts";
@@ -59,9 +59,10 @@ function blocksOf({ persistence, cluster }: Plan, items: HostExpr): HostExpr {
 }
 
 function oneRole(ctx: Lowering, plan: Plan, lists: Lists): { body: LoopStmt[]; pipes: []; threads: number } {
+  const start = ctx.block(() => awaitPriorLaunch(ctx));
   const grid = ctx.block(() => gridOf(ctx, plan.cluster ? clusterIndex(plan.cluster) : { kind: "BlockIndex", type: "i32" }));
   const body = ctx.block(() => statements(ctx, plan.body, lists));
-  return { body: [...grid, ...ctx.prologue, ...body], pipes: [], threads: plan.threads };
+  return { body: [...start, ...grid, ...ctx.prologue, ...body], pipes: [], threads: plan.threads };
 }
 
 function statements(ctx: Lowering, list: readonly PlanStmt[], lists: Lists): void {

@@ -3,7 +3,7 @@ import { binary, int, sub, type Expr } from "../../ir/expr.ts";
 import type { LoopPipe, LoopRole, LoopStmt } from "../../ir/loop.ts";
 import type { Pipe, Plan, PlanStmt, Role } from "../../ir/plan.ts";
 import { planStatements } from "../../ir/plan_walk.ts";
-import type { Lowering } from "./context.ts";
+import { awaitPriorLaunch, type Lowering } from "./context.ts";
 import { findShare, gridOf, sendWork, strideWork, takeWork, type Share } from "./persistent.ts";
 import { declareRing, enterRings } from "./rings.ts";
 
@@ -30,6 +30,7 @@ export function lowerRoles(ctx: Lowering, plan: Plan, roles: readonly Role[], lo
         ctx.repeated("slot", b.slots, (slot) => ctx.emit({ kind: "Call", instruction: "mbarrierInit", operands: [{ kind: "Barrier", barrier: b.name, slot }, { kind: "Value", value: int(b.arrivals) }] }));
       ctx.emit({ kind: "Call", instruction: "mbarrierInitFence", operands: [] });
     });
+    awaitPriorLaunch(ctx); // what stands above needs nothing of it
     if (plan.persistence?.kind === "even") share = findShare(ctx, plan.persistence, threads, lower);
     ctx.emit({ kind: "Barrier" });
   });

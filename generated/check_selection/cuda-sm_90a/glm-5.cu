@@ -12,6 +12,11 @@
 
 using i64 = long long;
 
+// the launch before may still run, and the launch behind may come up from here on
+__device__ inline void awaitPriorLaunch() {
+  asm volatile("griddepcontrol.wait; griddepcontrol.launch_dependents;" ::: "memory");
+}
+
 extern "C" __global__ void __launch_bounds__(128, 1) check_selection(
     const int* __restrict__ idx,
     const int* __restrict__ first,
@@ -22,6 +27,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) check_selection(
   int* const exchange_i32 = (int*)(shared + 0);  // partial results on their way between threads
   const int block = blockIdx.x;
   const int thread = threadIdx.x;
+  awaitPriorLaunch();
   const int q = block;
   int faults_sum;
   const int j_of_thread = thread * 4;

@@ -41,6 +41,10 @@ __device__ inline void mbarrierInit(u64* barrier, u32 arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;"
                :: "r"((u32)__cvta_generic_to_shared(barrier)), "r"(arrivals) : "memory");
 }
+// the launch before may still run, and the launch behind may come up from here on
+__device__ inline void awaitPriorLaunch() {
+  asm volatile("griddepcontrol.wait; griddepcontrol.launch_dependents;" ::: "memory");
+}
 template <typename T>
 __device__ inline void warpScanAdd(T& x) {
 #pragma unroll
@@ -193,6 +197,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) indexer_logits(
     }
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
+  awaitPriorLaunch();
   // this block's share of all iterations over tb
   if (thread == 0) {
     share[0] = 0;

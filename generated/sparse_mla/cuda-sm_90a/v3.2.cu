@@ -24,6 +24,10 @@ using u16 = unsigned short;
 using u32 = unsigned int;
 using i64 = long long;
 
+// the launch before may still run, and the launch behind may come up from here on
+__device__ inline void awaitPriorLaunch() {
+  asm volatile("griddepcontrol.wait; griddepcontrol.launch_dependents;" ::: "memory");
+}
 __device__ inline void cpAsync16(void* to, const void* from, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                :: "r"((u32)__cvta_generic_to_shared(to)), "l"(from), "r"(valid ? 16 : 0)
@@ -84,6 +88,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) sparse_mla(
   u16* const o_cast_shared = (u16*)(shared + 76928);  // o.cast: h 32 by 40, j 32 by 1
   const int block = blockIdx.x;
   const int thread = threadIdx.x;
+  awaitPriorLaunch();
   const int hb = (block % 4) * 32;
   const int q_value = block / 4;
   float m[2];

@@ -17,6 +17,10 @@ using u16 = unsigned short;
 using u32 = unsigned int;
 using i64 = long long;
 
+// the launch before may still run, and the launch behind may come up from here on
+__device__ inline void awaitPriorLaunch() {
+  asm volatile("griddepcontrol.wait; griddepcontrol.launch_dependents;" ::: "memory");
+}
 // one instruction, 2 ulp; results below the smallest normal number are 0
 __device__ inline float exp2Approx(float x) {
   float y;
@@ -43,6 +47,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) sparse_mla_combine(
   float* const norm_shared = (float*)(shared + 128);  // norm: h 2 by 1
   const int block = blockIdx.x;
   const int thread = threadIdx.x;
+  awaitPriorLaunch();
   const int hb = (block % 32) * 2;
   const int q = block / 32;
   float maxima;

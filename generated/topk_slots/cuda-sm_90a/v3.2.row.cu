@@ -47,6 +47,10 @@
 using u32 = unsigned int;
 using i64 = long long;
 
+// the launch before may still run, and the launch behind may come up from here on
+__device__ inline void awaitPriorLaunch() {
+  asm volatile("griddepcontrol.wait; griddepcontrol.launch_dependents;" ::: "memory");
+}
 __device__ inline u32 orderedKey(float x) {
   const u32 bits = __float_as_uint(x + 0.0f);  // -0 becomes 0
   return x != x ? 0u : bits ^ ((u32)((int)bits >> 31) | 0x80000000u);
@@ -102,6 +106,7 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
   float* const exchange_f32 = (float*)(shared + 94592);  // partial results on their way between threads
   const int block = blockIdx.x;
   const int thread = threadIdx.x;
+  awaitPriorLaunch();
   const int n = 0;
   const int b = block / 8;
   const int j_of_thread = thread * 2;

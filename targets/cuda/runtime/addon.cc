@@ -155,7 +155,7 @@ class Device : public Napi::ObjectWrap<Device> {
   LaunchRequest toLaunch(const Napi::Value& value) const {
     const auto launch = value.As<Napi::Object>();
     const auto integer = [&](const char* name) { return launch.Get(name).As<Napi::Number>().Uint32Value(); };
-    LaunchRequest request{kernels_.find(number(launch.Get("kernel"))), integer("blocks"), integer("threads"), integer("sharedBytes"), {}};
+    LaunchRequest request{kernels_.find(number(launch.Get("kernel"))), integer("blocks"), integer("threads"), integer("sharedBytes"), launch.Get("awaitsPrior").As<Napi::Boolean>(), {}};
     if (!request.kernel) throw stale(value.Env(), "kernel");
     const auto arguments = launch.Get("arguments").As<Napi::Array>();
     for (uint32_t i = 0; i < arguments.Length(); i++) request.arguments.push_back(toArgument(arguments.Get(i).As<Napi::Object>()));

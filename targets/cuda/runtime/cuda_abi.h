@@ -25,12 +25,25 @@ struct alignas(128) CUtensorMap {
   uint8_t opaque[128];
 };
 
+struct LaunchAttribute {
+  int id;
+  char pad[4];
+  int value[16];
+};
+struct LaunchConfig {
+  unsigned blocks[3], threads[3], sharedBytes;
+  CUstream stream;
+  LaunchAttribute* attributes;
+  unsigned attributeCount;
+};
+
 // Enumerators by their value in cuda.h; the driver's ABI never changes them.
 enum DeviceAttribute : int { kMultiprocessors = 16, kL2Bytes = 38, kMajor = 75, kMinor = 76, kMaxSharedPerBlockOptin = 97 };
 enum FunctionAttribute : int { kMaxThreads = 0, kStaticSharedBytes = 1, kLocalBytes = 3, kRegisters = 4, kMaxDynamicSharedBytes = 8 };
 enum JitOption : int { kInfoLog = 3, kInfoLogBytes = 4, kErrorLog = 5, kErrorLogBytes = 6 };
 enum StreamFlag : unsigned { kNonBlocking = 1 };
 enum EventFlag : unsigned { kTimed = 0, kBlockingSyncUntimed = 1 | 2 };
+enum LaunchAttributeId : int { kProgrammaticStreamSerialization = 6 };
 enum TensorMapOption : int { kInterleaveNone = 0, kL2Promotion256 = 3, kFillZero = 0 };
 
 #define TOKENSIEVE_DRIVER(F)                                                  \
@@ -68,8 +81,9 @@ enum TensorMapOption : int { kInterleaveNone = 0, kL2Promotion256 = 3, kFillZero
   F(cuFuncSetAttribute, CUfunction, FunctionAttribute, int)                   \
   F(cuLaunchKernel, CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream, void**, void**)
 
-// Absent from drivers older than CUDA 12.0, which still run every kernel without a tensor map.
+// Absent from drivers older than CUDA 12.0, which still run every kernel without a tensor map, one after another.
 #define TOKENSIEVE_DRIVER_OPTIONAL(F)                                                                                                    \
+  F(cuLaunchKernelEx, const LaunchConfig*, CUfunction, void**, void**)                                                                   \
   F(cuTensorMapEncodeTiled, CUtensorMap*, int, uint32_t, void*, const uint64_t*, const uint64_t*, const uint32_t*, const uint32_t*, int, \
     int, int, int)
 

@@ -309,6 +309,7 @@ class Cuda implements CudaDevice {
       blocks,
       threads: manifest.threads,
       sharedBytes: manifest.sharedBytes,
+      awaitsPrior: manifest.awaitsPrior ?? false,
       arguments: [
         ...manifest.tensorMaps.map((map) => tensorMapArgument(manifest.kernel, map, placeOf(map.param), values)),
         ...manifest.params.map((param): NativeArgument => ({ kind: "pointer", ...placeOf(param.name) })),

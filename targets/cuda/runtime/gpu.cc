@@ -181,7 +181,7 @@ CUtensorMap Gpu::encode(const TensorMapArg& map) const {
 }
 
 void Gpu::launch(const LaunchRequest& request) {
-  const auto& [kernel, blocks, threads, sharedBytes, arguments] = request;
+  const auto& [kernel, blocks, threads, sharedBytes, awaitsPrior, arguments] = request;
   std::vector<std::variant<CUtensorMap, CUdeviceptr, int32_t>> values;
   for (const Argument& argument : arguments) {
     if (const auto* map = std::get_if<TensorMapArg>(&argument)) values.emplace_back(encode(*map));
@@ -193,9 +193,15 @@ void Gpu::launch(const LaunchRequest& request) {
   std::vector<void*> pointers;
   for (auto& value : values) pointers.push_back(std::visit([](auto& held) -> void* { return &held; }, value));
   if (std::find(launched_.begin(), launched_.end(), kernel->name) == launched_.end()) launched_.push_back(kernel->name);
-  check(driver_.cuLaunchKernel(kernel->function, blocks, 1, 1, threads, 1, 1, sharedBytes, stream_, pointers.data(), nullptr),
-        "launch of " + kernel->name + " with " + std::to_string(blocks) + " blocks of " + std::to_string(threads) + " threads and " +
-            std::to_string(sharedBytes) + " bytes of shared memory");
+  const std::string doing = "launch of " + kernel->name + " with " + std::to_string(blocks) + " blocks of " + std::to_string(threads) + " threads and " +
+                            std::to_string(sharedBytes) + " bytes of shared memory";
+  if (awaitsPrior && driver_.cuLaunchKernelEx) {
+    LaunchAttribute early{kProgrammaticStreamSerialization, {}, {1}};
+    const LaunchConfig config{{blocks, 1, 1}, {threads, 1, 1}, sharedBytes, stream_, &early, 1};
+    check(driver_.cuLaunchKernelEx(&config, kernel->function, pointers.data(), nullptr), doing);
+  } else {
+    check(driver_.cuLaunchKernel(kernel->function, blocks, 1, 1, threads, 1, 1, sharedBytes, stream_, pointers.data(), nullptr), doing);
+  }
 }
 
 void Gpu::wait() {

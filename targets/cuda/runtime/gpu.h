@@ -47,6 +47,7 @@ using Argument = std::variant<TensorMapArg, PointerArg, int32_t>;
 struct LaunchRequest {
   std::shared_ptr<Kernel> kernel;
   unsigned blocks, threads, sharedBytes;
+  bool awaitsPrior;  // by itself: it may come up while the launch before it runs
   std::vector<Argument> arguments;
 };
 

@@ -29,6 +29,8 @@ export interface NativeLaunch {
   readonly blocks: number;
   readonly threads: number;
   readonly sharedBytes: number;
+  /** It may come up while the launch before it runs, for it waits by itself. */
+  readonly awaitsPrior: boolean;
   /** In the order of the kernel's parameters. */
   readonly arguments: readonly NativeArgument[];
 }

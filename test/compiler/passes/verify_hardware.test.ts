@@ -105,3 +105,19 @@ describe("uses", () => {
     expect(() => verify(withRoles([into(multiply, ...multiply.body, forLoop("i", int(0), lane, [barrier])), fetch]))).toThrow(/may not come here/);
   });
 });
+
+describe("the launch before", () => {
+  const { body } = ringKernel();
+  const wait = invoke("awaitPriorLaunch");
+  const read = invoke("cpAsync16", sharedAt("keys", mul(lane, int(8))), { kind: "GlobalAddress", param: "keys", field: "", coords: [int(0), int(0)] }, value(int(1)));
+  const early = /the launch before may still run/;
+  it("is awaited by all threads, once", () => {
+    verify({ ...ringKernel(), body: [wait, ...body] });
+    expect(() => verify({ ...ringKernel(), body: [wait, wait, ...body] })).toThrow(/by all threads, once/);
+    expect(() => verify(withRoles([into(multiply, wait, ...multiply.body), fetch]))).toThrow(/by all threads, once/);
+  });
+  it("is awaited before device memory is touched", () => {
+    expect(() => verify({ ...ringKernel(), body: [read, wait, ...body] })).toThrow(early);
+    expect(() => verify({ ...ringKernel(), body: [ifThen(binary("<", lane, int(2)), [read]), wait, ...body] })).toThrow(early);
+  });
+});

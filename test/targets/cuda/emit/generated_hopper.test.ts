@@ -13,7 +13,7 @@ import { schedules } from "../../../kernels/causal_attention.ts";
 import { schedules as gathered } from "../../../kernels/gathered_matmul.ts";
 import { schedules as made } from "../../../kernels/scaled_matmul.ts";
 import { hasNvcc } from "./nvcc.ts";
-import { codeOf, FMNMX, isProduct, lateFolds, type Instruction } from "./sass.ts";
+import { codeOf, earlyAccesses, FMNMX, isProduct, lateFolds, type Instruction } from "./sass.ts";
 
 const root = join(import.meta.dirname, "../../../../generated");
 const withoutComments = (text: string): string => text.replace(/\/\/.*$/gm, "");
@@ -53,7 +53,19 @@ describe.skipIf(!hasNvcc)("ptxas", () => {
     expect(code.filter(isProduct).length).toBeGreaterThanOrEqual(text.match(/^ *wgmmaM64/gm)!.length);
     expect(new Set(waitsOf(code))).toEqual(new Set([...text.matchAll(/^ *wgmmaWait<(\d)/gm)].map((m) => Number(m[1]))));
     expect(lateFolds(code)).toEqual([]);
+    expect(earlyAccesses(code)).toEqual([]);
   });
+
+  // loads of what a launch does not write may be moved past any fence, as far as the language goes
+  it.each(["topk/cuda-sm_90a/v3.2.row", "topk/cuda-sm_90a/v3.2.short", "sparse_mla_decode/cuda-sm_90a/v3.2", "sparse_mla_combine/cuda-sm_90a/v3.2", "check_selection/cuda-sm_90a/v3.2"])(
+    "%s reads nothing before the launch before it is over",
+    async (file) => {
+      const text = readFileSync(join(root, `${file}.cu`), "utf8");
+      const accesses = async (of: string) => earlyAccesses(codeOf((await compileWithNvcc(of, "sm_90a")).cubin, file.split("/")[0]!));
+      expect(await accesses(text)).toEqual([]);
+      expect(await accesses(text.replace(/^ *awaitPriorLaunch\(\);\n/m, ""))).not.toEqual([]);
+    },
+  );
 
   it("folds that have to stand behind the second wait are found in real code", async () => {
     const text = withoutFences(textOf("indexer_logits"));

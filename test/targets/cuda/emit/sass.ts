@@ -55,6 +55,14 @@ export function codeOf(cubin: Uint8Array, entry: string): readonly Instruction[]
     };
   });
 }
+const ACQBULK = 0x82e; // griddepcontrol.wait
+const deviceMemory = new Set([0x981, 0x986, 0xfae, 0x5b4]); // LDG, STG, LDGSTS, UTMALDG
+/** Accesses of device memory in front of the wait for the launch before: all of them where there is none. */
+export const earlyAccesses = (code: readonly Instruction[]): readonly Instruction[] => {
+  const wait = code.findIndex((s) => s.opcode === ACQBULK);
+  return (wait < 0 ? code : code.slice(0, wait)).filter((s) => deviceMemory.has(s.opcode));
+};
+
 export const isProduct = ({ opcode }: Instruction): boolean => gmma.has(opcode);
 
 /**

@@ -157,6 +157,15 @@ describe("kernels", () => {
     expect(() => device.launch({ executable, buffers: { x }, dims: { n: 100 } })).toThrow(/scale is not loaded/);
   });
 
+  test("that wait for the launch before them may come up early", async () => {
+    for (const awaitsPrior of [undefined, true] as const) {
+      const executable = await device.load(manifest({ ...(awaitsPrior && { awaitsPrior }) }), text("scale"));
+      device.launch({ executable, buffers: { x: device.alloc(400) }, dims: { n: 100 } });
+      await device.sync();
+    }
+    expect(trace().flatMap((event) => /^early|^launch scale 4,1,1/.exec(event) ?? [])).toEqual(["launch scale 4,1,1", "early", "launch scale 4,1,1"]);
+  });
+
   test("take tensor maps, then pointers, then dims, each at its alignment", async () => {
     const executable = await device.load(
       manifest({

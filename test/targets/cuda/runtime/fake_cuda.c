@@ -225,6 +225,16 @@ int cuLaunchKernel(struct module *function, unsigned gx, unsigned gy, unsigned g
   return 0;
 }
 
+struct attribute { int id; char pad[4]; int value[16]; };
+struct config { unsigned blocks[3], threads[3], shared; void *stream; struct attribute *attributes; unsigned count; };
+
+/* Launches that may come up early, and no other attribute. */
+int cuLaunchKernelEx(const struct config *c, struct module *function, void **params, void **extra) {
+  if (c->count != 1 || c->attributes->id != 6 || c->attributes->value[0] != 1) return INVALID_VALUE;
+  record("early %s", function->entry);
+  return cuLaunchKernel(function, c->blocks[0], c->blocks[1], c->blocks[2], c->threads[0], c->threads[1], c->threads[2], c->shared, c->stream, params, extra);
+}
+
 /* The "descriptor" is the call's arguments, 8 bytes each: type, rank, address, swizzle, then sizes, strides, box. */
 int cuTensorMapEncodeTiled(uint64_t *map, int type, uint32_t rank, void *address, const uint64_t *sizes, const uint64_t *strides,
                            const uint32_t *box, const uint32_t *element, int interleave, int swizzle, int promotion, int fill) {
