@@ -228,6 +228,7 @@ const copies = kernel("copies", [
     invoke("mbarrierInitFence"),
     invoke("prefetchTensorMap", mapOf("map")),
   ]),
+  invoke("awaitPriorLaunch"),
   { kind: "Barrier" },
   ifThen(binary("==", thread, int(0)), [
     invoke("mbarrierExpect", onBarrier("full"), value(int(1280))),
