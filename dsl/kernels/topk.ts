@@ -297,14 +297,18 @@ function select(k: number, { BT, SAMPLE, DENSITY, BINS, ROOM, SPAN, WIDE }: type
 
 const selected = (length: number, k: number) => full({}, Math.max(Math.min(length, k), 0), "i32");
 
+/** Scores, and the window [first, last) of each row. */
+const windowedRows = (dsa: Dsa) => ({
+  logits: input(dsa.logitsDtype, { q: "Q", t: "T" }, { pitch: { q: "logitsPitch" } }),
+  first: input("i32", { q: "Q" }),
+  last: input("i32", { q: "Q" }),
+});
+/** Lists, and how many entries of each are selected. */
+const countedLists = (dsa: Dsa) => ({ idx: output("i32", { q: "Q", j: dsa.topK }), count: output("i32", { q: "Q" }) });
+
 export const topK = (dsa: Dsa) =>
   kernel("topk", {
-    args: {
-      logits: input(dsa.logitsDtype, { q: "Q", t: "T" }, { pitch: { q: "logitsPitch" } }),
-      first: input("i32", { q: "Q" }),
-      last: input("i32", { q: "Q" }),
-      idx: output("i32", { q: "Q", j: dsa.topK }),
-    },
+    args: { ...windowedRows(dsa), idx: output("i32", { q: "Q", j: dsa.topK }) },
     tune: selectTune,
     grid: (a) => ({ q: each(a.logits.size.q) }),
     body(a, tune, { q }) {
@@ -316,13 +320,7 @@ export const topK = (dsa: Dsa) =>
 
 export const topKWindow = (dsa: Dsa) =>
   kernel("topk_window", {
-    args: {
-      logits: input(dsa.logitsDtype, { q: "Q", t: "T" }, { pitch: { q: "logitsPitch" } }),
-      first: input("i32", { q: "Q" }),
-      last: input("i32", { q: "Q" }),
-      idx: output("i32", { q: "Q", j: dsa.topK }),
-      count: output("i32", { q: "Q" }),
-    },
+    args: { ...windowedRows(dsa), ...countedLists(dsa) },
     tune: selectTune,
     grid: (a) => ({ q: each(a.logits.size.q) }),
     body(a, tune, { q }) {
@@ -342,14 +340,7 @@ export const topKWindow = (dsa: Dsa) =>
 /** `offset`: where the tokens of a query's sequence begin among those of all sequences. */
 export const topKRagged = (dsa: Dsa) =>
   kernel("topk_ragged", {
-    args: {
-      logits: input(dsa.logitsDtype, { q: "Q", t: "T" }, { pitch: { q: "logitsPitch" } }),
-      first: input("i32", { q: "Q" }),
-      last: input("i32", { q: "Q" }),
-      offset: input("i32", { q: "Q" }),
-      idx: output("i32", { q: "Q", j: dsa.topK }),
-      count: output("i32", { q: "Q" }),
-    },
+    args: { ...windowedRows(dsa), offset: input("i32", { q: "Q" }), ...countedLists(dsa) },
     tune: selectTune,
     grid: (a) => ({ q: each(a.logits.size.q) }),
     body(a, tune, { q }) {

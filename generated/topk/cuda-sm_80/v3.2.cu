@@ -98,11 +98,11 @@ extern "C" __global__ void __launch_bounds__(256, 1) topk(
   u32 partOf_key_4[4];
   u32 partOf_key_5[4];
 
-  // topk.ts:311  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+  // topk.ts:315  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
   const int lo_scalar = first[q];
   const int lo = max(lo_scalar, 0);
 
-  // topk.ts:312  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+  // topk.ts:316  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
   const int hi_scalar = last[q];
   const int hi = min(hi_scalar, T);
 

@@ -85,11 +85,11 @@ fn topk(
   var partOf_key_4: array<u32, 4>;
   var partOf_key_5: array<u32, 4>;
 
-  // topk.ts:311  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+  // topk.ts:315  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
   let lo_scalar = first[q];
   let lo = max(lo_scalar, 0);
 
-  // topk.ts:312  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+  // topk.ts:316  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
   let hi_scalar = last[q];
   let hi = min(hi_scalar, dims.T);
 

@@ -121,18 +121,18 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk_ragged(
   u32 partOf_key_4[4];
   u32 partOf_key_5[4];
 
-  // topk.ts:356  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+  // topk.ts:347  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
   const int lo_scalar = first[q];
   const int lo = max(lo_scalar, 0);
 
-  // topk.ts:357  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+  // topk.ts:348  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
   const int hi_scalar = last[q];
   const int hi = min(hi_scalar, T);
 
-  // topk.ts:358  const offset = scalar(load(a.offset.tile({ q })));
+  // topk.ts:349  const offset = scalar(load(a.offset.tile({ q })));
   const int offset_value = offset[q];
 
-  // topk.ts:359  store(a.count.tile({ q }), selected(hi - lo, dsa.topK));
+  // topk.ts:350  store(a.count.tile({ q }), selected(hi - lo, dsa.topK));
   if (thread < 1) {
     count[q] = max(min(hi - lo, 2048), 0);
   }

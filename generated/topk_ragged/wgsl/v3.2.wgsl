@@ -90,18 +90,18 @@ fn topk_ragged(
   var partOf_key_4: array<u32, 4>;
   var partOf_key_5: array<u32, 4>;
 
-  // topk.ts:356  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+  // topk.ts:347  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
   let lo_scalar = first[q];
   let lo = max(lo_scalar, 0);
 
-  // topk.ts:357  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+  // topk.ts:348  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
   let hi_scalar = last[q];
   let hi = min(hi_scalar, dims.T);
 
-  // topk.ts:358  const offset = scalar(load(a.offset.tile({ q })));
+  // topk.ts:349  const offset = scalar(load(a.offset.tile({ q })));
   let offset_value = offset[q];
 
-  // topk.ts:359  store(a.count.tile({ q }), selected(hi - lo, dsa.topK));
+  // topk.ts:350  store(a.count.tile({ q }), selected(hi - lo, dsa.topK));
   if (thread < 1) {
     count[q] = max(min(hi - lo, 2048), 0);
   }

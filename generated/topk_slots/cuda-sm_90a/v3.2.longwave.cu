@@ -122,14 +122,14 @@ extern "C" __global__ void __launch_bounds__(1024, 1) topk_slots(
   u32 partOf_key_4[4];
   u32 partOf_key_5[4];
 
-  // topk.ts:387  const hi = Math.min(scalar(load(a.lengths.tile({ b, n }))), a.logits.size.t);
+  // topk.ts:378  const hi = Math.min(scalar(load(a.lengths.tile({ b, n }))), a.logits.size.t);
   const int hi_scalar = lengths[b + n];
   const int hi = min(hi_scalar, T);
 
-  // topk.ts:388  const held = a.blockTable.size.i * dsa.pageTokens;
+  // topk.ts:379  const held = a.blockTable.size.i * dsa.pageTokens;
   const int held = I * 64;
 
-  // topk.ts:389  store(a.count.tile({ b, n }), selected(hi, dsa.topK));
+  // topk.ts:380  store(a.count.tile({ b, n }), selected(hi, dsa.topK));
   if (thread < 1) {
     count[b + n] = max(min(hi, 2048), 0);
   }

@@ -95,14 +95,14 @@ fn topk_slots(
   var partOf_key_4: array<u32, 4>;
   var partOf_key_5: array<u32, 4>;
 
-  // topk.ts:387  const hi = Math.min(scalar(load(a.lengths.tile({ b, n }))), a.logits.size.t);
+  // topk.ts:378  const hi = Math.min(scalar(load(a.lengths.tile({ b, n }))), a.logits.size.t);
   let hi_scalar = lengths[b + n];
   let hi = min(hi_scalar, dims.T);
 
-  // topk.ts:388  const held = a.blockTable.size.i * dsa.pageTokens;
+  // topk.ts:379  const held = a.blockTable.size.i * dsa.pageTokens;
   let held = dims.I * 64;
 
-  // topk.ts:389  store(a.count.tile({ b, n }), selected(hi, dsa.topK));
+  // topk.ts:380  store(a.count.tile({ b, n }), selected(hi, dsa.topK));
   if (thread < 1) {
     count[b + n] = max(min(hi, 2048), 0);
   }

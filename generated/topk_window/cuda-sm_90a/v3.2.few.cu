@@ -131,15 +131,15 @@ extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(1024, 1) 
   u32 partOf_key_4[4];
   u32 partOf_key_5[4];
 
-  // topk.ts:329  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+  // topk.ts:327  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
   const int lo_scalar = first[q];
   const int lo = max(lo_scalar, 0);
 
-  // topk.ts:330  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+  // topk.ts:328  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
   const int hi_scalar = last[q];
   const int hi = min(hi_scalar, T);
 
-  // topk.ts:331  store(a.count.tile({ q }), selected(hi - lo, dsa.topK));
+  // topk.ts:329  store(a.count.tile({ q }), selected(hi - lo, dsa.topK));
   if (block % 8 == 0) {
     if (thread < 1) {
       count[q] = max(min(hi - lo, 2048), 0);

@@ -88,15 +88,15 @@ fn topk_window(
   var partOf_key_4: array<u32, 4>;
   var partOf_key_5: array<u32, 4>;
 
-  // topk.ts:329  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
+  // topk.ts:327  const lo = Math.max(scalar(load(a.first.tile({ q }))), 0);
   let lo_scalar = first[q];
   let lo = max(lo_scalar, 0);
 
-  // topk.ts:330  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
+  // topk.ts:328  const hi = Math.min(scalar(load(a.last.tile({ q }))), a.logits.size.t);
   let hi_scalar = last[q];
   let hi = min(hi_scalar, dims.T);
 
-  // topk.ts:331  store(a.count.tile({ q }), selected(hi - lo, dsa.topK));
+  // topk.ts:329  store(a.count.tile({ q }), selected(hi - lo, dsa.topK));
   if (thread < 1) {
     count[q] = max(min(hi - lo, 2048), 0);
   }
