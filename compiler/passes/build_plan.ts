@@ -1,6 +1,7 @@
 /** Turns the Tile program into the Plan: one statement per stored value, stages where other threads read, moves where loops carry. */
-import type { Layout } from "../ir/layout.ts";
-import type { Place, Plan, PlanStmt, Product } from "../ir/plan.ts";
+import { variable } from "../ir/expr.ts";
+import { sameLayout, type Layout } from "../ir/layout.ts";
+import { computeType, type Place, type Plan, type PlanStmt, type Product } from "../ir/plan.ts";
 import type { Carried, TileKernel, TileOp, TileStmt, TileValue } from "../ir/tile.ts";
 import { definedTiles, inputsOf } from "../ir/walk.ts";
 import type { Bound } from "./bind_schedule.ts";
@@ -9,6 +10,8 @@ import type { Placement } from "./place_values.ts";
 import type { StagedTile } from "./plan_stages.ts";
 
 type Gemm = Extract<TileOp, { kind: "Gemm" }>;
+
+const sameAs = (v: TileValue): TileOp => ({ kind: "Map", inputs: [v], params: ["x"], body: variable(computeType(v.dtype), "x") });
 
 export function buildPlan(kernel: TileKernel, placement: Placement, layouts: Layouts, stages: readonly StagedTile[], bound: Bound): Plan {
   const stageOf = new Map(stages.map((s) => [s.value.id, s.stage]));
@@ -46,10 +49,11 @@ export function buildPlan(kernel: TileKernel, placement: Placement, layouts: Lay
     return [...out, ...[value, ...(leader ? [leader] : [])].flatMap(publish)];
   }
   const product = (value: TileValue): Product => ({ value, op: placement.definitions.get(value.id) as Gemm, plan: layouts.gemms.get(value.id)! });
-  /** A loop variable or branch result takes over the value of another tile. */
+  /** A loop variable or branch result takes over the value of another tile: its registers, or what it left in shared memory where they lie otherwise. */
   function take(to: TileValue, from: TileValue, layout = layouts.layouts.get(to.id)!): PlanStmt[] {
-    const inline = placement.inline.get(from.id);
-    return [inline ? { kind: "Compute", value: to, op: inline, layout } : { kind: "Move", to, from, layout }];
+    const own = layouts.layouts.get(from.id);
+    const op = placement.inline.get(from.id) ?? (stageOf.has(from.id) && !(own && sameLayout(own, layout)) ? sameAs(from) : undefined);
+    return [op ? { kind: "Compute", value: to, op, layout } : { kind: "Move", to, from, layout }];
   }
   /** Whether evaluating `from` reads `v` itself. */
   function reads(from: TileValue, v: TileValue): boolean {

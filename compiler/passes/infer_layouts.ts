@@ -116,6 +116,7 @@ export function inferLayouts(kernel: TileKernel, placement: Placement, machine: 
   };
 
   function define(value: TileValue, op: TileOp): void {
+    if (op.kind === "Gather") op.picks.forEach((p) => source(p.index)); // also of a gather that is inline
     if (inline.has(value.id)) return;
     switch (op.kind) {
       case "Gemm": {

@@ -53,7 +53,7 @@ export function ringSchedule({ warps, copies = { math: 1, producer: 1 }, bringin
 }
 
 export const smallKernels = {
-  loops: ["swap", "rotate", "mirror", "nested", "carriedScalars", "swappedScalars", "branches", "readInside", "windowSums"],
+  loops: ["swap", "rotate", "mirror", "nested", "carriedScalars", "swappedScalars", "branches", "readInside", "windowSums", "chasedRows"],
   products: [
     "attention", "sliceDepth", "sliceColumns", "sliceEnds", "sliceEndsAcross", "raggedProduct", "twoColumnAxes", "transposedProduct", "batchProduct",
     "reorderedDepth", "gatheredProduct", "oddDepth", "narrowProduct",

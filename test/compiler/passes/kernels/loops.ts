@@ -1,5 +1,5 @@
 /** What loops carry: variables that swap, rotate, take a view of another, or nest. */
-import { blocks, each, full, input, iota, kernel, load, map, max, output, rename, scalar, store, sum } from "../../../../dsl/index.ts";
+import { blocks, each, full, gather, input, iota, kernel, load, map, max, output, rename, scalar, store, sum } from "../../../../dsl/index.ts";
 
 export const swap = kernel("swap", {
   args: { x: input("f32", { n: "N", c: 64 }), y: output("f32", { n: "N", c: 64 }) },
@@ -153,5 +153,22 @@ export const windowSums = kernel("window_sums", {
       total = map([total, rename(map([part, t], (x, t) => (t < hi ? x : 0)), { t: "c" })], (s, x) => s + x);
     }
     store(a.y.tile({ n }), total);
+  },
+});
+
+/** Rows are picked by what a loop carries, and by what a branch chose: other threads than those that hold an index read its row. */
+export const chasedRows = kernel("chased_rows", {
+  args: { x: input("f32", { r: "R", k: 8 }), start: input("i32", { n: "N", m: 16 }), y: output("f32", { n: "N", m: 16 }) },
+  tune: {},
+  grid: (a) => ({ n: each(a.start.size.n) }),
+  body(a, {}, { n }) {
+    let row = map([load(a.start.tile({ n }))], (i) => i & 7, "i32");
+    let best = full({ m: 16 }, 0);
+    for (const turn of each(4)) {
+      best = max(gather(a.x.tile({ k: { axis: "k", start: 0, size: 8 } }), { r: row }), "k");
+      if (turn === 2) row = map([best], (b) => (b > 0 ? 1 : -1), "i32");
+      row = map([row, best], (i, b) => (b > 0.5 ? i + 1 : i), "i32");
+    }
+    store(a.y.tile({ n }), best);
   },
 });
