@@ -14,7 +14,7 @@ import {
   type SparseMlaArgs,
 } from "../reference/index.ts";
 import type { LayerValues } from "../trace/recall.ts";
-import { bytesOf, poisoned } from "./checks/check.ts";
+import { bytesOf, integers, poisoned } from "./checks/check.ts";
 import { logitsPitch, logitsTarget, referenceScore } from "./checks/indexer_logits.ts";
 import { attentionOutputs, attentionTarget, judgeAttention } from "./checks/sparse_mla.ts";
 import type { Buffers, Executor } from "./executor.ts";
@@ -84,7 +84,7 @@ export async function runChain(spec: Dsa, input: ChainInput, executors: ChainExe
     { logits: scores.logits!, ...windows, idx: poisoned(4 * queries * spec.topK, 0x5a) },
     { Q: queries, T: tokens, logitsPitch: pitch },
   );
-  const idx = new Int32Array(selected.idx!.slice().buffer);
+  const idx = integers(selected.idx!);
   const [mainQ, rows] = [narrowTensor("bf16", input.q), narrowTensor("bf16", input.rows)];
   const sink = Float32Array.from(input.sink ?? new Float32Array(spec.heads).fill(-Infinity));
   const lengths = new Int32Array(queries).fill(spec.topK);

@@ -44,6 +44,9 @@ export interface Instruction {
   readonly flops?: number;
 }
 
+/** The record by which a thread copies 16 bytes from device to shared memory. */
+export const RUN_COPY = { instruction: "cpAsync16", bytes: 16 } as const;
+
 /** The record that waits for the launch before; a text without it is launched when that one is over. */
 export const PRIOR_LAUNCH = "awaitPriorLaunch";
 

@@ -5,6 +5,7 @@
  */
 import { byteSize } from "../../dsl/dtype.ts";
 import { childrenOf, type BinaryOp, type Expr } from "./expr.ts";
+import { RUN_COPY } from "./instruction.ts";
 import { anything, intervalOf, isBounded, isEmpty, meet, type Interval } from "./interval.ts";
 import { bodiesOf, expressionsOf, type LoopKernel, type LoopStmt } from "./loop.ts";
 import type { Fail } from "./verify_loop.ts";
@@ -21,8 +22,6 @@ interface Binding {
   readonly each?: readonly number[];
 }
 type Call = Extract<LoopStmt, { kind: "Call" }>;
-/** Bytes of a copy that a thread makes, and the instruction that makes it. */
-const [RUN, RUN_COPY] = [16, "cpAsync16"];
 
 interface Scope {
   readonly bindings: ReadonlyMap<string, Binding>;
@@ -39,7 +38,7 @@ export function verifyRanges(kernel: LoopKernel, fail: Fail): void {
   const assigned = assignments(kernel.body);
   /** Elements that a call fills or reads from an address in a shared buffer on, as far as name and operands say. */
   const span = (s: Call, buffer: string): number =>
-    Math.max(s.instruction === RUN_COPY ? RUN / bytesOf.get(buffer)! : 1, ...s.operands.map((o) => (o.kind === "TensorMap" ? kernel.tensorMaps.find((m) => m.name === o.map)!.box.reduce((n, b) => n * b, 1) : 1)));
+    Math.max(s.instruction === RUN_COPY.instruction ? RUN_COPY.bytes / bytesOf.get(buffer)! : 1, ...s.operands.map((o) => (o.kind === "TensorMap" ? kernel.tensorMaps.find((m) => m.name === o.map)!.box.reduce((n, b) => n * b, 1) : 1)));
 
   function walk(list: readonly LoopStmt[], outer: Scope): void {
     let scope = outer;
@@ -112,21 +111,21 @@ export function verifyRanges(kernel: LoopKernel, fail: Fail): void {
       }
       if (o.kind === "Barrier") slot(o.barrier, o.slot);
     }
-    if (s.instruction === RUN_COPY) run(s, scope);
+    if (s.instruction === RUN_COPY.instruction) run(s, scope);
   }
 
   /** A copy of 16 bytes starts at a multiple of them on both sides, and stays in its row. Strides that a launch gives are its to check. */
   function run(s: Call, scope: Scope): void {
     for (const o of s.operands) {
-      if (o.kind === "SharedAddress" && (kernel.shared.find((b) => b.name === o.buffer)!.offset % RUN !== 0 || (multipleOf(o.index, scope) * bytesOf.get(o.buffer)!) % RUN !== 0))
+      if (o.kind === "SharedAddress" && (kernel.shared.find((b) => b.name === o.buffer)!.offset % RUN_COPY.bytes !== 0 || (multipleOf(o.index, scope) * bytesOf.get(o.buffer)!) % RUN_COPY.bytes !== 0))
         fail(s, `a copy to ${o.buffer} may start off a multiple of 16 bytes`);
       if (o.kind !== "GlobalAddress") continue;
       const param = kernel.params.find((p) => p.name === o.param)!;
       const field = param.fields.find((f) => f.name === o.field)!;
       const axes = [...param.axes, ...field.axes];
-      if (field.offset % RUN !== 0 || axes.some(({ stride }, i) => typeof stride === "number" && (multipleOf(o.coords[i]!, scope) * stride) % RUN !== 0)) fail(s, `a copy from ${o.param} may start off a multiple of 16 bytes`);
+      if (field.offset % RUN_COPY.bytes !== 0 || axes.some(({ stride }, i) => typeof stride === "number" && (multipleOf(o.coords[i]!, scope) * stride) % RUN_COPY.bytes !== 0)) fail(s, `a copy from ${o.param} may start off a multiple of 16 bytes`);
       const { size, axis } = axes.at(-1)!;
-      const elements = RUN / byteSize(field.dtype);
+      const elements = RUN_COPY.bytes / byteSize(field.dtype);
       if (typeof size === "number" && size % elements !== 0 && escapes(o.coords.at(-1)!, { lo: 0, hi: size - elements }, scope)) fail(s, `a copy of 16 bytes leaves the ${size} positions of ${o.param} along ${axis}`);
     }
   }

@@ -5,6 +5,7 @@
  * what they made where they hand it over.
  */
 import { byteSize } from "../../dsl/dtype.ts";
+import { RUN_COPY } from "./instruction.ts";
 import { bodiesOf, type LoopKernel, type LoopStmt } from "./loop.ts";
 import type { Pipe, Plan, PlanStmt, Role } from "./plan.ts";
 import { fillOf, planStatements } from "./plan_walk.ts";
@@ -68,7 +69,7 @@ const callsIn = (list: readonly LoopStmt[]): readonly Call[] => list.flatMap((s)
 
 /** Every thread arrives once, wherever it goes, and behind all that it copies; the announcement, if there is one, is made once. */
 function complaintOfFill({ before, after }: Behind, { buffers, full }: LoopKernel["pipes"][number], byThreads: boolean, announced: number): string | undefined {
-  const copiesIn = (list: readonly LoopStmt[]): boolean => callsIn(list).some((c) => c.instruction === "cpAsync16" && c.operands.some((o) => o.kind === "SharedAddress" && buffers.some((b) => b.buffer === o.buffer)));
+  const copiesIn = (list: readonly LoopStmt[]): boolean => callsIn(list).some((c) => c.instruction === RUN_COPY.instruction && c.operands.some((o) => o.kind === "SharedAddress" && buffers.some((b) => b.buffer === o.buffer)));
   const arrivals = callsIn(after).filter((c) => isOn(c, full) && c.instruction !== "mbarrierExpect" && !c.instruction.startsWith("tmaLoad."));
   const announcements = callsIn(after).filter((c) => isOn(c, full) && c.instruction === "mbarrierExpect").length;
   const at = after.findIndex((s) => s === arrivals[0]);

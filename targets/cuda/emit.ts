@@ -468,8 +468,8 @@ function vectorOf(dtype: DType, bytes: number): { readonly type: string; readonl
 }
 
 function vectorAt(type: string, pointer: Text, chunk: number, chunks: number): string {
-  const cast = prefix(`(${type}*)`, pointer).code;
-  return chunks === 1 ? `*${cast}` : `(${cast})[${chunk}]`;
+  const first = vectorPointer(type, pointer, 0);
+  return chunks === 1 ? `*${first}` : `(${first})[${chunk}]`;
 }
 
 function vectorPointer(type: string, pointer: Text, chunk: number): string {

@@ -18,7 +18,7 @@ import { bytesOf, poisoned } from "../../verify/checks/check.ts";
 import { decodeCheck } from "../../verify/checks/decode.ts";
 import { logitsTarget, scorerProblem } from "../../verify/checks/indexer_logits.ts";
 import { attentionOutputs, attentionTarget, judgeAttention } from "../../verify/checks/sparse_mla.ts";
-import { integers } from "../../verify/checks/topk.ts";
+import { integers } from "../../verify/checks/check.ts";
 import { arithmeticOf, type Buffers, deviceExecutor, type Dims, eagerExecutor, loopExecutor } from "../../verify/executor.ts";
 import { hostDevice } from "../../verify/host_device.ts";
 import { programExecutor } from "../../verify/program.ts";

@@ -37,6 +37,8 @@ export const poisoned = (bytes: number, byte = 0xff): Uint8Array => new Uint8Arr
 
 /** The bytes of a typed array, without a copy. */
 export const bytesOf = (array: Int32Array | Float32Array): Uint8Array => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+/** Bytes as i32, copied: views of them may start anywhere. */
+export const integers = (bytes: Uint8Array): Int32Array => new Int32Array(bytes.slice().buffer);
 
 export const seed = fc.integer({ min: 0, max: 2 ** 30 });
 

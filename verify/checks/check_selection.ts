@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { generateWindows, randomOf, selectionFaults, windowKinds, type Random, type WindowKind, type Windows } from "../../reference/index.ts";
 import { compare } from "../verdict.ts";
-import { bytesOf, poisoned, seed, type Check, type Shape } from "./check.ts";
+import { bytesOf, integers, poisoned, seed, type Check, type Shape } from "./check.ts";
 
 /** clean: selections as topk writes them; the others break what they are called after in some slots. */
 export const selectionKinds = ["clean", "outOfWindow", "unordered", "repeated", "gaps", "extreme", "allEmpty"] as const;
@@ -44,7 +44,7 @@ export const checkSelectionCheck: Check<SelectionShape> = {
       dims: { Q: queries },
       judge({ faults }) {
         const want = selectionFaults({ shape: { queries, slots: dsa.topK }, idx, ...windows });
-        return compare({ output: "faults", axes: { q: queries }, got: new Int32Array(faults!.slice().buffer), want, budget: 0 });
+        return compare({ output: "faults", axes: { q: queries }, got: integers(faults!), want, budget: 0 });
       },
     };
   },

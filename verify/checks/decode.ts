@@ -19,11 +19,10 @@ import {
   type RecordKind,
 } from "../../reference/index.ts";
 import { all, compare, packedRows } from "../verdict.ts";
-import { bytesOf, poisoned, type Check } from "./check.ts";
+import { bytesOf, integers, poisoned, type Check } from "./check.ts";
 import { logitsTarget } from "./indexer_logits.ts";
 import { pagedIndexerLogitsCheck, pagedInputs, pagedProblem, pagedShapes, requestOf, type PagedShape } from "./paged_indexer_logits.ts";
 import { attendedQueries, attentionOutputs, attentionTarget, judgeSomeAttention, sinkKindsOf } from "./sparse_mla.ts";
-import { integers } from "./topk.ts";
 
 export interface DecodeProgramShape extends PagedShape {
   readonly records: RecordKind;

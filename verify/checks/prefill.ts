@@ -5,11 +5,10 @@
 import fc from "fast-check";
 import { decodeArray, generateMla, indexerArgs, indexerLogits, logitsBudget, mlaArgs, raggedIndices, randomOf, selectedCounts, topK, windowKinds } from "../../reference/index.ts";
 import { all, compare } from "../verdict.ts";
-import { bytesOf, poisoned, type Check } from "./check.ts";
+import { bytesOf, integers, poisoned, type Check } from "./check.ts";
 import { logitsTarget, scorerProblem } from "./indexer_logits.ts";
 import { attendedQueries, attentionOutputs, attentionTarget, judgeSomeAttention, sinkKindsOf } from "./sparse_mla.ts";
 import { streamingShapes, streamingTopKCheck, type StreamingShape } from "./streaming_topk.ts";
-import { integers } from "./topk.ts";
 
 export interface PrefillShape extends StreamingShape {
   /** Queries whose attention is held to the reference. */

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { generateMla, generateWindows, mlaArgs, selectionFaults, windowKinds, type SparseMlaArgs, type WindowKind } from "../../reference/index.ts";
 import { all, compare } from "../verdict.ts";
-import { bytesOf, poisoned, seed, type Check, type Shape } from "./check.ts";
+import { bytesOf, integers, poisoned, seed, type Check, type Shape } from "./check.ts";
 import { drawSelections, selectionKinds, type SelectionKind } from "./check_selection.ts";
 import { attentionOutputs, attentionTarget, judgeAttention, sinkKindsOf } from "./sparse_mla.ts";
 
@@ -52,7 +52,7 @@ export const replayCheck = (): Check<ReplayShape> => ({
       dims: { Q: queries, T: tokens, kvPitch: dQk },
       judge(outputs, { arithmetic, tune }) {
         const want = selectionFaults({ shape: { queries, slots: dsa.topK }, idx, ...windows });
-        const got = new Int32Array(outputs.faults!.slice().buffer);
+        const got = integers(outputs.faults!);
         return all([
           compare({ output: "faults", axes: { q: queries }, got, want, budget: 0 }),
           judgeAttention(args, outputs, attentionTarget(arithmetic, tune.BJ ?? 1, 1)),

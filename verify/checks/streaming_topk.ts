@@ -13,7 +13,7 @@ import {
   type WindowKind,
 } from "../../reference/index.ts";
 import { all, compare } from "../verdict.ts";
-import { affordable, extent, poisoned, seed, type Check, type Shape } from "./check.ts";
+import { affordable, extent, integers, poisoned, seed, type Check, type Shape } from "./check.ts";
 import { logitsTarget, scorerProblem } from "./indexer_logits.ts";
 
 export interface StreamingShape extends Shape {
@@ -75,7 +75,7 @@ export const streamingTopKCheck = (tile: number): Check<StreamingShape> => ({
             want: indexerLogits(args),
             budget: logitsBudget(args, logitsTarget(dsa, arithmetic)),
           }),
-          compare({ output: "idx", axes: { q: queries, j: dsa.topK }, got: new Int32Array(outputs.idx!.slice().buffer), want, budget: 0 }),
+          compare({ output: "idx", axes: { q: queries, j: dsa.topK }, got: integers(outputs.idx!), want, budget: 0 }),
         ]);
       },
     };

@@ -15,7 +15,7 @@ import {
   type Windows,
 } from "../../reference/index.ts";
 import { compare, pitchedRows } from "../verdict.ts";
-import { affordable, bytesOf, extent, poisoned, seed, type Check, type Shape, type Sweep } from "./check.ts";
+import { affordable, bytesOf, extent, integers, poisoned, seed, type Check, type Shape, type Sweep } from "./check.ts";
 import { logitsPitch } from "./indexer_logits.ts";
 
 /**
@@ -103,8 +103,6 @@ export function scoresShapes(dsa: Dsa, budget: number) {
     seed,
   };
 }
-
-export const integers = (bytes: Uint8Array): Int32Array => new Int32Array(bytes.slice().buffer);
 
 /** Scores drawn for each window, so that k cuts them as their kind says, with bait around: as the kernel takes them, and as numbers. */
 export function logitsOf(dsa: Dsa, { tokens, kind, unseen, gap, seed }: ScoresShape, queries: number, windows: Windows) {

@@ -3,8 +3,8 @@ import fc from "fast-check";
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 import { pageSlots, raggedIndices, randomOf, selectedCounts, topK, type Windows } from "../../reference/index.ts";
 import { all, compare } from "../verdict.ts";
-import { bytesOf, poisoned, type Check } from "./check.ts";
-import { integers, logitsOf, scoresShapes, sweepOf, topKCheck, windowsOf, type ScoresShape, type TopKShape } from "./topk.ts";
+import { bytesOf, integers, poisoned, type Check } from "./check.ts";
+import { logitsOf, scoresShapes, sweepOf, topKCheck, windowsOf, type ScoresShape, type TopKShape } from "./topk.ts";
 
 /** Scores that take another way through the kernel each: in the bag, cut by a plateau, cut by ties, not to be guessed. */
 const ways = ["normal", "reluPlateauBelow", "quantised", "hotSpan", "mixed"] as const;

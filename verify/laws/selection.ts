@@ -1,7 +1,7 @@
 /** Laws of the selection. */
 import type { Dsa } from "../../dsl/kernels/spec.ts";
 import { decode, encodeArray, permutation, randomOf } from "../../reference/index.ts";
-import { bytesOf, poisoned } from "../checks/check.ts";
+import { bytesOf, integers, poisoned } from "../checks/check.ts";
 import { logitsPitch } from "../checks/indexer_logits.ts";
 import type { Executor } from "../executor.ts";
 import { compare, pitchedRows } from "../verdict.ts";
@@ -21,7 +21,7 @@ export async function select(executor: Executor, dsa: Dsa, logits: ArrayLike<num
     idx: poisoned(4 * rows * dsa.topK, 0x5a),
   };
   const { idx } = await executor.run(buffers, { Q: rows, T: length, logitsPitch: pitch });
-  return new Int32Array(idx!.slice().buffer);
+  return integers(idx!);
 }
 
 export const permutedScores: Law = {

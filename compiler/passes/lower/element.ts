@@ -116,9 +116,12 @@ export function stageIndex(ctx: Lowering, v: TileValue, coords: ReadonlyMap<stri
       return [name, ctx.facts.of(coord).max < extent ? coord : { kind: "Call", type: "i32", fn: "min", args: [coord, int(extent - 1)] }];
     }),
   );
-  if (place.stage.tiling) return add(slotStart(ctx, v), tiledIndex(place.stage, within));
-  return place.stage.axes.reduce<Expr>((index, axis) => add(index, mul(within.get(axis.name)!, int(axis.stride))), int(0));
+  return indexIn(ctx, v, place.stage, within);
 }
+
+/** Index of a position inside the tile in its stage. */
+export const indexIn = (ctx: Lowering, v: TileValue, stage: Stage, coords: ReadonlyMap<string, Expr>): Expr =>
+  stage.tiling ? add(slotStart(ctx, v), tiledIndex(stage, coords)) : stage.axes.reduce<Expr>((sum, a) => add(sum, mul(coords.get(a.name)!, int(a.stride))), int(0));
 
 export function staged(ctx: Lowering, v: TileValue, at: Cursor): Expr {
   const type = v.dtype === "bool" ? "u32" : computeType(v.dtype);

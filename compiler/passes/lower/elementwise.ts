@@ -2,14 +2,14 @@
 import { byteSize } from "../../../dsl/dtype.ts";
 import { diagnostic } from "../../diagnostics.ts";
 import { add, and, binary, convert, int, mul, type Expr } from "../../ir/expr.ts";
+import { RUN_COPY } from "../../ir/instruction.ts";
 import { covered, registerCount, type Layout } from "../../ir/layout.ts";
 import { computeType, type PlanStmt, type Stage } from "../../ir/plan.ts";
 import type { TileOp, TileValue } from "../../ir/tile.ts";
 import { axisNames } from "../../ir/walk.ts";
 import type { Lowering } from "./context.ts";
-import { address, element, evaluate, isAligned, isTrue, limitOf, registerIndex, slotStart, stageBuffer, staged, stageIndex, unrounded, type Cursor } from "./element.ts";
+import { address, element, evaluate, indexIn, isAligned, isTrue, limitOf, registerIndex, stageBuffer, staged, stageIndex, unrounded, type Cursor } from "./element.ts";
 import { loadTile } from "./load_tile.ts";
-import { tiledIndex } from "./rings.ts";
 import { copyRun } from "./thread_copies.ts";
 import { coordsAt, insideTile, overDigits, overRegisters, overRegistersWide, overVectors, slowestFirst } from "./work.ts";
 
@@ -90,7 +90,7 @@ function stageUnder(ctx: Lowering, value: TileValue, op: TileOp | undefined, lay
         const group = lanes.slice(lane, lane + width);
         const at = group[0]!;
         const values = group.map((lane) => stored(stage, op ? evaluate(ctx, value, op, lane) : element(ctx, value, lane)));
-        ctx.when(insideTile(ctx, layout, value.axes, at.coords), () => ctx.emit({ kind: "StoreShared", buffer, index: indexAt(ctx, value, stage, at.coords), values }));
+        ctx.when(insideTile(ctx, layout, value.axes, at.coords), () => ctx.emit({ kind: "StoreShared", buffer, index: indexIn(ctx, value, stage, at.coords), values }));
       }
     }),
   );
@@ -122,7 +122,7 @@ function stageByOp(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage): v
       const body = ctx.block(() => {
         const lane = (i: number): Cursor => ({ coords: new Map(coords).set(inner.name, add(start, int(i))), vector: { ...shared, lane: int(i) } });
         const values = Array.from({ length: width }, (_, i) => stored(stage, evaluate(ctx, value, op, lane(i))));
-        ctx.emit({ kind: "StoreShared", buffer, index: indexAt(ctx, value, stage, first), values });
+        ctx.emit({ kind: "StoreShared", buffer, index: indexIn(ctx, value, stage, first), values });
       });
       ctx.emit(...shared.before.statements, ...body);
     };
@@ -130,9 +130,6 @@ function stageByOp(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage): v
     else ctx.when(binary("<", run, int(total)), write);
   }, rounds <= 8);
 }
-
-const indexAt = (ctx: Lowering, value: TileValue, stage: Stage, coords: ReadonlyMap<string, Expr>): Expr =>
-  stage.tiling ? add(slotStart(ctx, value), tiledIndex(stage, coords)) : stage.axes.reduce<Expr>((sum, a) => add(sum, mul(coords.get(a.name)!, int(a.stride))), int(0));
 
 /** Elements that one thread writes at once: sixteen bytes where every row starts at a multiple of them, else one word. */
 function runWidth(stage: Stage, inner: number): number {
@@ -145,7 +142,7 @@ function runWidth(stage: Stage, inner: number): number {
 /** A run that needs no conversion goes from device to shared memory without passing registers. */
 function copyAsIs(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage, buffer: string, coords: ReadonlyMap<string, Expr>, width: number): boolean {
   if (op.kind !== "Load" && op.kind !== "Gather") return false;
-  if (stage.dtype !== op.view.dtype || width * byteSize(stage.dtype) !== 16 || !ctx.machine.instructions.has("cpAsync16")) return false;
+  if (stage.dtype !== op.view.dtype || width * byteSize(stage.dtype) !== RUN_COPY.bytes || !ctx.machine.instructions.has(RUN_COPY.instruction)) return false;
   if (op.kind === "Load" && !(op.fill.kind === "Const" && op.fill.value === 0)) return false;
   const lastCoord = op.view.coords.at(-1);
   if (lastCoord?.kind !== "Block" || lastCoord.axis.name !== value.axes.at(-1)?.name) return false;
@@ -155,7 +152,7 @@ function copyAsIs(ctx: Lowering, value: TileValue, op: TileOp, stage: Stage, buf
     return index && ctx.bind(index.label, element(ctx, index, { coords }));
   });
   if (!isAligned(ctx, op.view, from.coords, width) || limitOf(ctx, op.view, from.coords, width).limit) return false;
-  copyRun(ctx, op.view, from.coords, from.guard, (i) => picks.has(i), { kind: "SharedAddress", buffer, index: indexAt(ctx, value, stage, coords) });
+  copyRun(ctx, op.view, from.coords, from.guard, (i) => picks.has(i), { kind: "SharedAddress", buffer, index: indexIn(ctx, value, stage, coords) });
   return true;
 }
 

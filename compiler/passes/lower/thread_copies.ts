@@ -4,6 +4,7 @@
  */
 import { byteSize } from "../../../dsl/dtype.ts";
 import { add, and, binary, convert, int, mul, select, type Expr } from "../../ir/expr.ts";
+import { RUN_COPY } from "../../ir/instruction.ts";
 import type { Operand } from "../../ir/loop.ts";
 import type { PlanStmt, TilingDigit } from "../../ir/plan.ts";
 import type { TileView } from "../../ir/tile.ts";
@@ -14,8 +15,6 @@ import { indexOfDigits } from "./rings.ts";
 
 type Copy = Extract<PlanStmt, { kind: "Copy" }>;
 
-/** Bytes that one instruction copies. */
-const RUN = 16;
 /** Rounds whose indices a thread reads before it waits for the slot; where there are more, it reads them as it goes. */
 const MOST_AHEAD = 16;
 
@@ -27,7 +26,7 @@ export function threadCopies(ctx: Lowering, { value, op, stage }: Copy): () => v
   const { thread, threads } = ctx.bringers!;
   const { view } = op;
   const picks = op.kind === "Gather" ? op.picks : [];
-  const run = RUN / byteSize(stage.dtype);
+  const run = RUN_COPY.bytes / byteSize(stage.dtype);
   const [line, ...others] = stage.tiling!.digits as readonly [TilingDigit, ...TilingDigit[]];
   const rows = others.filter((d) => d.axis !== line.axis);
   const lines = others.find((d) => d.axis === line.axis)?.size ?? 1;
@@ -97,5 +96,5 @@ export function copyRun(ctx: Lowering, { param, field }: TileView, coords: reado
   // an address must be valid even where nothing is copied
   const guard = ctx.bind("exists", exists);
   const safe = guard === isTrue ? coords : coords.map((c, i): Expr => (isPicked(i) || ctx.facts.of(c).max === Infinity ? select(guard, c, int(0)) : c));
-  ctx.emit({ kind: "Call", instruction: "cpAsync16", operands: [to, { kind: "GlobalAddress", param, field, coords: safe }, { kind: "Value", value: guard === isTrue ? int(1) : convert("i32", guard) }] });
+  ctx.emit({ kind: "Call", instruction: RUN_COPY.instruction, operands: [to, { kind: "GlobalAddress", param, field, coords: safe }, { kind: "Value", value: guard === isTrue ? int(1) : convert("i32", guard) }] });
 }
